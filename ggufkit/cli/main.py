@@ -1,0 +1,72 @@
+"""``ggufkit``: find the command, run it, turn errors into one line and an exit code.
+
+Exit codes: 0 done, 1 a check found differences, 2 usage, 3 a `GGUFKitError`, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from ggufkit.errors import GGUFKitError
+from ggufkit.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = ("convert", "inspect", "types", "doctor")
+
+
+class Command(Protocol):
+    """What a module of this folder offers."""
+
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do the work and return the exit code."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="ggufkit",
+        description="Turn a Hugging Face checkpoint into a ladder of GGUF files, "
+        "and look into GGUF files.",
+        epilog="'ggufkit COMMAND --help' explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"ggufkit {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module: Command = import_module(f"ggufkit.cli.{name}")  # type: ignore[assignment]
+        sub = commands.add_parser(name, help=module.HELP, description=module.__doc__)
+        sub.formatter_class = argparse.RawDescriptionHelpFormatter
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except GGUFKitError as error:
+        sys.stderr.write(f"ggufkit: {error}\n")
+        return 3
+    except KeyboardInterrupt:
+        sys.stderr.write("ggufkit: interrupted\n")
+        return 130
+    except BrokenPipeError:
+        # The reader went away (as in `| head`): keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
