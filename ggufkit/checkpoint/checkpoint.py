@@ -1,0 +1,156 @@
+"""A checkpoint: its config and its tensors by name, from a folder or from the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from ggufkit.checkpoint.files import read_json
+from ggufkit.checkpoint.hub import REPO_ID, fetch
+from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_raw
+from ggufkit.checkpoint.shards import read_tensors
+from ggufkit.errors import CheckpointError, MissingFileError, MissingTensorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A Hugging Face checkpoint. Only headers are read until tensors are asked for.
+
+    Instances can be shared between threads and pickled; reads keep no file open.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    config : dict
+        ``config.json``, as it is.
+    tensors : mapping of str to CheckpointTensor
+        Every tensor, in the order in which ``convert_hf_to_gguf.py`` visits them: shards sorted
+        by file name, and names sorted as strings inside a shard.
+    repo_id, revision : str or None
+        The Hub's repository and commit, if the checkpoint came from there.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    _tensors: dict[str, CheckpointTensor]
+    repo_id: str | None = None
+    revision: str | None = None
+
+    @classmethod
+    def open(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        cache_dir: Path | None = None,
+        token: str | None = None,
+        endpoint: str | None = None,
+    ) -> Self:
+        """Open a local folder or, for ``owner/name``, a repository of the Hub.
+
+        Parameters
+        ----------
+        source : str or Path
+            The folder; or the repository, of which config, tokenizer and safetensors files are
+            fetched into the Hub's cache.
+        revision : str, optional
+            Branch, tag or commit of the repository.
+        cache_dir, token, endpoint : optional
+            See `ggufkit.checkpoint.hub.fetch`.
+
+        Raises
+        ------
+        MissingFileError
+            There is no such folder, or it lacks its config or weights.
+        CheckpointError
+            A file is malformed, or the repository can't be fetched.
+        """
+        folder = Path(source)
+        repo_id = None
+        if not folder.exists() and isinstance(source, str) and REPO_ID.fullmatch(source):
+            repo_id = source
+            folder = fetch(
+                repo_id, revision=revision, cache_dir=cache_dir, token=token, endpoint=endpoint
+            )
+        elif not folder.is_dir():
+            raise MissingFileError(
+                f"{source}: neither a folder nor a repository of the Hub ('owner/name')"
+            )
+        elif revision is not None:
+            raise CheckpointError(f"{source}: a local folder has no revision {revision!r}")
+        return cls(
+            path=folder,
+            config=read_json(folder, "config.json"),
+            _tensors=read_tensors(folder),
+            repo_id=repo_id,
+            revision=folder.name if repo_id is not None else None,
+        )
+
+    @property
+    def tensors(self) -> Mapping[str, CheckpointTensor]:
+        """Every tensor, in the order of ``convert_hf_to_gguf.py``."""
+        return MappingProxyType(self._tensors)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor's shape, in numpy order."""
+        return {name: tensor.shape for name, tensor in self._tensors.items()}
+
+    def read(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
+        """Return a tensor, or some of its rows, as a fresh float32 array.
+
+        BF16 and F16 widen exactly; F64 and integers are rounded to the nearest float32.
+
+        Parameters
+        ----------
+        name : str
+            The tensor's name in the checkpoint.
+        rows : slice, optional
+            The rows, along the first axis; without a step.
+
+        Returns
+        -------
+        ndarray
+            Of shape ``(n_rows, *shape[1:])``.
+
+        Raises
+        ------
+        MissingTensorError
+            The checkpoint has no such tensor.
+        UnsupportedDtypeError
+            The tensor is stored in FP8 or smaller.
+        CheckpointError
+            The file can't be read, or changed since the checkpoint was opened.
+        """
+        return read_float32(self._find(name), rows)
+
+    def read_raw(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
+        """Return a tensor, or some of its rows, as stored; bfloat16 as its bits in uint16.
+
+        Parameters and errors are those of `read`.
+        """
+        return read_raw(self._find(name), rows)
+
+    def _find(self, name: str) -> CheckpointTensor:
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise MissingTensorError(f"{self.path}: no tensor {name!r}") from None
+
+    def close(self) -> None:
+        """Do nothing: reads keep no file open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,128 @@
+"""Checkpoints on the Hugging Face Hub: fetch only what a conversion needs, into the Hub's cache.
+
+Two downloads of one snapshot: first the small files (config, tokenizer, shard index), then the
+weights that the index names, so that duplicates in other formats stay where they are. Both are
+answered from the cache when the Hub can't be reached.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from ggufkit.checkpoint.files import has_file
+from ggufkit.checkpoint.shards import INDEX_NAME, read_index
+from ggufkit.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REPO_ID = re.compile(r"[A-Za-z0-9_][\w.\-]*/[A-Za-z0-9_][\w.\-]*", re.ASCII)
+
+SMALL_FILES = (
+    "config*.json",
+    "generation_config.json",
+    "params.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template*.json",
+    "chat_template*.jinja",
+    "additional_chat_templates/*",
+    "README.md",
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+    INDEX_NAME,
+)
+
+
+def fetch(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    cache_dir: Path | None = None,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> Path:
+    """Bring a repository's checkpoint into the cache and return its folder.
+
+    Parameters
+    ----------
+    repo_id : str
+        ``owner/name``.
+    revision : str, optional
+        Branch, tag or commit; by default the repository's main branch.
+    cache_dir : Path, optional
+        The cache; by default the Hub's own (``HF_HOME``, ``HF_HUB_CACHE``).
+    token : str, optional
+        An access token; by default the one that the Hub's tools stored.
+    endpoint : str, optional
+        The Hub's address; by default ``HF_ENDPOINT`` or the public Hub.
+
+    Returns
+    -------
+    Path
+        The snapshot's folder, named by its commit.
+
+    Raises
+    ------
+    CheckpointError
+        The repository can't be reached, found or read, and the cache does not have it.
+    """
+    # Imported here: it takes longer than the rest of ggufkit, and local folders do without.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    def download(commit: str | None, allow: Sequence[str], ignore: Sequence[str]) -> Path:
+        folder = snapshot_download(
+            repo_id,
+            revision=commit,
+            cache_dir=cache_dir,
+            token=token,
+            endpoint=endpoint,
+            allow_patterns=list(allow),
+            ignore_patterns=list(ignore),
+        )
+        return Path(folder)
+
+    try:
+        folder = download(revision, SMALL_FILES, ())
+        return download(folder.name, _weight_patterns(folder), ("*/*",))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        _explain(error, repo_id, revision)
+
+
+def _weight_patterns(folder: Path) -> list[str]:
+    if has_file(folder, INDEX_NAME):
+        return sorted(set(read_index(folder).values()))
+    return ["model*.safetensors"]
+
+
+def _explain(error: Exception, repo_id: str, revision: str | None) -> NoReturn:
+    """Raise the `CheckpointError` that says what to do about `error`."""
+    from huggingface_hub import errors
+
+    if isinstance(error, CheckpointError):
+        raise error
+    where = repo_id if revision is None else f"{repo_id} at revision {revision!r}"
+    if isinstance(error, errors.GatedRepoError):
+        advice = "access must be granted: accept the terms on its page and run 'hf auth login'"
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        advice = "no such repository; check the name, or run 'hf auth login' if it is private"
+    elif isinstance(error, errors.RevisionNotFoundError):
+        advice = "no such revision; give a branch, tag or commit of this repository"
+    elif isinstance(error, errors.LocalEntryNotFoundError):
+        advice = (
+            "the Hub can't be reached and the cache does not have it; "
+            "connect, or unset HF_HUB_OFFLINE, or give a local folder"
+        )
+    else:
+        advice = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    raise CheckpointError(f"{where}: can't be fetched: {advice}") from error

@@ -1,0 +1,270 @@
+"""Safetensors: the header of a file, checked, and reads of the rows of a tensor.
+
+::
+
+    | n: u64 | header: n bytes of JSON, space-padded | tensor data, contiguous |
+
+    header = {"__metadata__": {str: str},
+              NAME: {"dtype": "BF16", "shape": [32, 64], "data_offsets": [begin, end]}, ...}
+
+Offsets count from the end of the header. The rules are those of the format's specification and
+of its Rust library: the tensors cover the data without hole or overlap, and sizes agree with
+shapes. Reading goes into fresh buffers and not through mmap, so that the memory a conversion
+takes is what it asked for, and a file cut short while it is read is an error, not a SIGBUS.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+
+from ggufkit.checkpoint.files import parse_json_object
+from ggufkit.errors import CheckpointError, UnsupportedDtypeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MAX_HEADER_BYTES = 100_000_000
+MAX_ELEMENTS = 2**63 - 1
+
+# Bits per element of every dtype that the format defines.
+DTYPE_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64,
+    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+}  # fmt: skip
+
+# How the elements that numpy knows are stored; bfloat16 and booleans are read as their bits.
+STORAGE = {
+    "BOOL": "u1", "U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
+    "I64": "<i8", "U64": "<u8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CheckpointTensor:
+    """Where a tensor's data lie.
+
+    Attributes
+    ----------
+    name : str
+        The name in the checkpoint.
+    shape : tuple of int
+        The shape, in numpy order; () for a scalar.
+    dtype : str
+        The dtype as safetensors spells it, such as ``"BF16"``.
+    shard : ShardFile
+        The file.
+    offset, nbytes : int
+        The position in the file and the length, in bytes.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    shard: ShardFile
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A safetensors file as it was when its header was read.
+
+    It is opened anew for each read: nothing to close, threads and processes share nothing, and
+    a file that was replaced in between is noticed.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill `buffer` from the byte `offset` on.
+
+        Raises
+        ------
+        CheckpointError
+            The file can't be read or changed since its header was read.
+        """
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+                    raise CheckpointError(f"{self.path}: changed during the conversion; run again")
+                file.seek(offset)
+                done = 0
+                while done < len(buffer):
+                    n = file.readinto(buffer[done:])
+                    if not n:
+                        raise CheckpointError(f"{self.path}: ends at byte {offset + done}")
+                    done += n
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: can't be read: {error.strerror}") from error
+
+
+def read_header(path: Path) -> dict[str, CheckpointTensor]:
+    """Return the tensors of a safetensors file, sorted by name as the library lists them.
+
+    Raises
+    ------
+    CheckpointError
+        The file breaks a rule of the format or can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            shard = ShardFile(path, status.st_size, status.st_mtime_ns)
+            n = int.from_bytes(file.read(8), "little")
+            if status.st_size < 8:
+                raise CheckpointError(f"{path}: {status.st_size} bytes are no safetensors file")
+            if n > MAX_HEADER_BYTES:
+                raise CheckpointError(
+                    f"{path}: a header of {n} bytes, above the {MAX_HEADER_BYTES} that "
+                    "safetensors allows; is this a safetensors file?"
+                )
+            if 8 + n > status.st_size:
+                raise CheckpointError(
+                    f"{path}: truncated: the header needs {8 + n} bytes, "
+                    f"the file has {status.st_size}; is the download complete?"
+                )
+            header = file.read(n)
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
+    return parse_header(header, shard)
+
+
+def parse_header(header: bytes, shard: ShardFile) -> dict[str, CheckpointTensor]:
+    """Return the tensors that the header of `shard` describes, sorted by name.
+
+    Raises
+    ------
+    CheckpointError
+        The header breaks a rule of the format.
+    """
+    where = f"{shard.path}: header"
+    if not header.startswith(b"{"):
+        raise CheckpointError(f"{where}: does not start with '{{'; is this a safetensors file?")
+    entries = parse_json_object(header, where)
+    metadata = entries.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise CheckpointError(f"{where}: '__metadata__' must map strings to strings")
+    start = 8 + len(header)
+    tensors = [_parse_entry(name, entry, shard, start) for name, entry in entries.items()]
+    _check_layout(tensors, shard, start)
+    return {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
+
+
+def _parse_entry(name: str, entry: Any, shard: ShardFile, start: int) -> CheckpointTensor:
+    where = f"{shard.path}: tensor {name[:200]!r}"
+    if not isinstance(entry, dict):
+        raise CheckpointError(f"{where}: not described by a JSON object")
+    dtype, shape, span = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        raise CheckpointError(f"{where}: unknown dtype {str(dtype)[:40]!r}")
+    if not _is_counts(shape):
+        raise CheckpointError(f"{where}: the shape must be a list of counts")
+    if not _is_counts(span) or len(span) != 2 or span[0] > span[1]:
+        raise CheckpointError(f"{where}: 'data_offsets' must be [begin, end]")
+    n_elements = math.prod(shape)
+    if n_elements > MAX_ELEMENTS:
+        raise CheckpointError(f"{where}: the shape {shape} is too large")
+    n_bits = n_elements * DTYPE_BITS[dtype]
+    if n_bits != 8 * (span[1] - span[0]):
+        raise CheckpointError(
+            f"{where}: shape {shape} of {dtype} takes {n_bits / 8:g} bytes, "
+            f"the offsets say {span[1] - span[0]}"
+        )
+    return CheckpointTensor(name, tuple(shape), dtype, shard, start + span[0], span[1] - span[0])
+
+
+def _is_counts(value: Any) -> TypeGuard[list[int]]:
+    return (
+        isinstance(value, list)
+        and len(value) <= 64
+        and all(type(n) is int and 0 <= n < 2**64 for n in value)
+    )
+
+
+def _check_layout(tensors: list[CheckpointTensor], shard: ShardFile, start: int) -> None:
+    """Raise unless the tensors cover the data exactly, from its start to the file's end."""
+    end = start
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
+        if tensor.offset != end:
+            what = "overlaps the tensor before" if tensor.offset < end else "leaves a hole before"
+            raise CheckpointError(
+                f"{shard.path}: tensor {tensor.name[:200]!r} {what} it: "
+                f"begins at byte {tensor.offset}, expected {end}"
+            )
+        end += tensor.nbytes
+    if end != shard.size:
+        what = "truncated" if end > shard.size else "has bytes that belong to no tensor"
+        raise CheckpointError(
+            f"{shard.path}: {what}: the tensors end at byte {end}, the file has {shard.size}"
+        )
+
+
+def read_raw(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray[Any]:
+    """Return rows of a tensor as they are stored; the bits of bfloat16 come as uint16.
+
+    Parameters
+    ----------
+    tensor : CheckpointTensor
+        What to read.
+    rows : slice, optional
+        The rows, along the first axis; without a step. A scalar has no rows to choose from.
+
+    Returns
+    -------
+    ndarray
+        A fresh array of shape ``(n_rows, *tensor.shape[1:])``.
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        Numpy has no such elements (FP8 and smaller).
+    CheckpointError
+        The file can't be read.
+    """
+    if tensor.dtype not in STORAGE:
+        raise UnsupportedDtypeError(
+            f"{tensor.shard.path}: tensor {tensor.name!r} is stored as {tensor.dtype}, which "
+            "can't be read yet; use a checkpoint in BF16, F16 or F32"
+        )
+    shape, offset = tensor.shape, tensor.offset
+    if rows != slice(None):
+        if not shape:
+            raise ValueError(f"{tensor.name}: a scalar has no rows to choose from")
+        begin, end, step = rows.indices(shape[0])
+        if step != 1:
+            raise ValueError(f"{tensor.name}: rows can't be read with a step, got {rows}")
+        row_bytes = tensor.nbytes // shape[0] if shape[0] else 0
+        shape, offset = (max(0, end - begin), *shape[1:]), offset + begin * row_bytes
+    # Empty shapes have no byte view, so the buffer is one-dimensional until it is filled.
+    values = np.empty(math.prod(shape), STORAGE[tensor.dtype])
+    if values.size:
+        tensor.shard.read_into(values.view(np.uint8).data, offset)
+    return values.reshape(shape)
+
+
+def read_float32(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray[np.float32]:
+    """Return rows of a tensor as float32.
+
+    BF16 and F16 widen exactly; F64 and integers are rounded to the nearest float32. See
+    `read_raw` for the parameters and errors.
+    """
+    raw = read_raw(tensor, rows)
+    if tensor.dtype == "BF16":
+        # bfloat16 is the upper half of a float32.
+        wide = raw.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
+    with np.errstate(over="ignore"):  # an F64 beyond float32 becomes an infinity, as in torch
+        return raw.astype(np.float32, copy=False)
