@@ -28,7 +28,7 @@ class TensorType(IntEnum):
     block_size: int
     type_size: int
 
-    def __new__(cls, number: int, block_size: int, type_size: int) -> TensorType:
+    def __new__(cls, number: int, block_size: int, type_size: int) -> TensorType:  # noqa: D102
         member = int.__new__(cls, number)
         member._value_ = number
         member.block_size = block_size

@@ -1,0 +1,1 @@
+"""Checkpoint to ladder: plan first (no tensor data is read), then execute."""
