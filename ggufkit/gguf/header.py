@@ -1,0 +1,250 @@
+"""Bytes -> header: version, metadata, tensor infos, every one of them checked.
+
+Nothing here trusts a length, count or offset of the file: each is compared with what remains
+before anything is read or allocated. What ``gguf_init_from_file`` of llama.cpp rejects is
+rejected here too; `Header` says what a strict reader rejects on top.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from ggufkit.errors import (
+    BadLayoutError,
+    BadValueError,
+    FormatError,
+    LimitExceededError,
+    NotGGUFError,
+    TruncatedError,
+    UnsupportedVersionError,
+)
+from ggufkit.gguf import limits
+from ggufkit.gguf.layout import (
+    MAGIC,
+    VERSION,
+    TensorInfo,
+    align,
+    alignment_of,
+    check_name,
+    check_shape,
+)
+from ggufkit.gguf.metadata import Metadata, check_key
+from ggufkit.gguf.values import (
+    Buffer,
+    ByteOrder,
+    Entry,
+    decode_string,
+    measure,
+    need,
+    value_type_of,
+)
+from ggufkit.types import TensorType, ValueType
+
+_TENSOR_TYPES = {int(tensor_type): tensor_type for tensor_type in TensorType}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Everything before the tensor data.
+
+    Attributes
+    ----------
+    version : int
+        2 or 3.
+    byte_order : {'<', '>'}
+        Little-endian, or big-endian (version 3 only).
+    metadata : Metadata
+        Values are decoded when first used.
+    tensors : dict of str to TensorInfo
+        In file order.
+    alignment, data_offset : int
+        As in `Layout`.
+    data_end : int
+        Byte behind the last tensor's data, without the padding behind it.
+    """
+
+    version: int
+    byte_order: ByteOrder
+    metadata: Metadata
+    tensors: dict[str, TensorInfo]
+    alignment: int
+    data_offset: int
+    data_end: int
+
+
+def parse_header(data: Buffer, *, strict: bool = True) -> Header:
+    """Parse the header at the start of `data`, which holds at least the whole header.
+
+    Parameters
+    ----------
+    data : buffer
+        A mapped file, or its first bytes.
+    strict : bool
+        Reject what llama.cpp reads but the format does not allow: strings that are not UTF-8,
+        NUL in keys and names, empty tensor names, an alignment outside 8 to 2^20. Without it
+        these are read (bytes that are not UTF-8 as surrogates), and so are nested arrays.
+
+    Raises
+    ------
+    FormatError
+        One of its subclasses, with the offset of what is wrong.
+    """
+    version, order = _parse_version(data)
+    parser = _Parser(data, order, strict)
+    n_tensors = parser.count("tensors", limits.MIN_TENSOR_BYTES)
+    n_pairs = parser.count("metadata pairs", limits.MIN_PAIR_BYTES)
+    metadata = parser.metadata(n_pairs)
+    alignment = alignment_of(metadata, strict=strict)
+    tensors = parser.tensors(n_tensors, alignment)
+    data_offset = data_end = parser.pos
+    if tensors:
+        data_offset = align(parser.pos, alignment)
+        last = next(reversed(tensors.values()))
+        data_end = data_offset + last.offset + last.nbytes
+    return Header(version, order, metadata, tensors, alignment, data_offset, data_end)
+
+
+def _parse_version(data: Buffer) -> tuple[int, ByteOrder]:
+    magic = bytes(data[:4])
+    if magic != MAGIC:
+        if len(magic) < len(MAGIC) and MAGIC.startswith(magic):
+            raise TruncatedError("the file ends within the magic 'GGUF'", offset=0)
+        raise NotGGUFError(f"not a GGUF file: it starts with {magic!r}, not b'GGUF'", offset=0)
+    need(data, 4, 4, "the version")
+    (version,) = struct.unpack_from("<I", data, 4)
+    order: ByteOrder = "<"
+    if version and version & 0xFFFF == 0:
+        # Only a big-endian file has its low half in the high half.
+        order = ">"
+        (version,) = struct.unpack_from(">I", data, 4)
+    if version == 1:
+        raise UnsupportedVersionError(
+            "GGUF version 1 (2023) is no longer read, by llama.cpp neither: convert the "
+            "original checkpoint again",
+            offset=4,
+        )
+    if version not in (2, VERSION) or (order == ">" and version != VERSION):
+        raise UnsupportedVersionError(
+            f"GGUF version {version} can't be read, only 2 and 3", offset=4
+        )
+    return version, order
+
+
+class _Parser:
+    """Reads forward from byte 8, in one byte order."""
+
+    def __init__(self, data: Buffer, order: ByteOrder, strict: bool) -> None:
+        self.data = data
+        self.order = order
+        self.strict = strict
+        self.errors = "strict" if strict else "surrogateescape"
+        self.pos = 8
+
+    def u32(self, what: str) -> int:
+        start = self.pos
+        self.pos = need(self.data, start, 4, what)
+        return int(struct.unpack_from(f"{self.order}I", self.data, start)[0])
+
+    def u64(self, what: str) -> int:
+        start = self.pos
+        self.pos = need(self.data, start, 8, what)
+        return int(struct.unpack_from(f"{self.order}Q", self.data, start)[0])
+
+    def string(self, what: str) -> str:
+        start = self.pos
+        self.pos = measure(self.data, start, ValueType.STRING, self.order)
+        try:
+            return decode_string(self.data, start + 8, self.pos, self.errors)
+        except BadValueError as error:
+            raise BadValueError(f"{what}: {error.what}", offset=error.offset) from None
+
+    def count(self, what: str, least_bytes: int) -> int:
+        start = self.pos
+        count = self.u64(f"the number of {what}")
+        if count * least_bytes > len(self.data) - start:
+            raise TruncatedError(
+                f"{count} {what} promised, more than a file of {len(self.data)} bytes can hold",
+                offset=start,
+            )
+        return count
+
+    def metadata(self, n_pairs: int) -> Metadata:
+        entries: dict[str, Entry] = {}
+        for _ in range(n_pairs):
+            start = self.pos
+            key = self.string("a key")
+            self._check_key(key, start)
+            if key in entries:
+                raise BadValueError(f"key {key!r} appears twice", offset=start)
+            try:
+                entries[key] = self._entry()
+            except FormatError as error:
+                raise type(error)(f"{key!r}: {error.what}", offset=error.offset) from None
+        return Metadata.from_entries(entries, errors=self.errors)
+
+    def _check_key(self, key: str, start: int) -> None:
+        if not key:
+            raise BadValueError("a key is empty", offset=start)
+        if self.strict:
+            try:
+                check_key(key)
+            except BadValueError as error:
+                raise BadValueError(error.what, offset=start) from None
+
+    def _entry(self) -> Entry:
+        value_type = value_type_of(self.u32("a value type"), self.pos - 4)
+        start = self.pos
+        self.pos = measure(self.data, start, value_type, self.order, nested=not self.strict)
+        entry = Entry(value_type, self.data, start, self.pos, self.order)
+        if value_type is ValueType.STRING:
+            entry.decode(self.errors)
+        return entry
+
+    def tensors(self, n_tensors: int, alignment: int) -> dict[str, TensorInfo]:
+        infos: dict[str, TensorInfo] = {}
+        end = 0
+        for _ in range(n_tensors):
+            start = self.pos
+            info = self._tensor()
+            if info.name in infos:
+                raise BadLayoutError(f"two tensors are named {info.name!r}", offset=start)
+            if info.offset != end:
+                # Strict order without gaps: no two tensors share bytes, none are hidden.
+                raise BadLayoutError(
+                    f"tensor {info.name!r} is at offset {info.offset}, expected {end}",
+                    offset=start,
+                )
+            end += align(info.nbytes, alignment)
+            infos[info.name] = info
+        return infos
+
+    def _tensor(self) -> TensorInfo:
+        start = self.pos
+        name = self.string("a tensor name")
+        n_dims = self.u32("a number of dimensions")
+        if n_dims > limits.MAX_DIMS:
+            raise LimitExceededError(
+                f"tensor {name[:80]!r} has {n_dims} dimensions; the limit is {limits.MAX_DIMS}",
+                offset=start,
+            )
+        ne = [self._signed(self.u64("a dimension")) for _ in range(n_dims)]
+        type_id = self.u32("a tensor type")
+        offset = self.u64("a tensor offset")
+        tensor_type = _TENSOR_TYPES.get(type_id)
+        if tensor_type is None:
+            raise BadValueError(
+                f"tensor {name[:80]!r} has the unknown type {type_id}", offset=start
+            )
+        shape = tuple(reversed(ne))
+        try:
+            check_name(name, strict=self.strict)
+            check_shape(name, shape, tensor_type)
+        except FormatError as error:
+            raise type(error)(error.what, offset=start) from None
+        return TensorInfo(name, shape, tensor_type, offset)
+
+    @staticmethod
+    def _signed(value: int) -> int:
+        """Dimensions are int64 in ggml."""
+        return value - (1 << 64) if value >> 63 else value
