@@ -1,0 +1,324 @@
+"""`quantize` and `dequantize`: whole tensors, tile by tile, on one or more threads.
+
+::
+
+    values (..., n_rows, n_cols) -> one matrix per leading index -> tiles of whole rows
+    tile -> float32 -> finite? -> kernel or codec -> scales finite? -> its place in the result
+
+A tile is small enough for the planes of a search to stay in a core's cache, so nothing but the
+result is ever as large as the tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ggufkit import kernels
+from ggufkit.codecs.base import Bytes, Codec, Floats
+from ggufkit.codecs.plain import widen_bf16
+from ggufkit.codecs.table import CODECS
+from ggufkit.errors import (
+    CodecError,
+    ImportanceRequiredError,
+    NoEncoderError,
+    NotBlockAlignedError,
+    NotFiniteError,
+)
+from ggufkit.types import TensorType
+
+TILE_WEIGHTS = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A 2-D part of a tensor: its leading index, its rows, where they go, their importance."""
+
+    index: tuple[int, ...]
+    source: NDArray[Any]
+    target: NDArray[Any]
+    importance: Floats | None = None
+
+
+def quantize(
+    values: ArrayLike,
+    type: TensorType,  # noqa: A002 - the field's name
+    *,
+    importance: ArrayLike | None = None,
+    out: Bytes | None = None,
+    jobs: int = 1,
+) -> Bytes:
+    """Encode a tensor, with the bytes that ``ggml_quantize_chunk`` would write.
+
+    Parameters
+    ----------
+    values : (..., n_cols) array of float32, float16 or bfloat16
+        The last axis is a row, whole blocks of weights. Values whose dtype is that of `type`
+        (float64 for F64, int8 for I8 ...) are copied. bfloat16 is any dtype of that name.
+    type : TensorType
+        What to encode to.
+    importance : (n_cols,) or (..., n_cols) float32, optional
+        What an error in each column counts: one vector for all rows, or one per matrix, of shape
+        ``values.shape[:-2] + (n_cols,)``. Types that do not use it ignore it.
+    out : (..., row_size) uint8, optional
+        Where to put the result.
+    jobs : int
+        Threads.
+
+    Returns
+    -------
+    (..., row_size) uint8
+        `out`, or a new array.
+
+    Raises
+    ------
+    UnknownTensorTypeError, NoEncoderError, ImportanceRequiredError
+        `type` can't be encoded to, at all or without importance.
+    NotBlockAlignedError
+        A row is not whole blocks.
+    NotFiniteError
+        A weight of a block type is NaN or infinite, or too large for the type.
+    CodecError
+        Another dtype, or a shape that does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ggufkit.types import TensorType
+    >>> quantize(np.ones((2, 64), np.float32), TensorType.Q8_0).shape
+    (2, 68)
+    """
+    codec = CODECS[type]
+    array = np.asanyarray(values)
+    n_cols = _row_length(array, codec)
+    shape = (*array.shape[:-1], codec.type.row_size(n_cols))
+    result = _output(out, shape, np.dtype(np.uint8))
+    if array.dtype == codec.layout or (_is_bf16(array.dtype) and codec.type is TensorType.BF16):
+        return _copy_bits(array, codec, result)
+    weights = None if importance is None else _importance(importance, array.shape)
+    encode = partial(_encode_tile, _encoder(codec, weights))
+    _run(encode, _matrices(array, result, weights), n_cols, jobs)
+    return result
+
+
+def dequantize(
+    data: ArrayLike,
+    type: TensorType,  # noqa: A002 - the field's name
+    *,
+    out: Floats | None = None,
+    jobs: int = 1,
+) -> Floats:
+    """Decode tensor data, bit for bit as ggml's ``to_float``.
+
+    Parameters
+    ----------
+    data : (..., row_size) uint8
+        Whole blocks.
+    type : TensorType
+        What `data` is.
+    out : (..., n_cols) float32, optional
+        Where to put the result.
+    jobs : int
+        Threads.
+
+    Returns
+    -------
+    (..., n_cols) float32
+        `out`, or a new array.
+
+    Raises
+    ------
+    UnknownTensorTypeError
+        `type` is unknown.
+    NotBlockAlignedError
+        A row is not whole blocks.
+    CodecError
+        `data` is not uint8, or `out` does not fit.
+    """
+    codec = CODECS[type]
+    array = np.asanyarray(data)
+    if array.dtype != np.uint8:
+        raise CodecError(f"{codec.type.name} data must be uint8, not {array.dtype}: view the bytes")
+    row_size = array.shape[-1] if array.ndim else 0
+    if array.ndim == 0 or row_size % codec.type.type_size:
+        raise NotBlockAlignedError(
+            f"a row of {row_size} bytes is not whole {codec.type.name} blocks of "
+            f"{codec.type.type_size} bytes: pass shape (..., row_size)"
+        )
+    n_cols = row_size // codec.type.type_size * codec.type.block_size
+    result = _output(out, (*array.shape[:-1], n_cols), np.dtype(np.float32))
+    decode = partial(_decode_tile, codec, kernels.decoder(codec.type))
+    _run(decode, _matrices(array, result, None), n_cols, jobs)
+    return result
+
+
+def _row_length(array: NDArray[Any], codec: Codec) -> int:
+    n_cols = array.shape[-1] if array.ndim else 0
+    if array.ndim == 0 or n_cols % codec.type.block_size:
+        raise NotBlockAlignedError(
+            f"a row of {n_cols} weights (shape {array.shape}) is not whole {codec.type.name} "
+            f"blocks of {codec.type.block_size}: choose a type that fits"
+        )
+    return n_cols
+
+
+def _output(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype:
+        raise CodecError(f"out must be {dtype} of shape {shape}, not {out.dtype} of {out.shape}")
+    return out
+
+
+def _copy_bits(array: NDArray[Any], codec: Codec, result: Bytes) -> Bytes:
+    result.view(codec.layout)[...] = array.view(codec.layout)
+    return result
+
+
+def _importance(importance: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    weights = np.asarray(importance, np.float32)
+    if weights.shape not in (shape[-1:], (*shape[:-2], shape[-1])):
+        raise CodecError(
+            f"importance of shape {weights.shape} does not fit weights of shape {shape}: "
+            f"give one value per column"
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise CodecError("importance must be finite and not negative")
+    return weights
+
+
+def _matrices(
+    source: NDArray[Any], target: NDArray[Any], importance: Floats | None
+) -> Iterator[_Matrix]:
+    """Split a tensor into 2-D parts, each with its importance."""
+    if source.size == 0:
+        return
+    if source.ndim == 1:
+        source, target = source[None], target[None]
+    if source.ndim == 2:
+        yield _Matrix((), source, target, _contiguous(importance))
+        return
+    for index in np.ndindex(source.shape[:-2]):
+        own = importance if importance is None or importance.ndim == 1 else importance[index]
+        yield _Matrix(index, source[index], target[index], _contiguous(own))
+
+
+def _contiguous(importance: Floats | None) -> Floats | None:
+    return None if importance is None else np.ascontiguousarray(importance)
+
+
+def _run(
+    work: Callable[[_Matrix, slice], None], matrices: Iterator[_Matrix], n_cols: int, jobs: int
+) -> None:
+    """Call `work` for every tile of every matrix; of errors, raise the first tile's."""
+    step = max(1, TILE_WEIGHTS // max(1, n_cols))
+    tiles = (
+        (matrix, slice(start, start + step))
+        for matrix in matrices
+        for start in range(0, len(matrix.source), step)
+    )
+    if jobs <= 1:
+        for matrix, rows in tiles:
+            work(matrix, rows)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        for _ in pool.map(lambda tile: work(*tile), tiles):
+            pass
+
+
+Encoder = Callable[[Floats, Floats | None, Bytes], None]
+
+
+def _encoder(codec: Codec, importance: Floats | None) -> tuple[Codec, Encoder]:
+    """Choose the kernel where there is one, else the codec."""
+    name = codec.type.name
+    encode = codec.encode
+    if encode is None:
+        raise NoEncoderError(f"{name} can't be encoded to; choose another tensor type")
+    if codec.needs_importance and importance is None:
+        raise ImportanceRequiredError(f"{name} needs importance: give an importance matrix")
+
+    def by_codec(rows: Floats, importance: Floats | None, out: Bytes) -> None:
+        out[...] = encode(rows, importance).view(np.uint8).reshape(out.shape)
+
+    return codec, kernels.encoder(codec.type) or by_codec
+
+
+def _encode_tile(chosen: tuple[Codec, Encoder], matrix: _Matrix, rows: slice) -> None:
+    codec, encoder = chosen
+    values = _as_float32(matrix.source[rows])
+    if codec.type.is_quantized:
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise _not_finite("a weight is not finite", codec, matrix, rows, ~finite)
+    target = matrix.target[rows]
+    data = target if target.flags.c_contiguous else np.empty(target.shape, np.uint8)
+    with np.errstate(all="ignore"):
+        encoder(values, matrix.importance, data)
+        _check_range(codec, values, data, matrix, rows)
+    if data is not target:
+        target[...] = data
+
+
+def _as_float32(rows: NDArray[Any]) -> Floats:
+    if _is_bf16(rows.dtype):
+        return widen_bf16(np.ascontiguousarray(rows).view(np.uint16))
+    if rows.dtype not in (np.float32, np.float16):
+        raise CodecError(
+            f"weights of dtype {rows.dtype} can't be encoded: "
+            f"convert to float32, float16 or bfloat16"
+        )
+    return np.ascontiguousarray(rows, np.float32)
+
+
+def _is_bf16(dtype: np.dtype[Any]) -> bool:
+    return dtype.name == "bfloat16"
+
+
+def _check_range(codec: Codec, values: Floats, data: Bytes, matrix: _Matrix, rows: slice) -> None:
+    """Refuse weights so large that a scale, or the number itself, became infinite."""
+    blocks = data.view(codec.layout)
+    layout = codec.layout
+    if layout.names is None:
+        if codec.type is TensorType.F32:
+            return
+        lost = np.isinf(widen_bf16(blocks) if codec.type is TensorType.BF16 else blocks)
+        lost &= np.isfinite(values)
+    else:
+        scales = [name for name in layout.names if layout[name].kind == "f"]
+        lost = np.zeros(blocks.shape, np.bool_)
+        for name in scales:
+            lost |= ~np.isfinite(blocks[name])
+        lost = np.repeat(lost, codec.type.block_size, axis=1) if lost.any() else lost
+    if lost.any():
+        raise _not_finite("a weight is too large", codec, matrix, rows, lost)
+
+
+def _not_finite(
+    what: str, codec: Codec, matrix: _Matrix, rows: slice, where: NDArray[np.bool_]
+) -> NotFiniteError:
+    row, column = np.unravel_index(int(np.argmax(where)), where.shape)
+    index = (*matrix.index, rows.start + int(row), int(column))
+    return NotFiniteError(
+        f"{what} for {codec.type.name} at index {index}: repair the checkpoint, or store this "
+        f"tensor as F32",
+        index=index,
+    )
+
+
+def _decode_tile(
+    codec: Codec, decoder: Callable[[Bytes, Floats], None] | None, matrix: _Matrix, rows: slice
+) -> None:
+    data = np.ascontiguousarray(matrix.source[rows])
+    target = matrix.target[rows]
+    if decoder is not None and target.flags.c_contiguous:
+        decoder(data, target)
+        return
+    with np.errstate(all="ignore"):
+        target[...] = codec.decode(data.reshape(-1).view(codec.layout)).reshape(target.shape)
