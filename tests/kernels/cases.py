@@ -7,7 +7,13 @@ from numpy.typing import NDArray
 
 from ggufkit.types import TensorType
 
-ENCODED = (TensorType.Q4_K, TensorType.Q5_K)
+ENCODED = (
+    TensorType.Q2_K,
+    TensorType.Q3_K,
+    TensorType.Q4_K,
+    TensorType.Q5_K,
+    TensorType.Q6_K,
+)
 ONE_OUTLIER, TINY, HUGE = 37.0, 1e-39, 1e30
 
 

@@ -84,7 +84,7 @@ INLINE void pack_scales(found *f, vi words[4]) {
     }
     const vi d = f16_from_f32(f->d), dmin = f16_from_f32(f->dmin);
     words[0] = d | (dmin << 16);
-    for (int k = 0; k < 3; k++) words[1 + k] = word(b[4 * k], b[4 * k + 1], b[4 * k + 2], b[4 * k + 3]);
+    for (int k = 0; k < 3; k++) words[1 + k] = word4(b + 4 * k);
     f->d = f32_from_f16(d);
     f->dmin = f32_from_f16(dmin);
 }
@@ -114,11 +114,11 @@ INLINE void write_block(found *f, const vf *x, int bits, uint8_t *out, int n) {
             q[l] = (lo[l] & 15) | ((hi[l] & 15) << 4);
         }
         for (int k = 0; k < 8; k++)
-            qs[8 * c + k] = word(q[4 * k], q[4 * k + 1], q[4 * k + 2], q[4 * k + 3]);
+            qs[8 * c + k] = word4(q + 4 * k);
     }
     if (bits == 5)
         for (int k = 0; k < 8; k++)
-            words[QH + k] = word(high[4 * k], high[4 * k + 1], high[4 * k + 2], high[4 * k + 3]);
+            words[QH + k] = word4(high + 4 * k);
     const int size = bits == 5 ? 176 : 144;
     store_words(words, size / 4, out, size, n);
 }

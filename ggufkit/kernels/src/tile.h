@@ -64,24 +64,20 @@ INLINE void load_tile(const blocks_at *at, int size, vf *x) {
 
 /* Write `n_words` words of each of the first `n` lanes at out + lane * stride. */
 INLINE void store_words(const vi *words, int n_words, uint8_t *out, int stride, int n) {
-    const int whole = n_words / LANES * LANES;
-    for (int w = 0; w < whole; w += LANES) {
+    for (int w = 0; w < n_words; w += LANES) {
+        const int left = n_words - w < LANES ? n_words - w : LANES;
         vi r[LANES];
 #pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) r[i] = words[w + i];
+        for (int i = 0; i < LANES; i++) r[i] = i < left ? words[w + i] : vi_all(0);
         transpose(r);
         if (n == LANES) {
 #pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++) memcpy(out + i * stride + 4 * w, &r[i], sizeof(vi));
+            for (int i = 0; i < LANES; i++)
+                memcpy(out + i * stride + 4 * w, &r[i], (size_t)left * 4);
         } else {
-            for (int i = 0; i < n; i++) memcpy(out + i * stride + 4 * w, &r[i], sizeof(vi));
+            for (int i = 0; i < n; i++) memcpy(out + i * stride + 4 * w, &r[i], (size_t)left * 4);
         }
     }
-    for (int w = whole; w < n_words; w++)
-        for (int i = 0; i < n; i++) {
-            const int32_t word = words[w][i];
-            memcpy(out + i * stride + 4 * w, &word, 4);
-        }
 }
 
 /* Write the low 16 bits of each lane (little-endian, like every target). */
@@ -92,8 +88,15 @@ INLINE void store_half(vi half, uint8_t *out, int stride, int n) {
     }
 }
 
-/* Bytes 0..255, one per lane, four of them packed to a little-endian word. */
-INLINE vi word(vi b0, vi b1, vi b2, vi b3) { return b0 | (b1 << 8) | (b2 << 16) | (b3 << 24); }
+/* Four bytes 0..255 per lane, packed to a little-endian word. */
+INLINE vi word4(const vi b[4]) { return b[0] | (b[1] << 8) | (b[2] << 16) | (b[3] << 24); }
+
+/* 128 levels of 2 bits to 8 words: byte l holds those of weights l, l + 32, l + 64, l + 96. */
+INLINE void pack_2_bits(const vi *q, vi *words) {
+    vi b[32];
+    for (int l = 0; l < 32; l++) b[l] = q[l] | (q[l + 32] << 2) | (q[l + 64] << 4) | (q[l + 96] << 6);
+    for (int k = 0; k < 8; k++) words[k] = word4(b + 4 * k);
+}
 
 /* Encode one tile: x and w (importance; NULL where there is none) transposed, `n` blocks wanted. */
 typedef void encode_tile(const vf *x, const vf *w, uint8_t *out, int n);
