@@ -101,12 +101,8 @@ class PartialFile:
             raise OutputError(
                 f"{self.path}: {len(view)} bytes at {offset} reach behind its {self.size} bytes"
             )
-        fd = self._open_fd()
         with _output_errors(self.path):
-            while view:
-                written = os.pwrite(fd, view, offset)
-                view = view[written:]
-                offset += written
+            _write_all(self._open_fd(), view, offset)
 
     def sync(self) -> None:
         """Wait until everything written so far is on disk."""
@@ -146,6 +142,31 @@ class PartialFile:
         if self._fd is None:
             raise ValueError(f"{self.path} is closed")
         return self._fd
+
+
+def write_into_partial(final_path: str | os.PathLike[str], offset: int, data: Any) -> None:
+    """Write a C-contiguous buffer into the partial file that another process may hold open.
+
+    Raises
+    ------
+    OutputError
+        There is no such partial file, or the disk is full or failed.
+    """
+    path = Path(final_path)
+    path = path.with_name(path.name + SUFFIX)
+    with _output_errors(path):
+        fd = os.open(path, os.O_WRONLY)
+        try:
+            _write_all(fd, memoryview(data).cast("B"), offset)
+        finally:
+            os.close(fd)
+
+
+def _write_all(fd: int, view: memoryview, offset: int) -> None:
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
 
 
 def write(

@@ -1,0 +1,239 @@
+"""Execute a plan: one pass over the weights for all rungs.
+
+Each task reads some rows of one tensor, widens them once, encodes them once per distinct type,
+and writes the blocks at their known place in every rung that wants them. Tasks are independent
+and picklable; any `concurrent.futures.Executor` runs them, in any order, with the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.codecs import dequantize, quantize
+from ggufkit.convert.journal import Journal
+from ggufkit.convert.plan import Encoding, Part, Plan, Task
+from ggufkit.convert.report import ErrorSums, Report, TaskResult
+from ggufkit.errors import NotFiniteError
+from ggufkit.gguf.writer import PartialFile, write_into_partial
+from ggufkit.types import TensorType
+
+# Tasks waiting per worker: enough to keep it busy, few enough to stop at once.
+QUEUE_PER_JOB = 4
+# Finished tasks are made durable and noted down at least this often.
+NOTE_SECONDS = 3.0
+
+Progress = Callable[[int], None]
+
+
+def run_task(plan: Plan, task: Task, *, report: bool) -> TaskResult:
+    """Read rows, encode them for every rung and write them into the partial files.
+
+    Raises
+    ------
+    NotFiniteError
+        A weight is NaN or infinite, or too large for float16.
+    """
+    wanted: dict[Encoding, list[tuple[Path, int]]] = {}
+    for rung in plan.rungs:
+        target = rung.targets[task.tensor.name]
+        offset = target.offset + task.start * target.type.row_size(task.tensor.n_cols)
+        place = (rung.parts[target.part].path, offset)
+        wanted.setdefault(rung.encoding(task.tensor.name), []).append(place)
+
+    sums: dict[str, ErrorSums] = {}
+    rows = _Rows(plan, task)
+    written = 0
+    for encoding, places in wanted.items():
+        blocks = rows.encode(encoding)
+        for path, offset in places:
+            write_into_partial(path, offset, blocks)
+            written += blocks.nbytes
+        if report:
+            sums[encoding.key] = ErrorSums.of(rows.values, dequantize(blocks, encoding.type))
+    return TaskResult(task.number, written, sums)
+
+
+class _Rows:
+    """The rows of one task: read once, staged once."""
+
+    def __init__(self, plan: Plan, task: Task) -> None:
+        self.plan = plan
+        self.task = task
+        self.slice = slice(task.start, task.stop)
+        self.values = plan.source.read(task.tensor, self.slice)
+        self._staged: NDArray[np.float32] | None = None
+
+    def encode(self, encoding: Encoding) -> NDArray[np.uint8]:
+        tensor, source = self.task.tensor, self.plan.source
+        if source.is_gguf and encoding.type is tensor.stored:
+            return source.read_blocks(tensor, self.slice)
+        values = self.staged() if encoding.staged else self.values
+        importance = self.plan.importance.get(tensor.name)
+        if importance is not None:
+            importance = importance[self.task.start // tensor.shape[-2]]
+        try:
+            return quantize(values, encoding.type, importance=importance)
+        except NotFiniteError as error:
+            row, col = error.index if error.index is not None else (0, 0)
+            row += self.task.start
+            raise NotFiniteError(
+                f"{tensor.name}: the weight at row {row}, column {col} can't be encoded as "
+                f"{encoding.type.name}: {error}",
+                tensor=tensor.name,
+                index=(row, col),
+            ) from None
+
+    def staged(self) -> NDArray[np.float32]:
+        """Return the values as the intermediate file would hold them."""
+        tensor, via = self.task.tensor, self.plan.via
+        exact = tensor.fixed is not None or via in (TensorType.F32, tensor.stored)
+        if exact or self.plan.source.is_gguf:
+            return self.values
+        if self._staged is None:
+            self._staged = dequantize(quantize(self.values, via), via)
+        return self._staged
+
+
+def execute(
+    plan: Plan,
+    journal_path: Path,
+    *,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    report: bool = True,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Write the ladder's files.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `ggufkit.convert.plan.make_plan`.
+    journal_path : Path
+        Where finished tasks are noted; for the caller to remove when it is done.
+    executor : Executor, optional
+        What runs the tasks; by default a pool of `jobs` threads.
+    jobs : int, optional
+        Tasks at a time; by default one per CPU.
+    report : bool
+        Whether errors are measured.
+    progress : callable
+        Called with the bytes that each finished task has written.
+
+    Returns
+    -------
+    Report
+        Errors by tensor and encoding.
+
+    Raises
+    ------
+    GGUFKitError
+        Nothing is published then; the same call goes on where it stopped.
+    """
+    parts = [part for rung in plan.rungs for part in rung.parts]
+    ladder = hashlib.sha256("".join(map(plan.fingerprint, plan.rungs)).encode())
+    journal = Journal(journal_path, f"{ladder.hexdigest()}{' report' if report else ''}")
+    n_tasks = sum(1 for _ in plan.tasks())
+    jobs = jobs or os.cpu_count() or 1
+    with ExitStack() as stack:
+        stack.callback(journal.close)
+        if len(journal.done) < n_tasks or not all(map(_is_published, parts)):
+            files = _open_files(parts, journal, n_tasks, stack)
+            _write_headers(parts, files)
+            for result in journal.done.values():
+                progress(result.written)
+            pool = executor or stack.enter_context(ThreadPoolExecutor(jobs))
+            _Run(plan, journal, list(files.values()), pool, jobs, report, progress).run()
+            for file in files.values():
+                file.publish()
+    return Report.collect(plan, journal.done.values())
+
+
+def _is_published(part: Part) -> bool:
+    """Whether a part has its final name: it gets that only when all tasks are done."""
+    if not part.path.is_file() or part.path.stat().st_size != part.layout.file_size:
+        return False
+    with part.path.open("rb") as file:
+        return file.read(len(part.layout.header)) == part.layout.header
+
+
+def _open_files(
+    parts: Sequence[Part], journal: Journal, n_tasks: int, stack: ExitStack
+) -> dict[Path, PartialFile]:
+    """Open the partial files; if one of them is new, no task counts as done."""
+    all_done = len(journal.done) == n_tasks
+    files: dict[Path, PartialFile] = {}
+    for part in parts:
+        if all_done and _is_published(part):
+            continue
+        resume = bool(journal.done)
+        file = PartialFile(part.path, part.layout.file_size, resume=resume)
+        files[part.path] = stack.enter_context(file)
+        if resume and not file.resumed:
+            journal.forget()
+    return files
+
+
+def _write_headers(parts: Sequence[Part], files: Mapping[Path, PartialFile]) -> None:
+    for part in parts:
+        if part.path in files:
+            files[part.path].write_at(0, part.layout.header)
+
+
+@dataclass
+class _Run:
+    """The tasks of a ladder under way."""
+
+    plan: Plan
+    journal: Journal
+    files: Sequence[PartialFile]
+    pool: Executor
+    jobs: int
+    report: bool
+    progress: Progress
+
+    def run(self) -> None:
+        """Run what the journal does not have, a bounded number of tasks at a time."""
+        todo = (task for task in self.plan.tasks() if task.number not in self.journal.done)
+        waiting: set[Future[TaskResult]] = set()
+        finished: list[TaskResult] = []
+        noted = time.monotonic()
+        try:
+            while True:
+                waiting |= set(self._submit(todo, self.jobs * QUEUE_PER_JOB - len(waiting)))
+                if not waiting:
+                    break
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result = future.result()
+                    finished.append(result)
+                    self.progress(result.written)
+                if time.monotonic() - noted > NOTE_SECONDS:
+                    self._note(finished)
+                    noted = time.monotonic()
+        finally:
+            for future in waiting:
+                future.cancel()
+            wait(waiting)
+            self._note(finished)
+
+    def _submit(self, todo: Iterator[Task], n: int) -> Iterator[Future[TaskResult]]:
+        for task in islice(todo, n):
+            yield self.pool.submit(run_task, self.plan, task, report=self.report)
+
+    def _note(self, finished: list[TaskResult]) -> None:
+        for file in self.files:
+            file.sync()
+        self.journal.add(finished)
+        finished.clear()

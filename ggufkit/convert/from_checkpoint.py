@@ -1,0 +1,181 @@
+"""A Hugging Face checkpoint as the source of a ladder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.convert.pooling import pooling_mode
+from ggufkit.convert.source import (
+    QUANTIZATION_VERSION,
+    QUANTIZATION_VERSION_KEY,
+    Floats,
+    SourceTensor,
+    file_identity,
+    first_axis_rows,
+)
+from ggufkit.errors import ConversionError, ShapeMismatchError
+from ggufkit.models import find_architecture
+from ggufkit.models.base import Context, MappedTensor, complete_config, map_tensors, write_hparams
+from ggufkit.models.card import general_metadata
+from ggufkit.tokenizers import tokenizer_metadata
+from ggufkit.types import FileType, TensorType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ggufkit.checkpoint import Checkpoint
+    from ggufkit.gguf.metadata import Metadata
+    from ggufkit.models.base import Architecture
+
+# Safetensors dtype -> tensor type; anything else is widened to float32.
+STORED = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32}
+
+# Matrices that every converter keeps in float32: routing, positions, small convolutions.
+ALWAYS_F32 = (
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_inp_shexp.weight",
+    "position_embd.weight",
+    "token_types.weight",
+    "ssm_conv1d.weight",
+    "shortconv.conv.weight",
+)
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """A checkpoint, matched with its architecture and tokenizer.
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+        Where weights are read.
+    architecture : Architecture
+        What they are.
+    tensors : tuple of SourceTensor
+        In the order of llama.cpp's converter: computed ones, then the checkpoint's.
+    origin : dict
+        Where the weights come from, for provenance.
+    """
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    config: Mapping[str, Any]
+    name: str | None
+    tokenizer: Metadata
+    tensors: tuple[SourceTensor, ...]
+    mapped: Mapping[str, MappedTensor]
+    generated: Mapping[str, Floats]
+    origin: dict[str, Any]
+    is_gguf: ClassVar[bool] = False
+
+    @classmethod
+    def open(
+        cls, checkpoint: Checkpoint, *, pre: str | None = None, name: str | None = None
+    ) -> CheckpointSource:
+        """Match a checkpoint with its architecture and tokenizer.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            From `ggufkit.checkpoint.Checkpoint.open`.
+        pre : str, optional
+            ``tokenizer.ggml.pre``, where the tokenizer's structure does not tell it.
+        name : str, optional
+            ``general.name`` instead of the one from the model card or the folder.
+
+        Raises
+        ------
+        ConversionError
+            No architecture covers it, or tensors or the tokenizer do not fit.
+        """
+        architecture = find_architecture(checkpoint.config)
+        config = complete_config(architecture, checkpoint.config)
+        config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
+        tokenizer = tokenizer_metadata(
+            checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
+        )
+        context = Context(config, n_tokens=len(tokenizer["tokenizer.ggml.tokens"]))  # type: ignore[arg-type]
+        mapped = map_tensors(architecture, checkpoint.tensors, context)
+        computed = {g.name: g.compute(config) for g in architecture.generated}
+        generated = {name: values for name, values in computed.items() if values is not None}
+        return cls(
+            checkpoint=checkpoint,
+            architecture=architecture,
+            config=config,
+            name=name,
+            tokenizer=tokenizer,
+            tensors=(
+                *(_computed(name, values) for name, values in generated.items()),
+                *(_describe(checkpoint, tensor) for tensor in mapped),
+            ),
+            mapped={tensor.name: tensor for tensor in mapped},
+            generated=generated,
+            origin={
+                "kind": "checkpoint",
+                "name": checkpoint.repo_id or checkpoint.path.name,
+                "revision": checkpoint.revision,
+                "identity": file_identity(
+                    sorted({t.shard.path for t in checkpoint.tensors.values()})
+                ),
+            },
+        )
+
+    def metadata(self, file_type: FileType) -> Metadata:
+        """Return the metadata that llama.cpp's converter writes for `file_type`."""
+        metadata = general_metadata(
+            self.checkpoint.path,
+            self.config,
+            shapes={tensor.name: tensor.shape for tensor in self.tensors},
+            architecture=self.architecture.name,
+            name=self.name,
+        )
+        metadata.extend(write_hparams(self.architecture, self.config, file_type))
+        metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
+        metadata.extend(self.tokenizer)
+        return metadata
+
+    def read(self, tensor: SourceTensor, rows: slice) -> Floats:
+        """Return rows as (n_rows, n_cols) float32, after the tensor's transform."""
+        if tensor.name in self.generated:
+            return self.generated[tensor.name].reshape(tensor.n_rows, tensor.n_cols)[rows]
+        mapped = self.mapped[tensor.name]
+
+        def read_source(source_rows: slice) -> Floats:
+            return self.checkpoint.read(mapped.source, source_rows)
+
+        if len(tensor.shape) < 2:
+            values = mapped.transform.apply(read_source, slice(0, prod(tensor.shape)))
+            return values.reshape(1, tensor.n_cols)
+        outer, inner = first_axis_rows(tensor.shape, rows)
+        values = mapped.transform.apply(read_source, outer)
+        return np.ascontiguousarray(values.reshape(-1, tensor.n_cols)[inner], np.float32)
+
+    def read_blocks(self, tensor: SourceTensor, rows: slice) -> NDArray[np.uint8]:  # noqa: ARG002
+        """Refuse: a checkpoint has no blocks."""
+        raise ConversionError(f"{tensor.name}: a checkpoint's weights are not stored in blocks")
+
+    def close(self) -> None:
+        """Do nothing: a checkpoint keeps no file open."""
+
+
+def _computed(name: str, values: Floats) -> SourceTensor:
+    return SourceTensor(name, values.shape, TensorType.F32, TensorType.F32)
+
+
+def _describe(checkpoint: Checkpoint, mapped: MappedTensor) -> SourceTensor:
+    stored = checkpoint.tensors[mapped.source]
+    try:
+        shape = mapped.transform.shape(stored.shape)
+    except ShapeMismatchError as error:
+        raise ShapeMismatchError(f"{mapped.source}: {error}") from None
+    fixed = (
+        len(shape) < 2 or mapped.name.endswith(ALWAYS_F32) or not mapped.name.endswith(".weight")
+    )
+    exact = STORED.get(stored.dtype, TensorType.F32)
+    return SourceTensor(mapped.name, shape, exact, TensorType.F32 if fixed else None)

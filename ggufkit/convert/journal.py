@@ -1,0 +1,115 @@
+"""Which tasks of a ladder are done: a run that is killed goes on from here.
+
+A journal is a text file next to the ladder: a first line that says which ladder, then one line
+per finished task with what the report needs of it. A line is written only after the task's blocks
+have reached the disk; a line cut short by a crash is not believed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import astuple
+from pathlib import Path
+from typing import IO
+
+from ggufkit.convert.report import ErrorSums, TaskResult
+from ggufkit.errors import OutputError
+
+
+class Journal:
+    """The journal of one ladder.
+
+    Parameters
+    ----------
+    path : Path
+        Its file.
+    ladder : str
+        Fingerprint of the ladder: a journal of another one is started over.
+
+    Attributes
+    ----------
+    done : dict of int to TaskResult
+        Finished tasks by number.
+    """
+
+    def __init__(self, path: Path, ladder: str) -> None:
+        self.path = path
+        self.done: dict[int, TaskResult] = {}
+        self._ladder = ladder
+        self._file: IO[str] | None = None
+        self._start(self._read())
+
+    def _start(self, complete: list[str]) -> None:
+        path = self.path
+        try:
+            # Rewritten rather than appended to: a torn last line must not precede new ones.
+            temporary = path.with_name(path.name + ".new")
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(json.dumps({"ladder": self._ladder}) + "\n")
+                file.writelines(complete)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path}: can't write the journal: {error.strerror}") from error
+
+    def _read(self) -> list[str]:
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        except (OSError, UnicodeDecodeError):
+            return []
+        if not lines or lines[0].strip() != json.dumps({"ladder": self._ladder}):
+            return []
+        complete = []
+        for line in lines[1:]:
+            try:
+                result = _parse(line)
+            except (ValueError, TypeError, KeyError):
+                break
+            if not line.endswith("\n"):
+                break
+            self.done[result.number] = result
+            complete.append(line)
+        return complete
+
+    def add(self, results: Iterable[TaskResult]) -> None:
+        """Note finished tasks; their blocks must be on disk already."""
+        if self._file is None:
+            raise ValueError(f"{self.path} is closed")
+        try:
+            for result in results:
+                self.done[result.number] = result
+                self._file.write(_format(result))
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self.path}: can't write the journal: {error.strerror}") from error
+
+    def forget(self) -> None:
+        """Start over: a file that tasks were written to is gone."""
+        self.close()
+        self.done.clear()
+        self._start([])
+
+    def close(self) -> None:
+        """Close the file and keep it for the next run."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def remove(self) -> None:
+        """Remove it: the ladder is complete."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _format(result: TaskResult) -> str:
+    sums = {key: astuple(value) for key, value in result.sums.items()}
+    return json.dumps([result.number, result.written, sums], separators=(",", ":")) + "\n"
+
+
+def _parse(line: str) -> TaskResult:
+    number, written, sums = json.loads(line)
+    return TaskResult(number, written, {key: ErrorSums(*values) for key, values in sums.items()})

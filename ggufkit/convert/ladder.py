@@ -1,0 +1,323 @@
+"""The main job: a source becomes a folder of GGUF files, one per rung.
+
+Next to the files lie ``SHA256SUMS``, which ``sha256sum -c`` checks, and ``ladder.json``, which
+says where each file comes from. The GGUF files themselves say nothing of ggufkit: their bytes are
+those of llama.cpp's own tools.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ggufkit.checkpoint import Checkpoint
+from ggufkit.convert.choose import TypeOptions
+from ggufkit.convert.execute import Progress, execute
+from ggufkit.convert.from_checkpoint import CheckpointSource
+from ggufkit.convert.from_gguf import GGUFSource
+from ggufkit.convert.plan import Part, Plan, Rung, SplitLimits, make_plan
+from ggufkit.convert.recipes import parse_ladder
+from ggufkit.convert.report import Report
+from ggufkit.convert.rules import Recipe
+from ggufkit.convert.source import Source
+from ggufkit.errors import ConversionError, OutputError
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.gguf.naming import build_name
+from ggufkit.types import FileType
+from ggufkit.version import __version__
+
+SUMS_NAME = "SHA256SUMS"
+LADDER_NAME = "ladder.json"
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What a conversion wrote.
+
+    Attributes
+    ----------
+    plan : Plan
+        The rungs that were asked for.
+    paths : tuple of Path
+        Their files.
+    report : Report
+        Errors of weights, for the rungs that this run encoded.
+    done_before : tuple of str
+        Rungs that an earlier run had completed.
+    """
+
+    plan: Plan
+    paths: tuple[Path, ...]
+    report: Report
+    done_before: tuple[str, ...]
+
+
+def open_source(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    pre: str | None = None,
+    name: str | None = None,
+    allow_requantize: bool = False,
+) -> Source:
+    """Open what a ladder is made from.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder with a checkpoint, a Hub repository ``owner/name``, or a GGUF file.
+    revision : str, optional
+        Branch, tag or commit of a Hub repository.
+    pre : str, optional
+        ``tokenizer.ggml.pre``, where the tokenizer's structure does not tell it.
+    name : str, optional
+        ``general.name`` instead of the checkpoint's own.
+    allow_requantize : bool
+        Also take a GGUF file whose weights are quantized already.
+
+    Raises
+    ------
+    CheckpointError, ConversionError, FormatError
+        The source can't be converted.
+    """
+    path = Path(source)
+    if path.suffix.lower() == ".gguf":
+        if pre or name or revision:
+            raise ConversionError(
+                f"{path}: a GGUF file has its name and tokenizer; --pre, --name and --revision "
+                "are for checkpoints"
+            )
+        return GGUFSource.open(path, allow_requantize=allow_requantize)
+    return CheckpointSource.open(Checkpoint.open(source, revision=revision), pre=pre, name=name)
+
+
+def plan_ladder(
+    source: Source,
+    out: str | Path,
+    ladder: str = "Q4_K_M",
+    *,
+    via: str | None = None,
+    options: TypeOptions | None = None,
+    split: SplitLimits | None = None,
+) -> Plan:
+    """Plan a ladder: every file's name and bytes, before any weight is read.
+
+    Parameters
+    ----------
+    source : Source
+        From `open_source`.
+    out : str or Path
+        A folder, or for a single rung a file ending in ``.gguf``.
+    ladder : str
+        See `ggufkit.convert.recipes.parse_ladder`.
+    via, options, split
+        See `ggufkit.convert.plan.make_plan`.
+    """
+    recipes = parse_ladder(ladder)
+    return make_plan(
+        source,
+        recipes,
+        _output_paths(source, recipes, Path(out)),
+        via=via,
+        options=options,
+        split=split,
+        skip_impossible=":" in ladder or "all" in ladder.lower(),
+    )
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    force: bool = False,
+    report: bool = True,
+    progress: Progress = lambda _: None,
+) -> Ladder:
+    """Write the files of a plan that are not there yet.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `plan_ladder`.
+    executor, jobs, report, progress
+        See `ggufkit.convert.execute.execute`.
+    force : bool
+        Replace files that this ladder did not make.
+
+    Raises
+    ------
+    OutputError
+        A file is in the way, or can't be written.
+    """
+    paths = [part.path for rung in plan.rungs for part in rung.parts]
+    folder = paths[0].parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: can't make the folder: {error.strerror}") from error
+    book = _Book.read(folder)
+    done = [rung for rung in plan.rungs if book.has(rung, plan.fingerprint(rung))]
+    todo = plan.only([rung for rung in plan.rungs if rung not in done])
+    journal = folder / f".ggufkit-{_digest(paths[0].name)}.journal"
+    if not force:
+        _refuse_strangers(todo.rungs, journal)
+    results = Report({})
+    if todo.rungs:
+        results = execute(
+            todo, journal, executor=executor, jobs=jobs, report=report, progress=progress
+        )
+        book.add(todo, results, jobs or os.cpu_count() or 1)
+        journal.unlink(missing_ok=True)
+    return Ladder(plan, tuple(paths), results, tuple(rung.name for rung in done))
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    *,
+    ladder: str = "Q4_K_M",
+    via: str | None = None,
+    revision: str | None = None,
+    pre: str | None = None,
+    name: str | None = None,
+    allow_requantize: bool = False,
+    options: TypeOptions | None = None,
+    split: SplitLimits | None = None,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    force: bool = False,
+    progress: Progress = lambda _: None,
+) -> Ladder:
+    """Turn a checkpoint or a GGUF file into a ladder of GGUF files.
+
+    Parameters are those of `open_source`, `plan_ladder` and `run_plan`.
+
+    Raises
+    ------
+    GGUFKitError
+        Nothing incomplete is left under a final name; the same call goes on where it stopped.
+    """
+    opened = open_source(
+        source, revision=revision, pre=pre, name=name, allow_requantize=allow_requantize
+    )
+    try:
+        plan = plan_ladder(opened, out, ladder, via=via, options=options, split=split)
+        return run_plan(plan, executor=executor, jobs=jobs, force=force, progress=progress)
+    finally:
+        opened.close()
+
+
+def _output_paths(source: Source, recipes: Sequence[Recipe], out: Path) -> dict[str, Path]:
+    if out.suffix == ".gguf":
+        if len(recipes) > 1:
+            raise ConversionError(
+                f"{out} is one file, the ladder has {len(recipes)}: name a folder"
+            )
+        return {recipes[0].name: out}
+    metadata = source.metadata(FileType.F32)
+    return {recipe.name: out / _file_name(metadata, recipe.name) for recipe in recipes}
+
+
+def _file_name(metadata: Metadata, encoding: str) -> str:
+    def text(key: str) -> str | None:
+        value = metadata.get(f"general.{key}")
+        return value if isinstance(value, str) else None
+
+    return build_name(
+        text("basename") or text("name") or "model",
+        size_label=text("size_label"),
+        fine_tune=text("finetune"),
+        version=text("version"),
+        encoding=encoding,
+    )
+
+
+def _refuse_strangers(rungs: Sequence[Rung], journal: Path) -> None:
+    """Refuse to replace files, unless this ladder was publishing them when it was stopped."""
+    if journal.exists():
+        return
+    for rung in rungs:
+        for part in rung.parts:
+            if part.path.exists():
+                raise OutputError(
+                    f"{part.path} exists and was not made by this command from this source: "
+                    "replace it with --force, or choose another folder"
+                )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass
+class _Book:
+    """``ladder.json`` and ``SHA256SUMS`` of a folder."""
+
+    folder: Path
+    files: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Book:
+        try:
+            files = json.loads((folder / LADDER_NAME).read_text(encoding="utf-8"))["files"]
+            return cls(folder, dict(files))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls(folder, {})
+
+    def has(self, rung: Rung, fingerprint: str) -> bool:
+        """Whether all files of a rung are there, as an earlier run with this outcome left them."""
+        return all(
+            part.path.is_file()
+            and part.path.stat().st_size == part.layout.file_size
+            and self.files.get(part.path.name, {}).get("fingerprint") == fingerprint
+            for part in rung.parts
+        )
+
+    def add(self, plan: Plan, report: Report, jobs: int) -> None:
+        parts = [(rung, part) for rung in plan.rungs for part in rung.parts]
+        with ThreadPoolExecutor(jobs) as pool:
+            sums = list(pool.map(lambda pair: _sha256(pair[1]), parts))
+        for (rung, part), digest in zip(parts, sums, strict=True):
+            total = report.of_rung(rung)
+            self.files[part.path.name] = {
+                "sha256": digest,
+                "bytes": part.layout.file_size,
+                "file_type": rung.name,
+                "bits_per_weight": round(rung.bits_per_weight, 4),
+                "weight_error": None if total is None else total.as_dict(),
+                "source": plan.source.origin,
+                "via": plan.via.name if rung.staged else None,
+                "ggufkit": __version__,
+                "fingerprint": plan.fingerprint(rung),
+            }
+        self._write()
+
+    def _write(self) -> None:
+        lines = [f"{entry['sha256']}  {name}\n" for name, entry in sorted(self.files.items())]
+        _replace(self.folder / SUMS_NAME, "".join(lines))
+        text = json.dumps({"files": dict(sorted(self.files.items()))}, indent=1, ensure_ascii=False)
+        _replace(self.folder / LADDER_NAME, text + "\n")
+
+
+def _sha256(part: Part) -> str:
+    with part.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}") from error

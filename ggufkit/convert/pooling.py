@@ -1,0 +1,51 @@
+"""How an embedding model pools its tokens, from the files of sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ggufkit.errors import CheckpointError
+
+# sentence-transformers' flags, in the order in which they are asked, and one name for each.
+_FLAGS = (
+    ("pooling_mode_mean_tokens", "mean"),
+    ("pooling_mode_cls_token", "cls"),
+    ("pooling_mode_lasttoken", "lasttoken"),
+)
+
+
+def pooling_mode(folder: Path) -> str | None:
+    """Return "mean", "cls" or "lasttoken", or None where modules.json lists no pooling.
+
+    Raises
+    ------
+    CheckpointError
+        The files can't be read, or the pooling is one that GGUF has no value for.
+    """
+    path = folder / "modules.json"
+    if not path.is_file():
+        return None
+    modules: list[dict[str, Any]] = _read(path)
+    pooling = next((m for m in modules if str(m.get("type", "")).endswith("Pooling")), None)
+    if pooling is None:
+        return None
+    name = str(pooling.get("path", ""))
+    if "/" in name or ".." in name or not (folder / name).is_dir():
+        raise CheckpointError(f"{path}: the pooling module's folder {name!r} is not in the folder")
+    settings: dict[str, Any] = _read(folder / name / "config.json")
+    for flag, mode in _FLAGS:
+        if settings.get(flag):
+            return mode
+    mode = str(settings.get("pooling_mode"))
+    if mode not in {known for _, known in _FLAGS}:
+        raise CheckpointError(f"{folder / name / 'config.json'}: only mean, cls and lasttoken pool")
+    return mode
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: {error}") from error

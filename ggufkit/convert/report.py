@@ -1,0 +1,154 @@
+"""What encoding did to the weights, measured on the way: both arrays are in memory.
+
+These are errors of weights. They are not a measure of a model's quality: a small error in one
+tensor may matter more than a large one in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ggufkit.convert.plan import Plan, Rung
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSums:
+    """Sums over weights that errors are computed from; sums of parts add up to the whole's.
+
+    Attributes
+    ----------
+    n : int
+        Weights.
+    error2, source2, decoded2 : float
+        Sums of squares of the error, the source's weights and the decoded ones.
+    largest : float
+        Largest absolute error.
+    """
+
+    n: int = 0
+    error2: float = 0.0
+    source2: float = 0.0
+    decoded2: float = 0.0
+    largest: float = 0.0
+
+    @classmethod
+    def of(cls, source: Floats, decoded: Floats) -> ErrorSums:
+        """Measure `decoded` against `source`; overwrites `decoded`."""
+        if source.size == 0:
+            return cls()
+        decoded2 = _sum_of_squares(decoded)
+        error = np.subtract(decoded, source, out=decoded)
+        largest = max(float(error.max()), -float(error.min()))
+        return cls(source.size, _sum_of_squares(error), _sum_of_squares(source), decoded2, largest)
+
+    def __add__(self, other: ErrorSums) -> ErrorSums:
+        return ErrorSums(
+            self.n + other.n,
+            self.error2 + other.error2,
+            self.source2 + other.source2,
+            self.decoded2 + other.decoded2,
+            max(self.largest, other.largest),
+        )
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean squared error."""
+        return sqrt(self.error2 / self.n) if self.n else 0.0
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the angle between source and decoded weights; 1 where both are zero."""
+        norms = sqrt(self.source2) * sqrt(self.decoded2)
+        if norms == 0.0:
+            return 1.0 if self.error2 == 0.0 else 0.0
+        # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b
+        return min(1.0, (self.source2 + self.decoded2 - self.error2) / 2 / norms)
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the measures by name."""
+        return {"rmse": self.rmse, "max_error": self.largest, "cosine": self.cosine}
+
+
+def _sum_of_squares(values: Floats) -> float:
+    # numpy adds pairwise: as precise as needed, and the same on every machine, unlike BLAS
+    return float(np.square(values).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What a task did: bytes written, and error sums by encoding."""
+
+    number: int
+    written: int
+    sums: Mapping[str, ErrorSums] = field(default_factory=dict)
+
+
+@dataclass
+class Report:
+    """Errors by tensor and encoding.
+
+    Attributes
+    ----------
+    sums : dict of (tensor name, encoding) to ErrorSums
+        Only what was measured.
+    """
+
+    sums: dict[tuple[str, str], ErrorSums]
+
+    @classmethod
+    def collect(cls, plan: Plan, results: Iterable[TaskResult]) -> Report:
+        """Add up the results of all tasks, in the order of their numbers."""
+        names = [task.tensor.name for task in plan.tasks()]
+        sums: dict[tuple[str, str], ErrorSums] = {}
+        for result in sorted(results, key=lambda r: r.number):
+            for encoding, part in result.sums.items():
+                key = (names[result.number], encoding)
+                sums[key] = sums.get(key, ErrorSums()) + part
+        return cls(sums)
+
+    def of_tensor(self, rung: Rung, name: str) -> ErrorSums | None:
+        """Return a tensor's errors in a rung."""
+        return self.sums.get((name, rung.encoding(name).key))
+
+    def of_rung(self, rung: Rung) -> ErrorSums | None:
+        """Return the errors over all tensors of a rung."""
+        parts = [self.of_tensor(rung, name) for name in rung.targets]
+        known = [part for part in parts if part is not None]
+        return sum(known, ErrorSums()) if known else None
+
+    def as_dict(self, plan: Plan) -> dict[str, Any]:
+        """Return everything, by rung and tensor, for JSON."""
+        return {
+            "note": "errors of weights against the source; not a measure of quality",
+            "rungs": [self._rung_dict(plan, rung) for rung in plan.rungs],
+        }
+
+    def _rung_dict(self, plan: Plan, rung: Rung) -> dict[str, Any]:
+        shapes = {tensor.name: tensor.shape for tensor in plan.source.tensors}
+        total = self.of_rung(rung)
+        return {
+            "name": rung.name,
+            "bytes": rung.n_bytes,
+            "bits_per_weight": rung.bits_per_weight,
+            **({} if total is None else total.as_dict()),
+            "tensors": [
+                {
+                    "name": name,
+                    "shape": list(shapes[name]),
+                    "type": target.type.name,
+                    "why": target.why,
+                    "bytes": target.n_bytes,
+                    **(sums.as_dict() if (sums := self.of_tensor(rung, name)) else {}),
+                }
+                for name, target in rung.targets.items()
+            ],
+        }

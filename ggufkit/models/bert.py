@@ -1,0 +1,50 @@
+"""BERT: bidirectional encoders for embeddings."""
+
+from ggufkit.models.base import Architecture, Config, Hparam, Weight
+from ggufkit.models.common import HPARAMS
+from ggufkit.models.qwen import pooling_type
+
+
+def labels(config: Config) -> list[str] | None:
+    """Return a classifier's labels, unless they are the two that transformers makes up."""
+    names = config.get("id2label") or {}
+    ordered = [name for _, name in sorted(names.items())]
+    return None if ordered in ([], ["LABEL_0", "LABEL_1"]) else ordered
+
+
+_LAYER = "encoder.layer.{i}"
+
+BERT = Architecture(
+    name="bert",
+    hf_classes=("BertModel", "BertForMaskedLM", "BertForSequenceClassification"),
+    tokenizer="bert",
+    defaults={"max_position_embeddings": 512, "layer_norm_eps": 1e-12, "type_vocab_size": 2},
+    hparams=(
+        *HPARAMS,
+        Hparam("attention.causal", lambda _: False),
+        Hparam("pooling_type", pooling_type),
+        Hparam("classifier.output_labels", labels),
+    ),
+    weights=(
+        Weight("token_embd", "embeddings.word_embeddings"),
+        Weight("position_embd", "embeddings.position_embeddings"),
+        Weight("token_types", "embeddings.token_type_embeddings"),
+        Weight("token_embd_norm", "embeddings.LayerNorm"),
+        Weight("blk.{i}.attn_q", f"{_LAYER}.attention.self.query"),
+        Weight("blk.{i}.attn_k", f"{_LAYER}.attention.self.key"),
+        Weight("blk.{i}.attn_v", f"{_LAYER}.attention.self.value"),
+        Weight("blk.{i}.attn_output", f"{_LAYER}.attention.output.dense"),
+        Weight("blk.{i}.attn_output_norm", f"{_LAYER}.attention.output.LayerNorm"),
+        Weight("blk.{i}.ffn_up", f"{_LAYER}.intermediate.dense"),
+        Weight("blk.{i}.ffn_down", f"{_LAYER}.output.dense"),
+        Weight("blk.{i}.layer_output_norm", f"{_LAYER}.output.LayerNorm"),
+        Weight("cls.output", "classifier", optional=True),
+    ),
+    rename=((r"^bert\.", ""), (r"\.gamma$", ".weight"), (r"\.beta$", ".bias")),
+    ignore=(
+        "*embeddings.position_ids",
+        "*pooler.dense.*",
+        "cls.predictions*",
+        "cls.seq_relationship*",
+    ),
+)

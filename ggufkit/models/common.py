@@ -1,0 +1,99 @@
+"""Hparams and weights that most architectures share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ggufkit.gguf.metadata import Value
+from ggufkit.models import rope
+from ggufkit.models.base import FILE_TYPE, Config, Context, Hparam, Weight
+from ggufkit.models.transforms import IDENTITY, Transform
+
+
+def head_dim(config: Config) -> int:
+    """Return the rows of one attention head."""
+    given = config.get("head_dim")
+    return int(given) if given else config["hidden_size"] // config["num_attention_heads"]
+
+
+def n_heads(config: Config) -> Any:
+    """Return the default of num_key_value_heads: every head has its own."""
+    return config["num_attention_heads"]
+
+
+def not_causal(config: Config) -> Value | None:
+    """Return False where the model says that it attends both ways."""
+    return False if config.get("is_causal") is False else None
+
+
+# What TextModel.set_gguf_parameters of llama.cpp's converter writes, in its order.
+HPARAMS: tuple[Hparam | str, ...] = (
+    Hparam("block_count", ("n_layers", "num_hidden_layers", "n_layer", "num_layers")),
+    Hparam(
+        "context_length",
+        (
+            "max_position_embeddings",
+            "n_ctx",
+            "n_positions",
+            "max_length",
+            "max_sequence_length",
+            "model_max_length",
+        ),
+    ),
+    Hparam("embedding_length", ("hidden_size", "n_embd", "dim")),
+    Hparam("feed_forward_length", ("intermediate_size", "n_inner", "hidden_dim")),
+    Hparam("attention.head_count", ("num_attention_heads", "n_head", "n_heads")),
+    Hparam("attention.head_count_kv", ("num_key_value_heads", "n_kv_heads")),
+    Hparam("attention.causal", not_causal),
+    Hparam("rope.scaling.type", rope.scaling_type),
+    Hparam("rope.scaling.factor", rope.scaling_factor),
+    Hparam("rope.scaling.original_context_length", rope.yarn("original_max_position_embeddings")),
+    Hparam("rope.scaling.yarn_ext_factor", rope.yarn("extrapolation_factor")),
+    Hparam("rope.scaling.yarn_attn_factor", rope.yarn("attention_factor", "attn_factor")),
+    Hparam("rope.scaling.yarn_beta_fast", rope.yarn("beta_fast")),
+    Hparam("rope.scaling.yarn_beta_slow", rope.yarn("beta_slow")),
+    Hparam("rope.freq_base", rope.freq_base),
+    Hparam("rope.freq_base_swa", rope.freq_base_swa),
+    Hparam("attention.layer_norm_rms_epsilon", ("rms_norm_eps", "norm_eps")),
+    Hparam(
+        "attention.layer_norm_epsilon", ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
+    ),
+    Hparam("attention.key_length", "head_dim"),
+    Hparam("attention.value_length", "head_dim"),
+    FILE_TYPE,
+)
+
+
+def keep(_: Context) -> Transform:
+    """Return the transform that changes nothing."""
+    return IDENTITY
+
+
+def decoder(*, q: Any = keep, k: Any = keep, norm: Any = keep) -> tuple[Weight, ...]:
+    """Return the weights of a llama-like decoder.
+
+    Parameters
+    ----------
+    q, k, norm : callable
+        Transforms of queries, keys and norms.
+    """
+    layer = "model.layers.{i}"
+    return (
+        Weight("token_embd", "model.embed_tokens"),
+        Weight("output_norm", "model.norm", norm),
+        Weight("output", "lm_head", optional=True),
+        Weight("blk.{i}.attn_norm", f"{layer}.input_layernorm", norm),
+        Weight("blk.{i}.attn_q", f"{layer}.self_attn.q_proj", q),
+        Weight("blk.{i}.attn_k", f"{layer}.self_attn.k_proj", k),
+        Weight("blk.{i}.attn_v", f"{layer}.self_attn.v_proj"),
+        Weight("blk.{i}.attn_output", f"{layer}.self_attn.o_proj"),
+        Weight("blk.{i}.ffn_norm", f"{layer}.post_attention_layernorm", norm),
+        Weight("blk.{i}.ffn_gate", f"{layer}.mlp.gate_proj"),
+        Weight("blk.{i}.ffn_up", f"{layer}.mlp.up_proj"),
+        Weight("blk.{i}.ffn_down", f"{layer}.mlp.down_proj"),
+    )
+
+
+# Wrappers put a language model under a prefix; base classes leave out "model.".
+WRAPPED = ((r"language_model\.", ""), (r"^text_model\.", ""))
+BARE = ((r"^(?=(embed_tokens|layers|norm)\.)", "model."),)

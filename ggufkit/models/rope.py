@@ -1,0 +1,78 @@
+"""Rope settings: one form for the many that config.json has had.
+
+transformers 5 writes ``rope_parameters``, per attention type where the types differ; before it
+there were ``rope_theta``, ``rope_scaling`` and ``rope_local_base_freq``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ggufkit.gguf.metadata import Value
+
+Config = Mapping[str, Any]
+
+_SCALED = ("linear", "yarn")
+_LONGROPE = ("su", "longrope")
+
+
+def rope_parameters(config: Config) -> dict[str, Any]:
+    """Return ``{"full_attention": {...}, "sliding_attention": {...}}``, either may be empty."""
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    per_type = {k: v for k, v in given.items() if k.endswith("_attention") and v}
+    full: dict[str, Any] = {**(per_type.get("full_attention", {}) if per_type else given)}
+    sliding: dict[str, Any] = {**per_type.get("sliding_attention", {})}
+    _set_missing(full, "rope_theta", config.get("rope_theta"))
+    _set_missing(full, "rope_type", full.get("type"))
+    _set_missing(full, "partial_rotary_factor", config.get("partial_rotary_factor"))
+    _set_missing(
+        full, "original_max_position_embeddings", config.get("original_max_position_embeddings")
+    )
+    _set_missing(sliding, "rope_theta", config.get("rope_local_base_freq"))
+    return {"full_attention": full, "sliding_attention": sliding}
+
+
+def _set_missing(params: dict[str, Any], key: str, value: object) -> None:
+    if params.get(key) is None and value is not None:
+        params[key] = value
+
+
+def full(config: Config) -> Mapping[str, Any]:
+    """Return the parameters of full attention."""
+    return rope_parameters(config)["full_attention"]  # type: ignore[no-any-return]
+
+
+def freq_base(config: Config) -> Value | None:
+    """Return ``rope.freq_base``."""
+    return full(config).get("rope_theta")
+
+
+def freq_base_swa(config: Config) -> Value | None:
+    """Return ``rope.freq_base_swa``: the base of sliding-window layers."""
+    theta: Value | None = rope_parameters(config)["sliding_attention"].get("rope_theta")
+    return theta
+
+
+def scaling_type(config: Config) -> Value | None:
+    """Return ``rope.scaling.type``; llama3's scaling is a tensor instead."""
+    kind = full(config).get("rope_type")
+    if kind in _LONGROPE:
+        return "longrope"
+    return kind if kind in _SCALED and full(config).get("factor") is not None else None
+
+
+def scaling_factor(config: Config) -> Value | None:
+    """Return ``rope.scaling.factor``."""
+    return full(config).get("factor") if scaling_type(config) in _SCALED else None
+
+
+def yarn(*names: str) -> Any:
+    """Return a function that reads the first of `names` where the scaling is yarn."""
+
+    def value(config: Config) -> Value | None:
+        if scaling_type(config) != "yarn":
+            return None
+        return next((full(config)[n] for n in names if full(config).get(n) is not None), None)
+
+    return value
