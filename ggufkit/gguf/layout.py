@@ -143,10 +143,11 @@ def plan_layout(
         raise BadValueError(f"GGUF version {version} can't be written, only 2 and 3")
     infos: list[TensorInfo] = []
     offset = 0
-    for name, shape, tensor_type in tensors:
+    for name, dims, tensor_type in tensors:
+        shape = tuple(int(dim) for dim in dims)
         check_name(name)
         check_shape(name, shape, tensor_type)
-        infos.append(TensorInfo(name, tuple(shape), tensor_type, offset))
+        infos.append(TensorInfo(name, shape, tensor_type, offset))
         offset += align(infos[-1].nbytes, stated)
     check_unique(info.name for info in infos)
     head = struct.pack("<4sIQQ", MAGIC, version, len(infos), len(metadata))
@@ -227,10 +228,9 @@ def check_shape(name: str, shape: Shape, tensor_type: TensorType) -> None:
             f"tensor {name!r} of type {tensor_type.name} has rows of {row} weights; "
             f"they have to be a multiple of {tensor_type.block_size}"
         )
-    # Zeros count as ones: no product on the way may overflow in readers written in C either.
-    nonzero = tuple(max(dim, 1) for dim in shape)
-    size = prod(nonzero) * tensor_type.type_size // tensor_type.block_size
-    if max(size, prod(nonzero)) > limits.MAX_BYTES:
+    # No product on the way may overflow in C either, where ggml_nbytes multiplies by the type's
+    # size before it divides by the block's, and zeros may come last.
+    if prod(max(dim, 1) for dim in shape) * tensor_type.type_size > limits.MAX_BYTES:
         raise LimitExceededError(f"tensor {name!r} of shape {shape} is larger than 2^63 bytes")
 
 

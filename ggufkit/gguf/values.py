@@ -299,7 +299,7 @@ def _measure_strings(data: Buffer, pos: int, count: int, order: ByteOrder) -> in
     try:
         for _ in range(count):
             pos += 8 + length_at(data, pos)[0]
-    except struct.error:
+    except (struct.error, OverflowError):
         # pos lies behind the end, or too close to it for another length.
         pos = max(pos, len(data) + 1)
     if pos > len(data):

@@ -210,7 +210,7 @@ def _matched(
         if names != set(data):
             odd = sorted(names ^ set(data))
             raise BadLayoutError(f"layout and data differ in tensors: {', '.join(odd[:5])}")
-        data = (data[info.name] for info in layout.tensors)
+        data = map(data.__getitem__, (info.name for info in layout.tensors))
     arrays = iter(data)
     for info in layout.tensors:
         array = next(arrays, None)
