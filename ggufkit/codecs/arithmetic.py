@@ -40,9 +40,10 @@ def sum_in_order(terms: Floats, start: float = 0.0) -> Floats:
     """
     if terms.shape[1] < 16:
         # With few columns numpy could choose to add pairwise along the column.
-        total: Floats = np.add.accumulate(terms, axis=0)[-1] + np.float32(start)
-    else:
-        total = np.add.reduce(terms, axis=0, initial=np.float32(start))
+        total: Floats = np.add.accumulate(terms, axis=0)[-1]
+        total += np.float32(start)
+        return total
+    total = np.add.reduce(terms, axis=0, initial=np.float32(start))
     return total
 
 
@@ -50,7 +51,8 @@ def abs_max(x: Floats) -> Floats:
     """Return the largest magnitude of each row of x (n_blocks, block_size)."""
     # As integers, the bits of positive floats are in the same order, and faster to compare.
     magnitudes = x.view(np.int32) & np.int32(0x7FFFFFFF)
-    return magnitudes.max(axis=1).view(np.float32)
+    largest: Floats = magnitudes.max(axis=1).view(np.float32)
+    return largest
 
 
 def signed_peak(x: Floats) -> Floats:

@@ -44,7 +44,8 @@ def encode_affine(
         d, minimum, searched = make_qkx2_quants(x, weights, nmax, rmin=-0.9, rdelta=0.05, nstep=36)
         return d, -minimum, natural(searched)
     minimum = first_min(x)
-    d = (np.maximum.reduce(x, axis=0) - minimum) / np.float32(nmax)
+    spread = np.maximum.reduce(x, axis=0) - minimum + ZERO  # zeros of two signs: +0
+    d = spread / np.float32(nmax)
     inverse = np.where(d == 0, ZERO, 1 / d)
     inverse[~np.isfinite(inverse)] = 0
     x -= minimum

@@ -99,7 +99,7 @@ def make_qkx2_quants(
         l.
     """
     lowest, high = first_min(x), np.maximum.reduce(x, axis=0)
-    low = np.where(lowest > 0, ZERO, lowest)
+    low: Floats = np.where(lowest > 0, ZERO, lowest)
     flat = high == low
     codes, term, product = np.empty_like(x), np.empty_like(x), np.empty_like(x)
 
@@ -125,10 +125,10 @@ def make_qkx2_quants(
     sum_w = sum_in_order(weights, -0.0)
     sum_x = sum_in_order(np.multiply(weights, x, out=term), -0.0)
     minimum = origin = low
-    best_iscale: Floats = np.float32(nmax) / (high - low)
-    scale: Floats = np.float32(1) / best_iscale
+    best_iscale: Floats = np.divide(np.float32(nmax), high - low)
+    scale: Floats = np.divide(np.float32(1), best_iscale)
     assign(best_iscale, minimum)
-    best = error(scale, minimum)
+    best = error(scale, low)
     best[flat] = -1
     for step in range(nstep + 1):
         levels = np.float32(rmin) + np.float32(rdelta) * np.float32(step) + np.float32(nmax)
@@ -139,10 +139,10 @@ def make_qkx2_quants(
         sum_l2 = sum_in_order(np.multiply(term, codes, out=product))
         sum_xl = sum_in_order(np.multiply(term, x, out=product))
         det = sum_w * sum_l2 - sum_l * sum_l
-        this_min = (sum_l2 * sum_x - sum_l * sum_xl) / det
-        this_scale = (sum_w * sum_xl - sum_x * sum_l) / det
+        this_min = np.divide(sum_l2 * sum_x - sum_l * sum_xl, det)
+        fitted = (sum_w * sum_xl - sum_x * sum_l) / det
         above_zero = this_min > 0
-        this_scale = np.where(above_zero, sum_xl / sum_l2, this_scale)
+        this_scale: Floats = np.where(above_zero, sum_xl / sum_l2, fitted)
         this_min[above_zero] = 0
         current = error(this_scale, this_min)
         better = (det > 0) & (current < best)

@@ -126,11 +126,15 @@ def encode_scale_min(
         sum_w = sum_in_order(weights).reshape(8, -1)
         d, scale_codes = make_qp_quants(scale.reshape(8, -1), sum_w, 63)
         dmin, min_codes = make_qp_quants(minimum.reshape(8, -1), sum_w, 63)
-        scales, mins = scale_codes.astype(np.uint8), min_codes.astype(np.uint8)
+        # A negative scale wraps around to a code above 63. ggml cuts it for Q5_K, not for Q4_K.
+        most = 63 if nmax == 31 else 255
+        scales = np.minimum(scale_codes, most).astype(np.uint8)
+        mins = np.minimum(min_codes, most).astype(np.uint8)
     blocks["d"], blocks["dmin"] = half(d), half(dmin)
     blocks["scales"] = pack_scales_k4(scales.T, mins.T)
-    stored_scale = (blocks["d"].astype(np.float32) * scales).reshape(-1)
-    stored_min = (blocks["dmin"].astype(np.float32) * mins).reshape(-1)
+    scales, mins = unpack_scales_k4(blocks["scales"])
+    stored_scale = (blocks["d"].astype(np.float32) * scales.T).reshape(-1)
+    stored_min = (blocks["dmin"].astype(np.float32) * mins.T).reshape(-1)
     return natural(requantize(x, codes, stored_scale, 0, nmax, stored_min), 8)
 
 
