@@ -21,6 +21,7 @@ from ggufkit.convert.choose import TypeOptions
 from ggufkit.convert.execute import Progress, execute
 from ggufkit.convert.from_checkpoint import CheckpointSource
 from ggufkit.convert.from_gguf import GGUFSource
+from ggufkit.convert.imatrix import Imatrix
 from ggufkit.convert.plan import Part, Plan, Rung, SplitLimits, make_plan
 from ggufkit.convert.recipes import parse_ladder
 from ggufkit.convert.report import Report
@@ -103,6 +104,7 @@ def plan_ladder(
     ladder: str = "Q4_K_M",
     *,
     via: str | None = None,
+    imatrix: str | Path | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
 ) -> Plan:
@@ -116,6 +118,8 @@ def plan_ladder(
         A folder, or for a single rung a file ending in ``.gguf``.
     ladder : str
         See `ggufkit.convert.recipes.parse_ladder`.
+    imatrix : str or Path, optional
+        File of an importance matrix, see `ggufkit.convert.imatrix`.
     via, options, split
         See `ggufkit.convert.plan.make_plan`.
     """
@@ -125,6 +129,7 @@ def plan_ladder(
         recipes,
         _output_paths(source, recipes, Path(out)),
         via=via,
+        imatrix=None if imatrix is None else Imatrix.open(imatrix),
         options=options,
         split=split,
         skip_impossible=":" in ladder or "all" in ladder.lower(),
@@ -188,6 +193,7 @@ def convert(
     pre: str | None = None,
     name: str | None = None,
     allow_requantize: bool = False,
+    imatrix: str | Path | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
     jobs: int | None = None,
@@ -208,7 +214,9 @@ def convert(
         source, revision=revision, pre=pre, name=name, allow_requantize=allow_requantize
     )
     try:
-        plan = plan_ladder(opened, out, ladder, via=via, options=options, split=split)
+        plan = plan_ladder(
+            opened, out, ladder, via=via, imatrix=imatrix, options=options, split=split
+        )
         return run_plan(plan, executor=executor, jobs=jobs, force=force, progress=progress)
     finally:
         opened.close()
