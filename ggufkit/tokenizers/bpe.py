@@ -1,0 +1,154 @@
+"""Byte-pair vocabularies of tokenizer.json: byte-level (model "gpt2") and with byte fallback.
+
+llama.cpp calls both after the first model that had them. A byte-level vocabulary spells every
+byte as a printable character and needs the pre-tokenizer's name, because llama.cpp splits text
+with rules of its own. One with byte fallback (``<0x0A>``) works like SentencePiece: "llama".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.errors import CheckpointError
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.tokenizers.decode import decode_token
+from ggufkit.tokenizers.huggingface import Vocabulary, read_vocabulary
+from ggufkit.tokenizers.pre import find_pre
+from ggufkit.tokenizers.sentencepiece import TokenType
+from ggufkit.tokenizers.special import special_metadata
+from ggufkit.types import ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ggufkit.tokenizers.files import TokenizerFiles
+
+BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+SCORE = -1000.0
+
+
+def bpe_metadata(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    """Return the metadata of a byte-level BPE tokenizer (``_set_vocab_gpt2``).
+
+    Raises
+    ------
+    UnknownTokenizerError
+        There is no tokenizer.json, or its pre-tokenizer is unknown and `pre` is None.
+    CheckpointError
+        A file is malformed or contradicts the config.
+    """
+    texts, types = base_tokens(files, config)
+    metadata = Metadata()
+    metadata.set("tokenizer.ggml.model", "gpt2", ValueType.STRING)
+    metadata.set("tokenizer.ggml.pre", pre or find_pre(files), ValueType.STRING)
+    metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
+    metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
+    metadata.extend(special_metadata(files, merges=True))
+    return metadata
+
+
+def base_tokens(files: TokenizerFiles, config: Mapping[str, Any]) -> tuple[list[str], list[int]]:
+    """Return each token's text and type, for byte-level BPE and WordPiece (``get_vocab_base``).
+
+    Ids that no token has, below the config's ``vocab_size``, become unused ``[PADi]`` tokens.
+
+    Raises
+    ------
+    CheckpointError
+        A token's id is not below the config's ``vocab_size``.
+    """
+    vocabulary = read_vocabulary(files)
+    n_tokens = len(vocabulary.texts)
+    n_vocab = config.get("vocab_size", n_tokens)
+    last = max(vocabulary.texts, default=0)
+    if not isinstance(n_vocab, int) or last >= n_vocab:
+        raise CheckpointError(
+            f"{files.folder}: the token {vocabulary.texts[last]!r} has id {last}, but config.json "
+            f"says vocab_size {n_vocab}; tokenizer and weights don't belong together"
+        )
+    texts, types = [], []
+    for token_id in range(n_vocab):
+        text, kind = _base_token(files, vocabulary, token_id)
+        texts.append(text)
+        types.append(int(kind))
+    return texts, types
+
+
+def _base_token(
+    files: TokenizerFiles, vocabulary: Vocabulary, token_id: int
+) -> tuple[str, TokenType]:
+    text = vocabulary.texts.get(token_id)
+    if text is None:
+        return f"[PAD{token_id}]", TokenType.UNUSED
+    added = vocabulary.added.get(token_id)
+    if added is None:
+        return text, TokenType.NORMAL
+    if not added.normalized:
+        # llama.cpp looks for added tokens in the text itself, so they are stored as decoded.
+        text = decode_token(files, text)
+    if added.special or looks_special(text):
+        return text, TokenType.CONTROL
+    return text.replace("▁", " "), TokenType.USER_DEFINED
+
+
+def looks_special(text: str) -> bool:
+    """Whether a token that is not marked special is a control token all the same.
+
+    The names are those in ``does_token_look_special``: models that forgot the mark.
+    """
+    return (
+        text in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
+        or (text.startswith("<|") and text.endswith("|>"))
+        or (text.startswith("<｜") and text.endswith("｜>"))
+        or (text.startswith("<unused") and text.endswith(">"))
+    )
+
+
+def has_byte_fallback(files: TokenizerFiles) -> bool:
+    """Whether tokenizer.json holds a BPE model with byte fallback, as ``LlamaHfVocab`` wants."""
+    tokenizer = files.tokenizer or {}
+    model, decoder = tokenizer.get("model"), tokenizer.get("decoder")
+    return (
+        isinstance(model, dict)
+        and isinstance(decoder, dict)
+        and model.get("type") == "BPE"
+        and bool(model.get("byte_fallback"))
+        and decoder.get("type") == "Sequence"
+    )
+
+
+def byte_fallback_metadata(files: TokenizerFiles) -> Metadata:
+    """Return the metadata of a BPE tokenizer with byte fallback (``_set_vocab_llama_hf``).
+
+    Raises
+    ------
+    CheckpointError
+        A file is malformed.
+    """
+    vocabulary = read_vocabulary(files)
+    texts, types = [], []
+    n_added = sum(token_id >= vocabulary.n_model for token_id in vocabulary.added)
+    for token_id in range(vocabulary.n_model + n_added):
+        text = vocabulary.texts.get(token_id)
+        if text is None:
+            raise CheckpointError(f"{files.folder}: tokenizer.json has no token {token_id}")
+        texts.append(text)
+        types.append(int(_fallback_type(vocabulary, token_id, text)))
+    metadata = Metadata()
+    metadata.set("tokenizer.ggml.model", "llama", ValueType.STRING)
+    metadata.set("tokenizer.ggml.pre", "default", ValueType.STRING)
+    metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
+    metadata.set("tokenizer.ggml.scores", [SCORE] * len(texts), ValueType.FLOAT32)
+    metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
+    metadata.extend(special_metadata(files, n_vocab=len(texts)))
+    return metadata
+
+
+def _fallback_type(vocabulary: Vocabulary, token_id: int, text: str) -> TokenType:
+    is_added = token_id >= vocabulary.n_model
+    if not is_added and BYTE_TOKEN.fullmatch(text):
+        return TokenType.BYTE
+    if text in vocabulary.special:
+        return TokenType.CONTROL
+    return TokenType.USER_DEFINED if is_added else TokenType.NORMAL

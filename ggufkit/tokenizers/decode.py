@@ -1,0 +1,76 @@
+"""What one token decodes to, by tokenizer.json's decoder.
+
+llama.cpp wants added tokens as they stand in a text, so the converter lets the tokenizer encode
+and decode each. Encoding an added token gives that token; this is the decoding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ggufkit.tokenizers.files import TokenizerFiles
+
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+
+# The byte-level alphabet: each byte as a printable character (GPT-2's encoder).
+CHAR_OF = {byte: chr(byte) for byte in _PRINTABLE} | {
+    byte: chr(256 + i) for i, byte in enumerate(_OTHERS)
+}
+BYTE_OF = {char: byte for byte, char in CHAR_OF.items()}
+
+# What WordPiece's clean-up does to English punctuation.
+CLEAN_UP = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"),
+    (" 'm", "'m"), (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
+
+
+def decode_token(files: TokenizerFiles, text: str) -> str:
+    """Return what a token with the given text decodes to when it stands alone."""
+    tokenizer = files.tokenizer or {}
+    return _decode(tokenizer.get("decoder"), text)
+
+
+def _decode(decoder: Any, text: str) -> str:
+    if not isinstance(decoder, dict):
+        return text
+    kind = decoder.get("type")
+    if kind == "Sequence":
+        for step in decoder.get("decoders") or ():
+            text = _decode(step, text)
+    elif kind == "ByteLevel":
+        return _decode_bytes(text)
+    elif kind == "WordPiece" and decoder.get("cleanup", True):
+        for before, after in CLEAN_UP:
+            text = text.replace(before, after)
+    elif kind == "Replace" and isinstance(pattern := decoder.get("pattern"), dict):
+        if old := pattern.get("String"):
+            text = text.replace(str(old), str(decoder.get("content", "")))
+    elif kind == "Strip":
+        text = _strip(text, decoder)
+    elif kind == "Metaspace":
+        text = text.replace(str(decoder.get("replacement", "▁")), " ")
+        if decoder.get("prepend_scheme", "always") != "never":
+            text = text.removeprefix(" ")
+    return text
+
+
+def _decode_bytes(text: str) -> str:
+    """Read the characters as bytes, unless one is not of the alphabet."""
+    try:
+        data = bytes(BYTE_OF[char] for char in text)
+    except KeyError:
+        return text
+    return data.decode("utf-8", errors="replace")
+
+
+def _strip(text: str, decoder: dict[str, Any]) -> str:
+    """Take up to `start` and `stop` copies of a character off the ends."""
+    content = str(decoder.get("content", " "))
+    for _ in range(int(decoder.get("start", 0))):
+        text = text.removeprefix(content)
+    for _ in range(int(decoder.get("stop", 0))):
+        text = text.removesuffix(content)
+    return text

@@ -1,0 +1,159 @@
+"""The vocabulary that Hugging Face's AutoTokenizer would give, read from its files alone.
+
+The vocabulary is tokenizer.json's model plus added tokens, and tokens get added in three places:
+tokenizer.json itself; ``added_tokens_decoder`` of tokenizer_config.json (before transformers 4.34:
+added_tokens.json and special_tokens_map.json); and the special tokens that tokenizer_config.json
+names. An added token that the model knows keeps its id, a new one gets the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.errors import UnknownTokenizerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ggufkit.tokenizers.files import TokenizerFiles
+
+# The special tokens that tokenizers have names for; more are "additional" or "extra".
+NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is looked for before the text is split."""
+
+    text: str
+    special: bool = False
+    normalized: bool = False
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer's tokens.
+
+    Attributes
+    ----------
+    texts : dict of int to str
+        Every token, added ones included.
+    added : dict of int to AddedToken
+        The added tokens.
+    special : frozenset of str
+        The texts of the tokens that tokenizer_config.json calls special.
+    n_model : int
+        Tokens of the model, without the added ones.
+    """
+
+    texts: dict[int, str]
+    added: dict[int, AddedToken]
+    special: frozenset[str]
+    n_model: int
+
+
+def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
+    """Return the vocabulary of a checkpoint with a tokenizer.json.
+
+    Raises
+    ------
+    UnknownTokenizerError
+        There is no tokenizer.json, or its model is of a kind without string-to-id vocabulary.
+    CheckpointError
+        A file is malformed.
+    """
+    tokenizer = files.tokenizer
+    if tokenizer is None:
+        raise UnknownTokenizerError(
+            f"{files.folder}: neither tokenizer.json nor a tokenizer.model that fits; load the "
+            "tokenizer with transformers and save it with save_pretrained to get a tokenizer.json"
+        )
+    model = tokenizer.get("model")
+    ids = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(ids, dict) or not all(type(i) is int and i >= 0 for i in ids.values()):
+        raise files.malformed("tokenizer.json", "model.vocab must map tokens to ids")
+    special = list(_special_tokens(files))
+    texts = {token_id: text for text, token_id in ids.items()}
+    if len(texts) != len(ids):
+        raise files.malformed("tokenizer.json", "two tokens of model.vocab have the same id")
+    added: dict[int, AddedToken] = {}
+    all_ids = dict(ids)
+    for token in _added_tokens(files, special):
+        token_id = all_ids.setdefault(token.text, _next_id(len(ids), added))
+        if texts.setdefault(token_id, token.text) != token.text:
+            what = f"the tokens {texts[token_id]!r} and {token.text!r} both have the id {token_id}"
+            raise files.malformed("tokenizer.json", what)
+        added[token_id] = token
+    return Vocabulary(texts, added, frozenset(token.text for token in special), len(ids))
+
+
+def _next_id(n_model: int, added: dict[int, AddedToken]) -> int:
+    """Return the id that the tokenizers library gives to a new token."""
+    return max(n_model, max(added, default=-1) + 1)
+
+
+def _added_tokens(files: TokenizerFiles, special: list[AddedToken]) -> Iterator[AddedToken]:
+    """Yield the added tokens in the order of adding; a later one replaces one of its text."""
+    seen: dict[str, AddedToken] = {}
+    for entry in (files.tokenizer or {}).get("added_tokens") or ():
+        token = _parse(files, "tokenizer.json", entry)
+        seen[token.text] = token
+        yield token
+    names = {token.text for token in special if token.special}
+    for token in _configured_tokens(files, names):
+        if seen.get(token.text) != token:
+            seen[token.text] = replace(token, special=token.special or token.text in names)
+            yield seen[token.text]
+    for token in special:
+        if token.text not in seen:
+            seen[token.text] = replace(token, special=True)
+            yield seen[token.text]
+
+
+def _configured_tokens(files: TokenizerFiles, special: set[str]) -> Iterator[AddedToken]:
+    """Yield the added tokens of tokenizer_config.json or of the older added_tokens.json."""
+    decoder = (files.config or {}).get("added_tokens_decoder")
+    if isinstance(decoder, dict):
+        try:
+            entries = sorted(decoder.items(), key=lambda item: int(item[0]))
+        except ValueError:
+            what = "the keys of 'added_tokens_decoder' must be token ids"
+            raise files.malformed("tokenizer_config.json", what) from None
+        for _, entry in entries:
+            yield _parse(files, "tokenizer_config.json", entry)
+        return
+    tokenizer = (files.tokenizer or {}).get("added_tokens") or ()
+    known = {entry.get("content") for entry in tokenizer if isinstance(entry, dict)}
+    older = files.json("added_tokens.json", 64 << 20) or {}
+    for text in sorted(older, key=lambda text: str(older[text]).zfill(12)):
+        if text not in known:
+            yield AddedToken(text, special=text in special, normalized=text not in special)
+
+
+def _special_tokens(files: TokenizerFiles) -> Iterator[AddedToken]:
+    """Yield the special tokens that the configuration names."""
+    config = dict(files.config or {})
+    if "added_tokens_decoder" not in config:
+        config |= files.json("special_tokens_map.json") or {}
+    names = [f"{name}_token" for name in NAMED]
+    names += [name for name in config if name.endswith("_token") and name not in names]
+    values = [config.get(name) for name in names]
+    for key in ("extra_special_tokens", "additional_special_tokens"):
+        more = config.get(key)
+        if more:
+            values += list(more.values()) if isinstance(more, dict) else more
+            break
+    for value in values:
+        if isinstance(value, str) and value:
+            yield AddedToken(value, special=True)
+        elif isinstance(value, dict) and isinstance(value.get("content"), str):
+            yield AddedToken(value["content"], True, bool(value.get("normalized", False)))
+
+
+def _parse(files: TokenizerFiles, name: str, entry: Any) -> AddedToken:
+    text = entry.get("content") if isinstance(entry, dict) else None
+    if not isinstance(text, str):
+        raise files.malformed(name, f"an added token without 'content': {str(entry)[:80]}")
+    special = entry.get("special", False) is True
+    return AddedToken(text, special, bool(entry.get("normalized", not special)))

@@ -1,0 +1,160 @@
+"""The tokenizer kinds that architectures name, each the way one model class of llama.cpp reads.
+
+=========  =======================================================================================
+llama      tokenizer.model, else tokenizer.json with byte fallback, else byte-level tokenizer.json
+qwen       tokenizer.model, else byte-level tokenizer.json
+spm        tokenizer.model
+gpt2       byte-level tokenizer.json
+gemma      tokenizer.model; Gemma 1, with its fill-in-the-middle tokens
+gemma2     tokenizer.model, no space put before the text
+gemma3     as gemma2, else byte-level tokenizer.json
+phi3       tokenizer.model with the added tokens of all files; GPT2Tokenizer means gpt2
+bert       WordPiece tokenizer.json
+roberta    byte-level tokenizer.json, with the number of token types; else as bert
+t5         unigram tokenizer.model or spiece.model
+=========  =======================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.errors import UnknownTokenizerError
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.tokenizers.bpe import bpe_metadata, byte_fallback_metadata, has_byte_fallback
+from ggufkit.tokenizers.files import TokenizerFiles
+from ggufkit.tokenizers.pre import check_pre
+from ggufkit.tokenizers.special import special_metadata
+from ggufkit.tokenizers.spm import MODEL_NAME, phi3_metadata, spm_metadata, t5_metadata
+from ggufkit.tokenizers.wpm import wpm_metadata
+from ggufkit.types import ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+ADD_SPACE_PREFIX = "tokenizer.ggml.add_space_prefix"
+
+# Of CodeLlama, known by its vocabulary size.
+CODE_LLAMA_VOCAB_SIZE = 32016
+CODE_LLAMA_TOKENS = {"prefix": 32007, "suffix": 32008, "middle": 32009, "eot": 32010}
+
+# Granite's small models share a vocabulary size and no bos; llama.cpp tells them by that size.
+GRANITE_VOCAB_SIZE = 49152
+
+# Of CodeGemma; llama.cpp writes them for every Gemma 1.
+GEMMA_TOKENS = {"prefix": 67, "suffix": 69, "middle": 68, "fsep": 70, "eot": 107}
+
+
+def tokenizer_metadata(
+    folder: Path, *, kind: str, config: Mapping[str, Any], pre: str | None = None
+) -> Metadata:
+    """Return the ``tokenizer.*`` metadata of a checkpoint, in llama.cpp's order.
+
+    Parameters
+    ----------
+    folder : Path
+        The checkpoint.
+    kind : str
+        How the architecture's tokenizer is read: one of `KINDS`.
+    config : mapping
+        The model's config, as the architecture reads it.
+    pre : str, optional
+        The name of the pre-tokenizer (``tokenizer.ggml.pre``), instead of the one found. Only
+        byte-level BPE and WordPiece have one to choose.
+
+    Raises
+    ------
+    UnknownTokenizerError
+        The files the kind needs are absent, the pre-tokenizer is unknown, or llama.cpp knows
+        no pre-tokenizer called `pre`.
+    CheckpointError
+        A file is malformed or contradicts the config.
+    """
+    if pre is not None:
+        check_pre(pre)
+    if kind not in KINDS:
+        raise UnknownTokenizerError(f"no tokenizer kind {kind!r}; known are {', '.join(KINDS)}")
+    return KINDS[kind](TokenizerFiles(folder), config, pre)
+
+
+def _llama(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = Metadata()
+    prefix = (files.config or {}).get("add_prefix_space")
+    if isinstance(prefix, bool):
+        metadata.set(ADD_SPACE_PREFIX, prefix, ValueType.BOOL)
+    if files.has(MODEL_NAME):
+        metadata.extend(spm_metadata(files, config))
+    elif has_byte_fallback(files):
+        metadata.extend(byte_fallback_metadata(files))
+    else:
+        metadata.extend(bpe_metadata(files, config, pre))
+    vocab_size = config.get("vocab_size", 32000)
+    if vocab_size == CODE_LLAMA_VOCAB_SIZE:
+        types = tuple(CODE_LLAMA_TOKENS)
+        metadata.extend(special_metadata(files, types=types, ids=CODE_LLAMA_TOKENS))
+    if vocab_size == GRANITE_VOCAB_SIZE:
+        metadata.set("tokenizer.ggml.add_bos_token", False, ValueType.BOOL)
+    return metadata
+
+
+def _qwen(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    if files.has(MODEL_NAME):
+        return spm_metadata(files, config)
+    return bpe_metadata(files, config, pre)
+
+
+def _spm(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    return spm_metadata(files, config)
+
+
+def _gemma(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    metadata = spm_metadata(files, config)
+    types = tuple(GEMMA_TOKENS)
+    metadata.extend(special_metadata(files, types=types, ids=GEMMA_TOKENS, template=False))
+    metadata.set(ADD_SPACE_PREFIX, False, ValueType.BOOL)
+    return metadata
+
+
+def _gemma2(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    metadata = spm_metadata(files, config)
+    metadata.set(ADD_SPACE_PREFIX, False, ValueType.BOOL)
+    return metadata
+
+
+def _gemma3(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    if files.has(MODEL_NAME):
+        return _gemma2(files, config, pre)
+    return bpe_metadata(files, config, pre)
+
+
+def _phi3(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    if (files.config or {}).get("tokenizer_class") == "GPT2Tokenizer":
+        return bpe_metadata(files, config, pre)
+    return phi3_metadata(files, config)
+
+
+def _roberta(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = bpe_metadata(files, config, pre)
+    n_types = config.get("type_vocab_size", 1)
+    metadata.set("tokenizer.ggml.token_type_count", n_types, ValueType.UINT32)
+    return metadata
+
+
+def _t5(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    return t5_metadata(files, config)
+
+
+KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Metadata]] = {
+    "llama": _llama,
+    "qwen": _qwen,
+    "spm": _spm,
+    "gpt2": bpe_metadata,
+    "gemma": _gemma,
+    "gemma2": _gemma2,
+    "gemma3": _gemma3,
+    "phi3": _phi3,
+    "bert": wpm_metadata,
+    "roberta": _roberta,
+    "t5": _t5,
+}

@@ -1,0 +1,157 @@
+"""``tokenizer.model``: SentencePiece's protobuf file, read without the sentencepiece library.
+
+The library can end the process on a hostile file, and all that is needed is a list of pieces::
+
+    ModelProto:     1 pieces (repeated)   2 trainer_spec   3 normalizer_spec
+    SentencePiece:  1 piece: string       2 score: float   3 type: enum
+    TrainerSpec:    3 model_type: enum
+    NormalizerSpec: 2 precompiled_charsmap: bytes   3 add_dummy_prefix: bool
+                    4 remove_extra_whitespaces: bool
+
+A field is a varint ``number << 3 | wire type``, then its value: a varint (0), 8 bytes (1), a
+varint length and as many bytes (2) or 4 bytes (5). Absent fields have the defaults below.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from ggufkit.errors import CheckpointError
+
+MAX_PIECES = 2_000_000
+MAX_PIECE_BYTES = 64 << 10
+
+
+class ModelType(IntEnum):
+    """How SentencePiece splits text (``TrainerSpec.ModelType``)."""
+
+    UNIGRAM = 1
+    BPE = 2
+    WORD = 3
+    CHAR = 4
+
+
+class TokenType(IntEnum):
+    """What a token is: the numbers of SentencePiece and of ``tokenizer.ggml.token_type``."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass
+class SentencePieceModel:
+    """The parts of a SentencePiece model that a GGUF file keeps."""
+
+    pieces: list[str] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    types: list[int] = field(default_factory=list)
+    model_type: int = ModelType.UNIGRAM
+    precompiled_charsmap: bytes = b""
+    add_dummy_prefix: bool = True
+    remove_extra_whitespaces: bool = True
+
+
+def parse_model(data: bytes, where: str) -> SentencePieceModel:
+    """Return the model in the bytes of a ``tokenizer.model``; `where` names it in errors.
+
+    Raises
+    ------
+    CheckpointError
+        The bytes are no SentencePiece model, or exceed a limit.
+    """
+    if data.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{where}: a git-lfs pointer, not the file; run 'git lfs pull'")
+    model = SentencePieceModel()
+    try:
+        for number, value in _fields(data, 0, len(data)):
+            if number == 1:
+                _add_piece(model, data, _span(value))
+            elif number == 2:
+                for n, v in _fields(data, *_span(value)):
+                    if n == 3 and isinstance(v, int):
+                        model.model_type = v
+            elif number == 3:
+                _read_normalizer(model, data, _span(value))
+    except (ValueError, IndexError, struct.error) as error:
+        raise CheckpointError(f"{where}: not a SentencePiece model: {error}") from error
+    if not model.pieces:
+        raise CheckpointError(f"{where}: not a SentencePiece model: it has no pieces")
+    return model
+
+
+def _add_piece(model: SentencePieceModel, data: bytes, span: tuple[int, int]) -> None:
+    text, score, kind = b"", 0.0, int(TokenType.NORMAL)
+    for number, value in _fields(data, *span):
+        if number == 1:
+            start, end = _span(value)
+            text = data[start:end]
+        elif number == 2:
+            start, end = _span(value)
+            (score,) = struct.unpack("<f", data[start:end])
+        elif number == 3:
+            kind = int(TokenType(value))  # type: ignore[arg-type]
+    if len(text) > MAX_PIECE_BYTES or len(model.pieces) >= MAX_PIECES:
+        raise ValueError("a piece is too long" if len(text) > MAX_PIECE_BYTES else "many pieces")
+    if score != score or b"\0" in text:
+        raise ValueError(f"piece {len(model.pieces)} holds a NUL character or has no score")
+    model.pieces.append(text.decode("utf-8"))
+    model.scores.append(score)
+    model.types.append(kind)
+
+
+def _read_normalizer(model: SentencePieceModel, data: bytes, span: tuple[int, int]) -> None:
+    for number, value in _fields(data, *span):
+        if number == 2:
+            start, end = _span(value)
+            model.precompiled_charsmap = data[start:end]
+        elif number == 3:
+            model.add_dummy_prefix = bool(value)
+        elif number == 4:
+            model.remove_extra_whitespaces = bool(value)
+
+
+def _span(value: int | tuple[int, int]) -> tuple[int, int]:
+    if isinstance(value, int):
+        raise ValueError("a field has the wrong wire type")
+    return value
+
+
+def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
+    """Yield each field's number and its varint, or where its bytes start and end."""
+    while at < end:
+        tag, at = _varint(data, at)
+        wire = tag & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield tag >> 3, value
+            continue
+        if wire == 2:
+            size, at = _varint(data, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire} at byte {at}")
+        if size > end - at:
+            raise ValueError(f"truncated at byte {at}")
+        yield tag >> 3, (at, at + size)
+        at += size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    byte = data[at]
+    if byte < 0x80:
+        return byte, at + 1
+    value = 0
+    for i in range(10):
+        byte = data[at + i]
+        value |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            return value, at + i + 1
+    raise ValueError(f"endless number at byte {at}")

@@ -1,0 +1,327 @@
+"""Special tokens: which ids they have, which are added to a text, and the chat templates.
+
+Facts are gathered as gguf-py's ``SpecialVocab`` does. A special token's id is that of the first
+entry in tokenizer.json's ``added_tokens`` with the text that tokenizer_config.json names; ids in
+config.json fill what is missing. Whether bos, eos and sep are added is read from tokenizer.json's
+post-processor, whose word counts more than tokenizer_config.json's. Templates are stored and never
+rendered.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.types import ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ggufkit.tokenizers.files import TokenizerFiles
+
+TYPES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
+# "seperator" is the key's spelling. There is no key for cls and the fill-in-the-middle tokens.
+ID_KEYS = {
+    "bos": "tokenizer.ggml.bos_token_id",
+    "eos": "tokenizer.ggml.eos_token_id",
+    "unk": "tokenizer.ggml.unknown_token_id",
+    "sep": "tokenizer.ggml.seperator_token_id",
+    "pad": "tokenizer.ggml.padding_token_id",
+    "mask": "tokenizer.ggml.mask_token_id",
+    "eot": "tokenizer.ggml.eot_token_id",
+    "eom": "tokenizer.ggml.eom_token_id",
+}
+ADD_KEYS = {
+    "bos": "tokenizer.ggml.add_bos_token",
+    "eos": "tokenizer.ggml.add_eos_token",
+    "sep": "tokenizer.ggml.add_sep_token",
+}
+TEMPLATE_KEY = "tokenizer.chat_template"
+
+
+def special_metadata(
+    files: TokenizerFiles,
+    *,
+    types: tuple[str, ...] = TYPES,
+    n_vocab: int | None = None,
+    merges: bool = False,
+    ids: Mapping[str, int] | None = None,
+    template: bool = True,
+) -> Metadata:
+    """Return the metadata of merges, special tokens, chat templates and normalizer flags.
+
+    Parameters
+    ----------
+    files : TokenizerFiles
+        The checkpoint's files.
+    types : tuple of str, optional
+        The special tokens to look for.
+    n_vocab : int, optional
+        Ids from here on are left out.
+    merges : bool, optional
+        Whether to write the merges of a BPE tokenizer.
+    ids : mapping of str to int, optional
+        Ids of special tokens that the files do not name.
+    template : bool, optional
+        Whether to write chat templates.
+
+    Raises
+    ------
+    CheckpointError
+        A file is malformed.
+    """
+    tokens = _SpecialTokens(dict(files.config or {}), list(types))
+    if files.tokenizer:
+        tokens.read_post_processor(files.tokenizer.get("post_processor"))
+    found = tokens.find_ids(files, n_vocab)
+    for name, token_id in (ids or {}).items():
+        if n_vocab is None or token_id < n_vocab:
+            found.setdefault(name, token_id)
+
+    metadata = Metadata()
+    if merges and (pairs := read_merges(files)):
+        metadata.set("tokenizer.ggml.merges", pairs, ValueType.STRING)
+    for name, token_id in found.items():
+        if name in ID_KEYS:
+            metadata.set(ID_KEYS[name], token_id, ValueType.UINT32)
+    for name, value in tokens.add.items():
+        if name in ADD_KEYS:
+            metadata.set(ADD_KEYS[name], value, ValueType.BOOL)
+    if template and files.config:
+        _set_templates(metadata, files)
+    for name, value in _normalizer_flags((files.tokenizer or {}).get("normalizer")).items():
+        metadata.set(f"tokenizer.ggml.normalizer.{name}", value, ValueType.BOOL)
+    return metadata
+
+
+@dataclass
+class _SpecialTokens:
+    """The special tokens' texts, corrected by what the post-processor puts around a text.
+
+    `config` starts as tokenizer_config.json; entries may be strings or ``{"content": ...}``.
+    """
+
+    config: dict[str, Any]
+    types: list[str]
+    add: dict[str, bool] = field(default_factory=dict)
+
+    def read_post_processor(self, processor: Any) -> None:
+        """Learn from tokenizer.json's post-processor what is added to a text."""
+        self.bos = self.config.get("bos_token") or self._take("cls", "bos")
+        self.eos = self.config.get("eos_token") or self._take("sep", "eos")
+        self.cls = self.config.get("cls_token")
+        self.sep = self.config.get("sep_token")
+        if not isinstance(processor, dict):
+            return
+        for step in _list(processor.get("processors", [processor])):
+            kind = _get(step, "type")
+            if kind == "ByteLevel":
+                self.add.setdefault("bos", False)
+                self.add.setdefault("eos", False)
+            elif kind == "RobertaProcessing":
+                self._read_roberta(step)
+            elif kind == "TemplateProcessing":
+                self._read_template(_list(step.get("single")), _list(step.get("pair")))
+
+    def _take(self, source: str, target: str) -> Any:
+        """Let cls stand for a missing bos, and sep for a missing eos."""
+        value = self.config.get(f"{source}_token")
+        if value:
+            self.config[f"{target}_token"] = value
+        return value or self.config.get(f"{target}_token")
+
+    def _read_roberta(self, step: dict[str, Any]) -> None:
+        self.add.update(bos=True, eos=True, sep=True)
+        if not self.cls and self.config:
+            self.cls = self.config["cls_token"] = (_list(step.get("cls")) or [self.bos])[0]
+        if not self.sep and self.config:
+            self.sep = self.config["sep_token"] = (_list(step.get("sep")) or [self.eos])[0]
+
+    def _read_template(self, single: list[Any], pair: list[Any]) -> None:
+        first = last = None
+        if len(single) > 1:
+            if first := _special(single[0]):
+                self._read_first(first)
+            if last := _special(single[-1]):
+                self._read_last(last)
+        if pair:
+            start = 1 if first and _special(pair[0]) == first else 0
+            stop = -1 if last and _special(pair[-1]) == last else None
+            self._read_separator(pair[start:stop], ends_with_special=bool(last))
+
+    def _read_first(self, first: str) -> None:
+        if not self.config:
+            self.bos = first
+        elif first not in (self.bos, self.cls):
+            if not self.bos:
+                self.config["bos_token"] = self.bos = first
+            if not self.cls:
+                self.config["cls_token"] = self.cls = first
+        self.add["bos"] = first in (self.bos, self.cls)
+
+    def _read_last(self, last: str) -> None:
+        if not self.config:
+            self.eos = last
+        elif last != self.eos:
+            # What tokenizer_config.json calls eos ends a turn, or else a message.
+            for name in ("eot", "eom"):
+                if name not in self.types:
+                    self.types.append(name)
+                    self.config[f"{name}_token"] = self.eos
+                    break
+            self.config["eos_token"] = self.eos = last
+        self.add["eos"] = last == self.eos
+
+    def _read_separator(self, pair: list[Any], *, ends_with_special: bool) -> None:
+        """Read what stands between two texts: A [sep] [eos] B."""
+        if not pair or _get(pair[0], "Sequence", "id") != "A":
+            return
+        middle = pair[1:-1]
+        if not middle or _get(pair[-1], "Sequence", "id") != "B":
+            return
+        separators = (self.sep, self.eos)
+        first = _special(middle[0])
+        add = bool(first) and first in separators and not ends_with_special
+        if len(middle) == 2:
+            second = _special(middle[1])
+            add = add or (bool(second) and second in separators)
+        self.add["sep"] = add
+        if add and not self.sep and self.config:
+            self.config["sep_token"] = self.eos
+
+    def find_ids(self, files: TokenizerFiles, n_vocab: int | None) -> dict[str, int]:
+        """Return the special tokens' ids; takes over the add flags of tokenizer_config.json."""
+        added = _list((files.tokenizer or {}).get("added_tokens"))
+        found: dict[str, int] = {}
+
+        def keep(name: str, token_id: Any) -> None:
+            # -1 says that there is no such token.
+            if type(token_id) is int and token_id >= 0 and (n_vocab is None or token_id < n_vocab):
+                found.setdefault(name, token_id)
+
+        for name in self.types if self.config else ():
+            add = self.config.get(f"add_{name}_token")
+            if isinstance(add, bool):
+                self.add.setdefault(name, add)
+            text = self.config.get(f"{name}_token")
+            text = text if isinstance(text, str) else _get(text, "content")
+            if isinstance(text, str):
+                same = (token for token in added if _get(token, "content") == text)
+                keep(name, _get(next(same, None), "id"))
+        model = files.model_config or {}
+        for name in self.types:
+            token_id = model.get(f"{name}_token_id")
+            if token_id is None:
+                token_id = _get(model.get("text_config"), f"{name}_token_id")
+            keep(name, token_id)
+        return found
+
+
+def read_merges(files: TokenizerFiles) -> list[str]:
+    """Return the merges of a BPE tokenizer, each as two pieces with a space between.
+
+    Raises
+    ------
+    CheckpointError
+        The merges are malformed.
+    """
+    merges = _get(files.tokenizer, "model", "merges")
+    if not merges:
+        return _read_merges_txt(files)
+    if isinstance(merges, list) and all(isinstance(merge, str) for merge in merges):
+        return merges
+    if isinstance(merges, list) and all(map(_is_pair, merges)):
+        # A space inside a piece is written as the byte alphabet writes it.
+        return [" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merges]
+    raise files.malformed("tokenizer.json", "'merges' holds neither strings nor pairs of strings")
+
+
+def _is_pair(merge: Any) -> bool:
+    return isinstance(merge, list) and len(merge) == 2 and all(isinstance(m, str) for m in merge)
+
+
+def _read_merges_txt(files: TokenizerFiles) -> list[str]:
+    text = files.text("merges.txt", 64 << 20)
+    if text is None:
+        return []
+    lines = text.split("\n")
+    if lines[0].strip().startswith("#"):
+        del lines[0]
+    pairs = (line.split() for line in lines)
+    return [" ".join(pair) for pair in pairs if len(pair) == 2]
+
+
+def _set_templates(metadata: Metadata, files: TokenizerFiles) -> None:
+    templates = (files.config or {}).get("chat_template", _template_files(files))
+    if isinstance(templates, str):
+        templates = [{"name": "default", "template": templates}]
+    names: list[str] = []
+    default = None
+    for entry in _list(templates):
+        name, template = _get(entry, "name"), _get(entry, "template")
+        if not (isinstance(name, str) and name and isinstance(template, str)):
+            continue
+        allowed = string.ascii_letters + string.digits
+        name = "".join(char if char in allowed else "_" for char in name)
+        if name == "default":
+            default = template
+        else:
+            names.append(name)
+            if template:
+                metadata.set(f"{TEMPLATE_KEY}.{name}", template, ValueType.STRING)
+    if names:
+        # The converter's order is that of a Python set, which changes from run to run.
+        unique = list(dict.fromkeys(names))
+        metadata.set("tokenizer.chat_templates", unique, ValueType.STRING)
+    if default:
+        metadata.set(TEMPLATE_KEY, default, ValueType.STRING)
+
+
+def _template_files(files: TokenizerFiles) -> Any:
+    """Return the templates that lie in files of their own."""
+    main = files.text("chat_template.jinja")
+    if main is None:
+        return (files.json("chat_template.json", 16 << 20) or {}).get("chat_template")
+    others = files.names("additional_chat_templates", ".jinja")
+    return [{"name": "default", "template": main}] + [
+        {"name": name.rpartition("/")[2].removesuffix(".jinja"), "template": files.text(name)}
+        for name in others
+    ]
+
+
+def _normalizer_flags(normalizer: Any) -> dict[str, bool]:
+    """Return whether the normalizer lowercases and strips accents, where it says so."""
+    flags: dict[str, Any] = {"lowercase": None, "strip_accents": None}
+    steps = [normalizer]
+    while steps:
+        step = steps.pop(0)
+        kind = _get(step, "type")
+        if kind == "Lowercase":
+            flags["lowercase"] = True
+        elif kind == "StripAccents":
+            flags["strip_accents"] = True
+        elif kind == "BertNormalizer":
+            flags.update({name: step[name] for name in flags if name in step})
+        elif kind == "Sequence":
+            steps[:0] = _list(step.get("normalizers"))
+    return {name: value for name, value in flags.items() if isinstance(value, bool)}
+
+
+def _special(piece: Any) -> str | None:
+    """Return the special token that a piece of a template stands for."""
+    text = _get(piece, "SpecialToken", "id")
+    return text if isinstance(text, str) and text else None
+
+
+def _get(value: Any, *keys: str) -> Any:
+    """Return ``value[key][...]``, or None where it is not there."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

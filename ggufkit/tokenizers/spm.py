@@ -1,0 +1,183 @@
+"""SentencePiece vocabularies of tokenizer.model: byte-pair (model "llama") and unigram ("t5")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.errors import UnknownTokenizerError
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.tokenizers.bpe import looks_special
+from ggufkit.tokenizers.sentencepiece import (
+    ModelType,
+    SentencePieceModel,
+    TokenType,
+    parse_model,
+)
+from ggufkit.tokenizers.special import special_metadata
+from ggufkit.types import ValueType
+
+from ggufkit.checkpoint.files import read_bytes  # isort: skip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ggufkit.tokenizers.files import TokenizerFiles
+
+MODEL_NAME = "tokenizer.model"
+MAX_MODEL_BYTES = 256 << 20
+MAX_VOCAB_SIZE = 2_000_000
+
+# Padding is never chosen; added tokens are found before scores are looked at.
+PADDING_SCORE = -10000.0
+ADDED_SCORE = -1000.0
+
+
+@dataclass
+class _Tokens:
+    """The columns of the vocabulary, filled with padding up to its size."""
+
+    texts: list[str]
+    scores: list[float]
+    types: list[int]
+
+    @classmethod
+    def padding(cls, size: int) -> _Tokens:
+        texts = [f"[PAD{i}]" for i in range(size)]
+        return cls(texts, [PADDING_SCORE] * size, [int(TokenType.UNUSED)] * size)
+
+    def put(self, token_id: int, text: str, score: float, kind: int) -> None:
+        """Set a token; ids out of range are left out, as in the converter."""
+        if 0 <= token_id < len(self.texts):
+            self.texts[token_id], self.scores[token_id] = text, score
+            self.types[token_id] = int(kind)
+
+    def write(self, metadata: Metadata, model: str) -> None:
+        metadata.set("tokenizer.ggml.model", model, ValueType.STRING)
+        metadata.set("tokenizer.ggml.pre", "default", ValueType.STRING)
+        metadata.set("tokenizer.ggml.tokens", self.texts, ValueType.STRING)
+        metadata.set("tokenizer.ggml.scores", self.scores, ValueType.FLOAT32)
+        metadata.set("tokenizer.ggml.token_type", self.types, ValueType.INT32)
+
+
+def spm_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
+    """Return the metadata of a SentencePiece tokenizer (``_set_vocab_sentencepiece``).
+
+    Raises
+    ------
+    UnknownTokenizerError
+        There is no tokenizer.model.
+    CheckpointError
+        A file is malformed.
+    """
+    tokens = _base_tokens(files, config)
+    for token_id, entry in _decoder_entries(files):
+        text = entry["content"]
+        if entry.get("special") or looks_special(text):
+            tokens.put(token_id, text, ADDED_SCORE, TokenType.CONTROL)
+        else:
+            # llama.cpp looks for these in the text, where a space is a space.
+            text = text.replace("▁", " ")
+            tokens.put(token_id, text, ADDED_SCORE, TokenType.USER_DEFINED)
+    return _finish(files, tokens)
+
+
+def phi3_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
+    """Return the metadata of Phi-3's SentencePiece tokenizer (``Phi3MiniModel.set_vocab``).
+
+    Added tokens are taken as they are, from tokenizer.json too.
+
+    Raises
+    ------
+    UnknownTokenizerError
+        There is no tokenizer.model.
+    CheckpointError
+        A file is malformed.
+    """
+    tokens = _base_tokens(files, config)
+    added = (files.tokenizer or {}).get("added_tokens") or ()
+    entries = [*_decoder_entries(files), *((entry.get("id"), entry) for entry in added)]
+    for token_id, entry in entries:
+        kind = TokenType.CONTROL if entry.get("special") else TokenType.USER_DEFINED
+        tokens.put(token_id, entry["content"], ADDED_SCORE, kind)
+    return _finish(files, tokens)
+
+
+def t5_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
+    """Return the metadata of a unigram SentencePiece tokenizer (``T5Model.set_vocab``).
+
+    A byte-pair model, as Pile-T5 has, gives what `spm_metadata` gives.
+
+    Raises
+    ------
+    UnknownTokenizerError
+        There is neither tokenizer.model nor spiece.model.
+    CheckpointError
+        A file is malformed.
+    """
+    name = MODEL_NAME if files.has(MODEL_NAME) else "spiece.model"
+    model = _read_model(files, name)
+    if model.model_type == ModelType.BPE:
+        return spm_metadata(files, config)
+    tokens = _base_tokens(files, config, model)
+    metadata = Metadata()
+    tokens.write(metadata, "t5")
+    flags = {
+        "tokenizer.ggml.add_space_prefix": model.add_dummy_prefix,
+        "tokenizer.ggml.remove_extra_whitespaces": model.remove_extra_whitespaces,
+    }
+    for key, value in flags.items():
+        metadata.set(key, value, ValueType.BOOL)
+    if model.precompiled_charsmap:
+        charsmap = list(model.precompiled_charsmap)
+        metadata.set("tokenizer.ggml.precompiled_charsmap", charsmap, ValueType.UINT8)
+    metadata.extend(special_metadata(files, n_vocab=len(tokens.texts)))
+    return metadata
+
+
+def _finish(files: TokenizerFiles, tokens: _Tokens) -> Metadata:
+    metadata = Metadata()
+    tokens.write(metadata, "llama")
+    metadata.extend(special_metadata(files, n_vocab=len(tokens.texts)))
+    return metadata
+
+
+def _read_model(files: TokenizerFiles, name: str) -> SentencePieceModel:
+    if not files.has(name):
+        raise UnknownTokenizerError(
+            f"{files.folder}: {name} is missing, and this architecture's tokenizer is read from it"
+        )
+    return parse_model(read_bytes(files.folder, name, MAX_MODEL_BYTES), str(files.folder / name))
+
+
+def _base_tokens(
+    files: TokenizerFiles, config: Mapping[str, Any], model: SentencePieceModel | None = None
+) -> _Tokens:
+    """Return the model's pieces and the tokens of added_tokens.json, padded to the vocab size."""
+    model = model or _read_model(files, MODEL_NAME)
+    size = config.get("vocab_size_per_layer_input", config.get("vocab_size")) or len(model.pieces)
+    if not isinstance(size, int) or not 0 < size <= MAX_VOCAB_SIZE:
+        raise files.malformed("config.json", f"vocab_size {size!r} is not a size")
+    tokens = _Tokens.padding(size)
+    for token_id, text in enumerate(model.pieces):
+        # Pieces that the model's author defined are ordinary tokens to llama.cpp.
+        kind = model.types[token_id]
+        kind = TokenType.NORMAL if kind == TokenType.USER_DEFINED else kind
+        tokens.put(token_id, text, model.scores[token_id], kind)
+    for text, token_id in (files.json("added_tokens.json", 64 << 20) or {}).items():
+        if type(token_id) is not int:
+            raise files.malformed("added_tokens.json", f"the token {text!r} has no id")
+        tokens.put(token_id, text, ADDED_SCORE, TokenType.USER_DEFINED)
+    return tokens
+
+
+def _decoder_entries(files: TokenizerFiles) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield id and description of each entry of tokenizer_config.json's added_tokens_decoder."""
+    for token_id, entry in ((files.config or {}).get("added_tokens_decoder") or {}).items():
+        if not (isinstance(entry, dict) and isinstance(entry.get("content"), str)):
+            what = f"'added_tokens_decoder' entry {token_id!r} has no 'content'"
+            raise files.malformed("tokenizer_config.json", what)
+        if not token_id.isascii() or not token_id.isdigit():
+            what = f"'added_tokens_decoder' key {token_id[:40]!r} is no token id"
+            raise files.malformed("tokenizer_config.json", what)
+        yield int(token_id), entry
