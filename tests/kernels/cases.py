@@ -8,12 +8,20 @@ from numpy.typing import NDArray
 from ggufkit.types import TensorType
 
 ENCODED = (
+    TensorType.F16,
+    TensorType.BF16,
+    TensorType.Q4_0,
+    TensorType.Q4_1,
+    TensorType.Q5_0,
+    TensorType.Q5_1,
+    TensorType.Q8_0,
     TensorType.Q2_K,
     TensorType.Q3_K,
     TensorType.Q4_K,
     TensorType.Q5_K,
     TensorType.Q6_K,
 )
+DECODED = ENCODED
 ONE_OUTLIER, TINY, HUGE = 37.0, 1e-39, 1e30
 
 

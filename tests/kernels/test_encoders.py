@@ -14,17 +14,8 @@ from ggufkit.types import TensorType
 from tests.ggml import Ggml, load_ggml
 from tests.kernels.cases import ENCODED, hard_rows, importances
 
-LEVELS = kernels.available()
 NEEDS_IMPORTANCE = kernels._NEEDS_IMPORTANCE
 BLOCK_COUNTS = (1, 3, 17)
-
-pytestmark = pytest.mark.skipif(not LEVELS, reason="kernels are not compiled (no C compiler)")
-
-
-@pytest.fixture(params=LEVELS)
-def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv(kernels.VARIABLE, request.param)
-    return str(request.param)
 
 
 def encode(
@@ -47,7 +38,7 @@ def expected(tensor_type: TensorType, n_cols: int, choice: int) -> NDArray[np.ui
 @pytest.mark.parametrize("tensor_type", ENCODED, ids=lambda member: member.name)
 @pytest.mark.parametrize("n_blocks", BLOCK_COUNTS)
 def test_bytes_equal_ggml(tensor_type: TensorType, n_blocks: int, level: str) -> None:
-    n_cols = n_blocks * tensor_type.block_size
+    n_cols = n_blocks * max(tensor_type.block_size, 32)
     rows = hard_rows(n_cols, seed=n_cols)
     for choice, importance in enumerate(importances(n_cols, seed=n_cols)):
         if importance is None and tensor_type in NEEDS_IMPORTANCE:
@@ -69,6 +60,6 @@ def test_bytes_equal_the_oracle(tensor_type: TensorType, level: str, oracle: Pat
 def test_rows_are_independent(level: str, ggml: Ggml) -> None:
     rows = hard_rows(1280, seed=5)
     importance = importances(1280, seed=5)[1]
-    for tensor_type in (TensorType.Q4_K, TensorType.Q5_K):
+    for tensor_type in (TensorType.Q4_K, TensorType.Q5_0):
         alone = [encode(row[None], tensor_type, importance)[0] for row in rows]
         assert np.array_equal(encode(rows, tensor_type, importance), alone)

@@ -5,10 +5,6 @@
 
 #include "vec.h"
 
-#define GROUP_MAX_EPS 1e-15f
-
-INLINE vi min_i(vi a, int b) { return select_i(a < b, a, vi_all(b)); }
-
 /* Levels are stored as bytes: a negative one (a negative x) wraps, as in ggml's uint8_t L[]. */
 INLINE vf make_qp_quants(int n, int nmax, const vf *x, vi *L, const vf *w) {
     vf max = vf_all(0);

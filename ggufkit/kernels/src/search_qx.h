@@ -7,7 +7,6 @@
 
 #include "vec.h"
 
-#define GROUP_MAX_EPS 1e-15f
 #define QX_BLOCK_MAX 32
 
 typedef struct {

@@ -98,26 +98,38 @@ INLINE void pack_2_bits(const vi *q, vi *words) {
     for (int k = 0; k < 8; k++) words[k] = word4(b + 4 * k);
 }
 
-/* Encode one tile: x and w (importance; NULL where there is none) transposed, `n` blocks wanted. */
+/* Encode one tile: x and w (NULL without importance) are transposed; `n` lanes are wanted. */
 typedef void encode_tile(const vf *x, const vf *w, uint8_t *out, int n);
 
-static const float no_block[256] = {0}; /* what the idle lanes of the last tile read */
+static const float no_block[256] = {0}; /* what idle lanes read */
 
-/* Run `encode` over all blocks of C-contiguous rows; importance has one float per column. */
+INLINE int lanes_left(int64_t n) { return n < LANES ? (int)n : LANES; }
+
+/* n consecutive blocks. */
+INLINE void load_blocks(const float *first, int n, int size, vf *x) {
+    blocks_at at;
+    for (int i = 0; i < LANES; i++) at.lane[i] = i < n ? first + i * size : no_block;
+    load_tile(&at, size, x);
+}
+
+/* The importance of the n blocks from number `block` on: one float per column, for every row. */
+INLINE void load_importance(const float *importance, int64_t block, int n, int size,
+                            int64_t n_cols, vf *w) {
+    blocks_at at;
+    for (int i = 0; i < LANES; i++)
+        at.lane[i] = i < n ? importance + (block + i) * size % n_cols : no_block;
+    load_tile(&at, size, w);
+}
+
+/* Run `encode` over all blocks of C-contiguous rows. */
 INLINE void encode_blocks(encode_tile *encode, int block_size, int type_size, const float *rows,
                           const float *importance, uint8_t *out, int64_t n_rows, int64_t n_cols) {
     const int64_t n_blocks = n_rows * (n_cols / block_size);
     vf x[256], w[256];
     for (int64_t b = 0; b < n_blocks; b += LANES) {
-        const int n = n_blocks - b < LANES ? (int)(n_blocks - b) : LANES;
-        blocks_at at;
-        for (int i = 0; i < LANES; i++)
-            at.lane[i] = i < n ? rows + (b + i) * block_size : no_block;
-        load_tile(&at, block_size, x);
-        if (importance) {
-            for (int i = 0; i < n; i++) at.lane[i] = importance + (b + i) * block_size % n_cols;
-            load_tile(&at, block_size, w);
-        }
+        const int n = lanes_left(n_blocks - b);
+        load_blocks(rows + b * block_size, n, block_size, x);
+        if (importance) load_importance(importance, b, n, block_size, n_cols, w);
         encode(x, importance ? w : NULL, out + b * type_size, n);
     }
 }

@@ -56,6 +56,8 @@ INLINE vf max_f(vf a, vf b) {
     return r;
 }
 
+INLINE vi min_i(vi a, int b) { return select_i(a < b, a, vi_all(b)); }
+
 INLINE vi clamp_i(vi x, int lo, int hi) {
     x = select_i(x < lo, vi_all(lo), x);
     return select_i(x > hi, vi_all(hi), x);
@@ -82,6 +84,8 @@ INLINE vi nearest_int(vf x) {
 
 /* The same value as a float, where |x| < 2^22 is known: no integer instruction at all. */
 INLINE vf nearest_small(vf x) { return (x + ROUND_MAGIC) - ROUND_MAGIC; }
+
+#define GROUP_MAX_EPS 1e-15f /* below this a block counts as all zero */
 
 /* 1 / x, but 0 for x = 0: ggml's `d ? 1/d : 0`. */
 INLINE vf reciprocal_or_0(vf x) { return (vf)((vi)(1.f / x) & (x != 0.f)); }
