@@ -20,6 +20,11 @@ ENCODED = (
     TensorType.Q4_K,
     TensorType.Q5_K,
     TensorType.Q6_K,
+    TensorType.IQ4_NL,
+    TensorType.IQ4_XS,
+    TensorType.TQ1_0,
+    TensorType.TQ2_0,
+    TensorType.MXFP4,
 )
 DECODED = ENCODED
 ONE_OUTLIER, TINY, HUGE = 37.0, 1e-39, 1e30

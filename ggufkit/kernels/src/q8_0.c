@@ -7,20 +7,12 @@
 
 enum { SIZE = 32, BYTES = 34 };
 
-/* roundf: ties away from zero. Not to_int(x + 0.5): that rounds 0.49999997 up. */
-INLINE vi round_away(vf x) {
-    const vi t = to_int(x);
-    const vf rest = x - to_float(t); /* exact */
-    return t - (rest >= 0.5f) + (rest <= -0.5f); /* a true comparison is -1 */
-}
-
 static void encode_q8_0(const vf *x, const vf *w, uint8_t *out, int n) {
     (void)w;
     vf amax = vf_all(0);
     for (int j = 0; j < SIZE; j++) amax = max_f(amax, abs_f(x[j]));
     const vf d = amax / 127.f;
-    vf id = reciprocal_or_0(d);
-    id = (vf)((vi)id & (id <= FLT_MAX)); /* 1 / denormal: ggml's bytes are 0, from (int)inf */
+    const vf id = finite_reciprocal_or_0(d);
     vi words[SIZE / 4];
     for (int k = 0; k < SIZE / 4; k++) {
         vi b[4];

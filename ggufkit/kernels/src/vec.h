@@ -90,6 +90,20 @@ INLINE vf nearest_small(vf x) { return (x + ROUND_MAGIC) - ROUND_MAGIC; }
 /* 1 / x, but 0 for x = 0: ggml's `d ? 1/d : 0`. */
 INLINE vf reciprocal_or_0(vf x) { return (vf)((vi)(1.f / x) & (x != 0.f)); }
 
+/* The same where ggml rounds x * id and converts: 1 / denormal is infinite there, and (int)inf
+ * ends as 0 in a byte, just like an id of 0. */
+INLINE vf finite_reciprocal_or_0(vf x) {
+    const vf id = reciprocal_or_0(x);
+    return (vf)((vi)id & (id <= FLT_MAX));
+}
+
+/* roundf: ties away from zero. Not to_int(x + 0.5): that rounds 0.49999997 up. */
+INLINE vi round_away(vf x) {
+    const vi t = to_int(x);
+    const vf rest = x - to_float(t); /* exact */
+    return t - (rest >= 0.5f) + (rest <= -0.5f); /* a true comparison is -1 */
+}
+
 /* IEEE float16 bits of x, ties to even.
  *
  *     float32  s eeeeeeee mmmmmmmmmm|mmmmmmmmmmmmm     exponent bias 127
