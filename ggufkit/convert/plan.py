@@ -292,7 +292,9 @@ class _Planner:
         direct = not self.source.is_gguf and not recipe.base.is_quantized
         if direct:
             chosen = {
-                t.name: Choice(t.fixed or recipe.base, "kept in F32" if t.fixed else "base type")
+                t.name: Choice(recipe.base, "base type")
+                if t.fixed is None
+                else Choice(t.fixed, "kept: small or not a matrix")
                 for t in self.source.tensors
             }
             metadata = self.source.metadata(recipe.file_type)
@@ -353,7 +355,7 @@ class _Planner:
         """Return the type of a tensor in the file that llama-quantize would start from."""
         if self.source.is_gguf:
             return tensor.stored
-        return tensor.fixed or self.via
+        return self.via if tensor.fixed is None else tensor.fixed
 
     def _lay_out(
         self, metadata: Metadata, specs: Sequence[TensorSpec], path: Path, direct: bool

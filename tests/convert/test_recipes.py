@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ggufkit.convert.choose import Candidate, TypeOptions, choose_types, model_facts
+from ggufkit.convert.choose import Candidate, choose_types, model_facts
 from ggufkit.convert.recipes import RECIPES, parse_ladder
 from ggufkit.errors import ConversionError
 from ggufkit.types import TensorType
+from tests.convert.manifests import options_of
 
 CHECKPOINTS = [
     *("bert", "deepseek_v2", "falcon", "gemma2", "gemma3", "gpt2", "llama", "llama-deep"),
     *("llama-oddcols", "llama3-rope", "mistral", "mixtral", "phi3", "qwen2", "qwen3", "qwen3_moe"),
 ]
-
-
-def read_options(words: list[str]) -> TypeOptions:
-    options = TypeOptions()
-    pairs = list(zip(words, [*words[1:], ""], strict=False))
-    for word, value in pairs:
-        if word == "--tensor-type":
-            pattern, type_ = value.split("=")
-            rule = (pattern, TensorType[type_.upper()])
-            options = replace(options, tensor_type=(*options.tensor_type, rule))
-        elif word in ("--output-tensor-type", "--token-embedding-type"):
-            options = replace(options, **{word[2:].replace("-", "_"): TensorType[value.upper()]})
-        elif word in ("--pure", "--leave-output-tensor"):
-            options = replace(options, **{word[2:].replace("-", "_"): True})
-    return options
 
 
 def quantize_order(name: str) -> tuple[int, str]:
@@ -61,7 +46,7 @@ def test_types_are_those_of_llama_quantize(oracle: Path, name: str) -> None:
             continue
         imatrix = any(part.startswith("imatrix") for part in parts)
         manifest = json.loads(path.read_text())
-        options = read_options(manifest.get("options", []))
+        options = options_of(manifest.get("options", []))[0]
         facts = model_facts(metadata, has_imatrix=imatrix)
         got = choose_types(tensors, RECIPES[recipe], facts, options)
         want = [(t["name"], t["type"]) for t in manifest["tensors"]]
