@@ -42,8 +42,8 @@ def sum_in_order(terms: Floats, start: float = 0.0) -> Floats:
         # With few columns numpy could choose to add pairwise along the column.
         total: Floats = np.add.accumulate(terms, axis=0)[-1]
         total += np.float32(start)
-        return total
-    total = np.add.reduce(terms, axis=0, initial=np.float32(start))
+    else:
+        total = np.add.reduce(terms, axis=0, initial=np.float32(start))
     return total
 
 
@@ -53,6 +53,17 @@ def abs_max(x: Floats) -> Floats:
     magnitudes = x.view(np.int32) & np.int32(0x7FFFFFFF)
     largest: Floats = magnitudes.max(axis=1).view(np.float32)
     return largest
+
+
+def inverse(d: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return 1 / d, with 0 for 0 and where it overflows; and where it does.
+
+    ggml multiplies with the infinity and casts to an integer, which makes 0 of what results.
+    """
+    quotient: Floats = np.where(d == 0, ZERO, np.float32(1) / d)
+    overflow = ~np.isfinite(quotient)
+    quotient[overflow] = 0
+    return quotient, overflow
 
 
 def signed_peak(x: Floats) -> Floats:

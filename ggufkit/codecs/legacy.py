@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ggufkit.codecs.arithmetic import ZERO, first_min, row_mean_square, sigma_weights, signed_peak
+from ggufkit.codecs.arithmetic import (
+    ZERO,
+    first_min,
+    inverse,
+    row_mean_square,
+    sigma_weights,
+    signed_peak,
+)
 from ggufkit.codecs.base import Blocks, Bytes, Floats, importance_planes, natural, planes
 from ggufkit.codecs.search import make_qkx2_quants, make_qx_quants
 
@@ -23,13 +30,9 @@ def encode_symmetric(rows: Floats, importance: Floats | None, nmax: int) -> tupl
         d, searched = make_qx_quants(x, _row_weights(x, rows, importance), nmax)
         return d, natural(searched)
     d = signed_peak(x) / np.float32(-nmax)
-    inverse = np.where(d == 0, ZERO, 1 / d)
-    offset = np.full(d.shape, nmax + 0.5, np.float32)
-    # ggml's cast to int8 makes 0 of every product with an infinite inverse.
-    overflow = ~np.isfinite(inverse)
-    inverse[overflow] = offset[overflow] = 0
-    x *= inverse
-    x += offset
+    scale, overflow = inverse(d)
+    x *= scale
+    x += np.where(overflow, ZERO, np.float32(nmax + 0.5))
     codes = np.minimum(x.astype(np.int8), 2 * nmax - 1)
     return d, natural(codes)
 
@@ -46,10 +49,8 @@ def encode_affine(
     minimum = first_min(x)
     spread = np.maximum.reduce(x, axis=0) - minimum + ZERO  # zeros of two signs: +0
     d = spread / np.float32(nmax)
-    inverse = np.where(d == 0, ZERO, 1 / d)
-    inverse[~np.isfinite(inverse)] = 0
     x -= minimum
-    x *= inverse
+    x *= inverse(d)[0]
     x += np.float32(0.5)
     codes = np.minimum(x.astype(np.int8), nmax)
     return d, minimum, natural(codes)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ggufkit.codecs.arithmetic import ZERO, abs_max, round_half_away
+from ggufkit.codecs.arithmetic import abs_max, inverse, round_half_away
 from ggufkit.codecs.base import Blocks, Codec, Floats, half
 from ggufkit.types import TensorType
 
@@ -31,11 +31,9 @@ def encode(rows: Floats, importance: Floats | None) -> Blocks:  # noqa: ARG001 -
     """Encode rows; see `Codec`."""
     x = rows.reshape(-1, 32)
     d = abs_max(x) / np.float32(127)
-    inverse = np.where(d == 0, ZERO, 1 / d)
-    inverse[~np.isfinite(inverse)] = 0  # as ggml's cast of an infinite product to int8
     blocks = np.empty(d.size, LAYOUT)
     blocks["d"] = half(d)
-    blocks["qs"] = round_half_away(x * inverse[:, None])
+    blocks["qs"] = round_half_away(x * inverse(d)[0][:, None])
     return blocks
 
 
