@@ -212,7 +212,7 @@ FALLBACK = MappingProxyType(
     }
 )
 
-# The rungs that "all" and ranges leave out: made for special models, or (MXFP4_MOE) for experts.
+# What "all" and ranges leave out: made for special models, or (MXFP4_MOE) for experts.
 SPECIAL = frozenset({"Q1_0", "Q2_0", "TQ1_0", "TQ2_0", "MXFP4_MOE"})
 
 
@@ -223,7 +223,8 @@ def parse_ladder(text: str) -> tuple[Recipe, ...]:
     ----------
     text : str
         For example ``Q4_K_M``, ``Q2_K,Q8_0`` or ``Q2_K:Q8_0``. A range holds the recipes between
-        its ends in order of size, without those made for special models.
+        its ends in order of size, without those made for special models; IQ types, which want an
+        importance matrix, are in it if one of its ends is one.
 
     Raises
     ------
@@ -247,11 +248,17 @@ def _parse_part(part: str) -> tuple[Recipe, ...]:
         return tuple(r for r in _ORDERED if r.name not in SPECIAL)
     if ":" not in part:
         return (_named(part),)
-    low, high = (_ORDERED.index(_named(end)) for end in part.split(":", 1))
+    ends = [_named(end) for end in part.split(":", 1)]
+    low, high = map(_ORDERED.index, ends)
     if low > high:
         raise ConversionError(f"ladder {part} runs downwards: write the smaller type first")
-    ends = (_ORDERED[low], _ORDERED[high])
-    return tuple(r for r in _ORDERED[low : high + 1] if r.name not in SPECIAL or r in ends)
+    with_iq = any(recipe.name.startswith("IQ") for recipe in ends)
+    between = [
+        recipe
+        for recipe in _ORDERED[low : high + 1]
+        if recipe.name not in SPECIAL and (with_iq or not recipe.name.startswith("IQ"))
+    ]
+    return tuple(recipe for recipe in _ORDERED if recipe in between or recipe in ends)
 
 
 def _named(name: str) -> Recipe:
