@@ -163,6 +163,10 @@ class Metadata(MutableMapping[str, Value]):
         """Return the number of an array's items, without decoding them."""
         return self._array_entry(key).n_items
 
+    def first_items_of(self, key: str, n: int) -> list[Value]:
+        """Return the first `n` items of an array, or all, without decoding the others."""
+        return self._array_entry(key).first_items(n, self._errors)
+
     def get_str(self, key: str, default: str = _MISSING) -> str:
         """Return a string; raise `WrongValueTypeError` if `key` holds anything else."""
         return self._get(key, str, default)

@@ -85,6 +85,10 @@ class Entry:
         """Return the value; strings are UTF-8, `errors` as in `bytes.decode`."""
         return decode(self.data, self.start, self.type, self.order, errors)[0]
 
+    def first_items(self, n: int, errors: str = "strict") -> list[Value]:
+        """Return an array's first `n` items, or all if there are fewer; the rest isn't touched."""
+        return _decode_array(self.data, self.start, self.order, errors, n)[0]
+
     def encoded(self) -> bytes:
         """Return the value's little-endian bytes, as a file holds them behind the type id."""
         if self.order == "<":
@@ -204,9 +208,10 @@ def decode_string(data: Buffer, start: int, stop: int, errors: str = "strict") -
 
 
 def _decode_array(
-    data: Buffer, start: int, order: ByteOrder, errors: str
+    data: Buffer, start: int, order: ByteOrder, errors: str, at_most: int = limits.MAX_ARRAY_ITEMS
 ) -> tuple[list[Value], int]:
     type_id, count = struct.unpack_from(f"{order}IQ", data, start)
+    count = min(count, at_most)
     item_type = ValueType(type_id)
     pos = start + _ARRAY_HEAD
     if item_type in CODES:

@@ -140,6 +140,16 @@ def test_bad_keys_are_refused(key):
         Metadata().set(key, 1, ValueType.UINT8)
 
 
+def test_the_first_items_of_an_array():
+    m = Metadata({"tokenizer.ggml.tokens": ["a", "b", "c"], "tokenizer.ggml.scores": [0.5, 1.0]})
+    assert m.first_items_of("tokenizer.ggml.tokens", 2) == ["a", "b"]
+    assert m.first_items_of("tokenizer.ggml.scores", 9) == [0.5, 1.0]
+    assert m["tokenizer.ggml.tokens"] == ["a", "b", "c"]
+    m["general.name"] = "x"
+    with pytest.raises(WrongValueTypeError):
+        m.first_items_of("general.name", 1)
+
+
 def test_missing_keys_are_key_errors_of_ours():
     m = Metadata()
     with pytest.raises(MissingKeyError, match=r"general\.name"):

@@ -1,0 +1,206 @@
+"""How the commands show things: the only module that imports rich.
+
+Commands import it when they run, so that ``--help`` stays quick. Text from files is shown as it
+is, but for characters that would steer the terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+#: Piped output is not cut to a terminal's width: it is searched and compared.
+PIPE_WIDTH = 240
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a reader that went away to ``main``, as for any other output."""
+        raise BrokenPipeError
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console for standard output or error; obeys NO_COLOR, COLUMNS and pipes."""
+    stream = sys.stderr if stderr else sys.stdout
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+    piped = not stream.isatty() and "COLUMNS" not in os.environ
+    return _Console(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
+
+
+def plain(text: str) -> str:
+    r"""Escape what is not printable.
+
+    Examples
+    --------
+    >>> plain("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def heading(text: str) -> None:
+    """Print a title line."""
+    console().print(Text(plain(text), style="bold"))
+
+
+def blank() -> None:
+    """Print an empty line."""
+    console().print()
+
+
+def note(text: str) -> None:
+    """Print a remark that should not be overlooked."""
+    console().print(Text(plain(text), style="yellow"))
+
+
+def fields(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line."""
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        grid.add_row(plain(name), Text(plain(value)))
+    _print_table(grid)
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()
+) -> None:
+    """Print a table; the last column is cut if the terminal is too narrow.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Titles.
+    rows : iterable of sequences of str
+        As many cells as columns each.
+    right : collection of str
+        Titles of columns to align to the right: numbers.
+    """
+    shown = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+    cells = [[Text(plain(cell)) for cell in row] for row in rows]
+    for index, title in enumerate(columns):
+        widest = max((row[index].cell_len for row in cells), default=0)
+        shown.add_column(
+            title,
+            justify="right" if title in right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=None if index == len(columns) - 1 else max(widest, len(title)),
+        )
+    for row in cells:
+        shown.add_row(*row)
+    _print_table(shown)
+
+
+def _print_table(shown: Table) -> None:
+    out = console()
+    if out.is_terminal:
+        out.print(shown)
+        return
+    # Rich fills the last column with spaces.
+    with out.capture() as capture:
+        out.print(shown)
+    lines = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    out.out(lines, end="", highlight=False)
+
+
+def bar(share: float, width: int = 20) -> str:
+    """Return a bar of `width` characters that is filled to `share`, 0 to 1.
+
+    Examples
+    --------
+    >>> bar(0.5, 8)
+    '████····'
+    """
+    filled = round(min(max(share, 0.0), 1.0) * width)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    full = "█" if encoding.lower().replace("-", "") == "utf8" else "#"
+    blank_char = "·" if full == "█" else "."
+    return full * filled + blank_char * (width - filled)
+
+
+def size(n_bytes: int) -> str:
+    """Return bytes in units of 1000.
+
+    Examples
+    --------
+    >>> size(512), size(253_113_024)
+    ('512 B', '253.1 MB')
+    """
+    return f"{n_bytes} B" if n_bytes < 1000 else f"{_scaled(n_bytes)}B"
+
+
+def count(number: int) -> str:
+    """Return a number in units of 1000.
+
+    Examples
+    --------
+    >>> count(999), count(268_098_176)
+    ('999', '268.1 M')
+    """
+    return str(number) if number < 1000 else _scaled(number)
+
+
+def _scaled(number: int) -> str:
+    letters = "kMGTPE"
+    power = 1
+    while number / 1000**power >= 999.95 and power < len(letters):
+        power += 1
+    return f"{number / 1000**power:.1f} {letters[power - 1]}"
+
+
+@contextmanager
+def progress(total: int, label: str, *, enabled: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show bytes, rate and time left while the block runs; nothing if stderr is no terminal.
+
+    Parameters
+    ----------
+    total : int
+        Bytes of all files together.
+    label : str
+        What is being done.
+    enabled : bool
+        False shows nothing.
+
+    Yields
+    ------
+    callable
+        To be called with bytes as they are done, from any thread.
+    """
+    out = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=out, transient=True, disable=not (enabled and out.is_terminal)
+    ) as shown:
+        task = shown.add_task(plain(label), total=total)
+
+        def advance(n_bytes: int) -> None:
+            shown.advance(task, n_bytes)
+
+        yield advance
