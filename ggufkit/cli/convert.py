@@ -1,0 +1,162 @@
+"""Turn a checkpoint or a GGUF file into a ladder of GGUF files.
+
+SOURCE is a folder with a Hugging Face checkpoint, a Hub repository (owner/name), or a GGUF file
+in F32, F16 or BF16. Every weight is read once for all files of the ladder. A run that was
+stopped goes on where it was when the same command is given again.
+
+A ladder is one file type (Q4_K_M), a list (Q4_K_M,Q8_0), a range in order of size (Q2_K:Q8_0),
+or all. The files' bytes are those of llama.cpp's converter and llama-quantize.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ggufkit.convert.choose import TypeOptions
+    from ggufkit.convert.plan import SplitLimits
+    from ggufkit.types import TensorType
+
+HELP = "make GGUF files from a checkpoint or a GGUF file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="checkpoint folder, owner/name on the Hub, or GGUF file")
+    add("-o", "--out", metavar="OUT", help="folder, or a file ending in .gguf for a single type")
+    add("--ladder", default="Q4_K_M", metavar="TYPES", help="file types; default: %(default)s")
+    add("--dry-run", action="store_true", help="show exact sizes and every tensor's type, and stop")
+    add("--json", action="store_true", help="print the plan or the result as JSON")
+    add("-j", "--jobs", type=_positive, metavar="N", help="threads; default: one per CPU")
+    add("--report", type=Path, metavar="FILE", help="write errors of every tensor to a JSON file")
+    add("--force", action="store_true", help="replace files that this ladder did not make")
+    add("-q", "--quiet", action="store_true", help="no progress bar")
+
+    group = parser.add_argument_group("source")
+    add = group.add_argument
+    add("--revision", metavar="REV", help="branch, tag or commit of a Hub repository")
+    add("--pre", metavar="NAME", help="pre-tokenizer, where the tokenizer does not tell it")
+    add("--name", help="model name, instead of the one from the model card or the folder")
+    add("--allow-requantize", action="store_true", help="take a GGUF file that is quantized")
+    add(
+        "--via",
+        choices=("f32", "f16", "bf16"),
+        help="round weights to this type before quantizing, as an intermediate file does; "
+        "default: quantize the source's own values",
+    )
+
+    group = parser.add_argument_group("tensor types, as in llama-quantize")
+    add = group.add_argument
+    add("--imatrix", type=Path, metavar="FILE", help="importance matrix (.gguf or .dat)")
+    add(
+        "--tensor-type",
+        action="append",
+        default=[],
+        metavar="PATTERN=TYPE",
+        help="type of the tensors in whose name the pattern is found; may be given again",
+    )
+    add("--token-embedding-type", metavar="TYPE", help="type of the token embeddings")
+    add("--output-tensor-type", metavar="TYPE", help="type of output.weight")
+    add("--leave-output-tensor", action="store_true", help="do not quantize output.weight")
+    add("--pure", action="store_true", help="the file type's base type for every tensor")
+
+    group = parser.add_argument_group("splits")
+    add = group.add_argument
+    add("--split-max-size", metavar="N(K|M|G)", help="most tensor data per file, such as 4G")
+    add("--split-max-tensors", type=_positive, default=0, metavar="N", help="most tensors per file")
+    add("--no-tensor-first-split", action="store_true", help="no tensors in the first file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, and unless it is a dry run, execute."""
+    from ggufkit.cli import render, show
+    from ggufkit.convert.ladder import open_source, plan_ladder, run_plan
+
+    source = open_source(
+        args.source,
+        revision=args.revision,
+        pre=args.pre,
+        name=args.name,
+        allow_requantize=args.allow_requantize,
+    )
+    try:
+        plan = plan_ladder(
+            source,
+            args.out or f"{Path(args.source).stem}-GGUF",
+            args.ladder,
+            via=args.via,
+            imatrix=args.imatrix,
+            options=_type_options(args),
+            split=_split_limits(args),
+        )
+        if args.dry_run:
+            show.plan(plan, as_json=args.json)
+            return 0
+        total = sum(target.n_bytes for rung in plan.rungs for target in rung.targets.values())
+        with render.progress(total, show.label(plan), enabled=not args.quiet) as advance:
+            ladder = run_plan(plan, jobs=args.jobs, force=args.force, progress=advance)
+    finally:
+        source.close()
+    if args.report:
+        show.write_json(show.errors(ladder), args.report)
+    show.result(ladder, as_json=args.json)
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _tensor_type(name: str) -> TensorType:
+    from ggufkit.errors import UnknownTensorTypeError
+    from ggufkit.types import TensorType
+
+    try:
+        return TensorType[name.upper()]
+    except KeyError:
+        raise UnknownTensorTypeError(
+            f"unknown tensor type {name!r}: 'ggufkit types' lists them"
+        ) from None
+
+
+def _type_options(args: argparse.Namespace) -> TypeOptions:
+    import re
+
+    from ggufkit.convert.choose import TypeOptions
+    from ggufkit.errors import ConversionError
+
+    rules = []
+    for text in args.tensor_type:
+        pattern, _, name = text.rpartition("=")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ConversionError(f"--tensor-type {text}: bad pattern: {error}") from None
+        if not pattern:
+            raise ConversionError(f"--tensor-type {text}: write PATTERN=TYPE")
+        rules.append((pattern, _tensor_type(name)))
+    embedding, output = args.token_embedding_type, args.output_tensor_type
+    return TypeOptions(
+        token_embedding_type=_tensor_type(embedding) if embedding else None,
+        output_tensor_type=_tensor_type(output) if output else None,
+        tensor_type=tuple(rules),
+        leave_output_tensor=args.leave_output_tensor,
+        pure=args.pure,
+    )
+
+
+def _split_limits(args: argparse.Namespace) -> SplitLimits:
+    from ggufkit.convert.plan import SplitLimits
+    from ggufkit.gguf.split import parse_size
+
+    return SplitLimits(
+        parse_size(args.split_max_size) if args.split_max_size else 0,
+        args.split_max_tensors,
+        args.no_tensor_first_split,
+    )

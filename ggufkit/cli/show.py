@@ -1,0 +1,157 @@
+"""How `ggufkit convert` shows plans and results, for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.cli import render
+from ggufkit.errors import OutputError
+
+if TYPE_CHECKING:
+    from ggufkit.convert.ladder import Ladder
+    from ggufkit.convert.plan import Plan, Rung
+
+
+def label(plan: Plan) -> str:
+    """Return what the progress bar says."""
+    names = [rung.name for rung in plan.rungs]
+    return names[0] if len(names) == 1 else f"{len(names)} rungs"
+
+
+def plan(plan: Plan, *, as_json: bool) -> None:
+    """Show what would be written: every file's size and every tensor's type."""
+    if as_json:
+        write_json(_plan_dict(plan))
+        return
+    for rung in plan.rungs:
+        render.heading(f"{rung.name}: tensor types")
+        by_type = defaultdict(list)
+        for name, target in rung.targets.items():
+            by_type[target.type.name].append(name)
+        render.fields((type_, "  ".join(shorten(names))) for type_, names in by_type.items())
+        render.blank()
+    _files(plan, {})
+    _remarks(plan)
+
+
+def result(ladder: Ladder, *, as_json: bool) -> None:
+    """Show what was written, with the errors of weights."""
+    if as_json:
+        write_json({**_plan_dict(ladder.plan), "report": errors(ladder)})
+        return
+    totals = {rung.name: ladder.report.of_rung(rung) for rung in _fresh(ladder).rungs}
+    _files(
+        ladder.plan,
+        {
+            name: (f"{total.rmse:.2e}", f"{total.largest:.2e}", f"{total.cosine:.5f}")
+            for name, total in totals.items()
+            if total is not None
+        },
+    )
+    _remarks(ladder.plan)
+    if totals:
+        render.note("RMSE, max error and cosine are errors of weights; they do not rate the model.")
+    if ladder.done_before:
+        render.note(f"Complete already: {', '.join(ladder.done_before)}.")
+
+
+def errors(ladder: Ladder) -> dict[str, Any]:
+    """Return the errors of every tensor of the rungs that were encoded."""
+    return ladder.report.as_dict(_fresh(ladder))
+
+
+def write_json(value: object, path: Path | None = None) -> None:
+    """Print JSON, or write it to a file."""
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    if path is None:
+        sys.stdout.write(text)
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}") from error
+
+
+def shorten(names: Iterable[str]) -> Iterator[str]:
+    """Join the names of tensors that differ in their block only.
+
+    Examples
+    --------
+    >>> list(shorten(["a.weight", "blk.0.b.weight", "blk.1.b.weight", "blk.5.b.weight"]))
+    ['a.weight', 'blk.{0-1,5}.b.weight']
+    """
+    blocks: dict[str, list[int]] = {}
+    for name in names:
+        match = re.match(r"blk\.(\d+)\.", name)
+        key = f"blk.{{}}.{name[match.end() :]}" if match else name
+        blocks.setdefault(key, []).extend([int(match[1])] if match else [])
+    for key, numbers in blocks.items():
+        yield key.replace("{}", _ranges(sorted(numbers)), 1) if numbers else key
+
+
+def _ranges(numbers: list[int]) -> str:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    text = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+    return text if len(numbers) == 1 else f"{{{text}}}"
+
+
+def _fresh(ladder: Ladder) -> Plan:
+    return ladder.plan.only([r for r in ladder.plan.rungs if r.name not in ladder.done_before])
+
+
+def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
+    measures = ("RMSE", "max error", "cosine") if totals else ()
+    columns = ("type", "bytes", "size", "bpw", *measures, "file")
+    rows = [
+        (
+            rung.name,
+            str(part.layout.file_size),
+            render.size(part.layout.file_size),
+            f"{rung.bits_per_weight:.2f}",
+            *(totals.get(rung.name, ("",) * len(measures)) if measures else ()),
+            str(part.path.name),
+        )
+        for rung in plan.rungs
+        for part in rung.parts
+    ]
+    if plan.rungs:
+        render.heading(str(plan.rungs[0].parts[0].path.parent))
+    render.table(columns, rows, right=columns[1:-1])
+
+
+def _remarks(plan: Plan) -> None:
+    for why in plan.skipped.values():
+        render.note(f"Left out: {why}.")
+
+
+def _plan_dict(plan: Plan) -> dict[str, Any]:
+    return {
+        "source": plan.source.origin,
+        "via": plan.via.name,
+        "skipped": dict(plan.skipped),
+        "rungs": [_rung_dict(rung) for rung in plan.rungs],
+    }
+
+
+def _rung_dict(rung: Rung) -> dict[str, Any]:
+    return {
+        "name": rung.name,
+        "bytes": rung.n_bytes,
+        "bits_per_weight": rung.bits_per_weight,
+        "files": [{"path": str(p.path), "bytes": p.layout.file_size} for p in rung.parts],
+        "tensors": [
+            {"name": name, "type": t.type.name, "bytes": t.n_bytes, "why": t.why}
+            for name, t in rung.targets.items()
+        ],
+    }
