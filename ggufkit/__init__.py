@@ -1,5 +1,90 @@
-"""ggufkit: GGUF files from Hugging Face checkpoints, and everything around them."""
+"""ggufkit: GGUF files from Hugging Face checkpoints, and everything around them.
+
+The verbs of the command line are functions here; `import ggufkit` loads none of them until it is
+used.
+
+Examples
+--------
+>>> import numpy as np, ggufkit
+>>> weights = np.linspace(-1, 1, 512, dtype=np.float32).reshape(2, 256)
+>>> data = ggufkit.quantize(weights, ggufkit.TensorType.Q8_0)
+>>> data.shape, data.dtype
+((2, 272), dtype('uint8'))
+>>> bool(abs(ggufkit.dequantize(data, ggufkit.TensorType.Q8_0) - weights).max() < 0.005)
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ggufkit.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from ggufkit.api import dequantize as dequantize
+    from ggufkit.api import open as open  # noqa: A004
+    from ggufkit.api import save as save
+    from ggufkit.checkpoint import Checkpoint as Checkpoint
+    from ggufkit.codecs import quantize as quantize
+    from ggufkit.converter.choose import TypeOptions as TypeOptions
+    from ggufkit.converter.imatrix import Imatrix as Imatrix
+    from ggufkit.converter.ladder import Ladder as Ladder
+    from ggufkit.converter.ladder import convert as convert
+    from ggufkit.converter.plan import SplitLimits as SplitLimits
+    from ggufkit.errors import GGUFKitError as GGUFKitError
+    from ggufkit.gguf.joined import JoinedFile as JoinedFile
+    from ggufkit.gguf.metadata import Metadata as Metadata
+    from ggufkit.types import FileType as FileType
+    from ggufkit.types import TensorType as TensorType
+    from ggufkit.types import ValueType as ValueType
+
+# Public name -> the module that defines it.
+_HOMES = {
+    "Checkpoint": "ggufkit.checkpoint",
+    "FileType": "ggufkit.types",
+    "GGUFKitError": "ggufkit.errors",
+    "Imatrix": "ggufkit.converter.imatrix",
+    "JoinedFile": "ggufkit.gguf.joined",
+    "Ladder": "ggufkit.converter.ladder",
+    "Metadata": "ggufkit.gguf.metadata",
+    "SplitLimits": "ggufkit.converter.plan",
+    "TensorType": "ggufkit.types",
+    "TypeOptions": "ggufkit.converter.choose",
+    "ValueType": "ggufkit.types",
+    "convert": "ggufkit.converter.ladder",
+    "dequantize": "ggufkit.api",
+    "open": "ggufkit.api",
+    "quantize": "ggufkit.codecs",
+    "save": "ggufkit.api",
+}
+
+__all__ = [
+    "Checkpoint",
+    "FileType",
+    "GGUFKitError",
+    "Imatrix",
+    "JoinedFile",
+    "Ladder",
+    "Metadata",
+    "SplitLimits",
+    "TensorType",
+    "TypeOptions",
+    "ValueType",
+    "__version__",
+    "convert",
+    "dequantize",
+    "open",
+    "quantize",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ggufkit' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "ggufkit"
 
 # Every layer may import itself and these.
 EVERYONE = {"errors", "types", "version"}
-ALLOWED = {
+ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
     "version": set(),
@@ -22,8 +22,9 @@ ALLOWED = {
     "checkpoint": {"gguf.metadata"},
     "tokenizers": {"gguf.metadata", "checkpoint"},
     "models": {"gguf.metadata", "gguf.naming"},
-    "convert": {"gguf", "codecs", "checkpoint", "tokenizers", "models"},
-    "cli": {"gguf", "codecs", "kernels", "checkpoint", "tokenizers", "models", "convert"},
+    "converter": {"gguf", "codecs", "checkpoint", "tokenizers", "models"},
+    "api": {"gguf", "codecs"},
+    "cli": {"gguf", "codecs", "kernels", "checkpoint", "tokenizers", "models", "converter"},
 }
 
 

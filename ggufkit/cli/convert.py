@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ggufkit.convert.choose import TypeOptions
-    from ggufkit.convert.plan import SplitLimits
+    from ggufkit.converter.choose import TypeOptions
+    from ggufkit.converter.plan import SplitLimits
     from ggufkit.types import TensorType
 
 HELP = "make GGUF files from a checkpoint or a GGUF file"
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan, and unless it is a dry run, execute."""
     from ggufkit.cli import render, show
-    from ggufkit.convert.ladder import open_source, plan_ladder, run_plan
+    from ggufkit.converter.ladder import open_source, plan_ladder, run_plan
 
     source = open_source(
         args.source,
@@ -128,7 +128,7 @@ def _tensor_type(name: str) -> TensorType:
 def _type_options(args: argparse.Namespace) -> TypeOptions:
     import re
 
-    from ggufkit.convert.choose import TypeOptions
+    from ggufkit.converter.choose import TypeOptions
     from ggufkit.errors import ConversionError
 
     rules = []
@@ -152,7 +152,7 @@ def _type_options(args: argparse.Namespace) -> TypeOptions:
 
 
 def _split_limits(args: argparse.Namespace) -> SplitLimits:
-    from ggufkit.convert.plan import SplitLimits
+    from ggufkit.converter.plan import SplitLimits
     from ggufkit.gguf.split import parse_size
 
     return SplitLimits(

@@ -14,8 +14,8 @@ from ggufkit.cli import render
 from ggufkit.errors import OutputError
 
 if TYPE_CHECKING:
-    from ggufkit.convert.ladder import Ladder
-    from ggufkit.convert.plan import Plan, Rung
+    from ggufkit.converter.ladder import Ladder
+    from ggufkit.converter.plan import Plan, Rung
 
 
 def label(plan: Plan) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.convert.pooling import pooling_mode
-from ggufkit.convert.source import (
+from ggufkit.converter.pooling import pooling_mode
+from ggufkit.converter.source import (
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
     Floats,

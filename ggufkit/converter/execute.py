@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize, quantize
-from ggufkit.convert.journal import Journal
-from ggufkit.convert.plan import Encoding, Part, Plan, Task
-from ggufkit.convert.report import ErrorSums, Report, TaskResult
+from ggufkit.converter.journal import Journal
+from ggufkit.converter.plan import Encoding, Part, Plan, Task
+from ggufkit.converter.report import ErrorSums, Report, TaskResult
 from ggufkit.errors import NotFiniteError
 from ggufkit.gguf.writer import PartialFile, write_into_partial
 from ggufkit.types import TensorType
@@ -119,7 +119,7 @@ def execute(
     Parameters
     ----------
     plan : Plan
-        From `ggufkit.convert.plan.make_plan`.
+        From `ggufkit.converter.plan.make_plan`.
     journal_path : Path
         Where finished tasks are noted; for the caller to remove when it is done.
     executor : Executor, optional

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.convert.choose import (
+from ggufkit.converter.choose import (
     Candidate,
     Choice,
     TypeOptions,
     choose_types,
     model_facts,
 )
-from ggufkit.convert.rules import Recipe
-from ggufkit.convert.source import (
+from ggufkit.converter.rules import Recipe
+from ggufkit.converter.source import (
     FILE_TYPE_KEY,
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
@@ -35,7 +35,7 @@ from ggufkit.types import TensorType
 from ggufkit.version import __version__
 
 if TYPE_CHECKING:
-    from ggufkit.convert.imatrix import Imatrix
+    from ggufkit.converter.imatrix import Imatrix
     from ggufkit.gguf.metadata import Metadata
 
 # Rows are read, encoded and written in chunks of about this many weights.

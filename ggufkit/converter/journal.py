@@ -14,7 +14,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import IO
 
-from ggufkit.convert.report import ErrorSums, TaskResult
+from ggufkit.converter.report import ErrorSums, TaskResult
 from ggufkit.errors import OutputError
 
 

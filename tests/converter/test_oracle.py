@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ggufkit.convert.choose import TypeOptions
-from ggufkit.convert.ladder import convert
-from ggufkit.convert.recipes import RECIPES
-from tests.convert.manifests import describe_difference, options_of, read_manifest
+from ggufkit.converter.choose import TypeOptions
+from ggufkit.converter.ladder import convert
+from ggufkit.converter.recipes import RECIPES
+from tests.converter.manifests import describe_difference, options_of, read_manifest
 
 MODELS = [
     *("llama", "llama3-rope", "llama-oddcols", "llama-deep"),

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ggufkit.convert.recipes import FALLBACK
-from ggufkit.convert.rules import Facts, Recipe
+from ggufkit.converter.recipes import FALLBACK
+from ggufkit.converter.rules import Facts, Recipe
 from ggufkit.types import TensorType as T
 
 # Substring of a tensor's name -> role; the first that occurs decides.

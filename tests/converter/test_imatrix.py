@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ggufkit.convert.imatrix import Entry, Imatrix
-from ggufkit.convert.source import SourceTensor
+from ggufkit.converter.imatrix import Entry, Imatrix
+from ggufkit.converter.source import SourceTensor
 from ggufkit.errors import ConversionError, FormatError
 from ggufkit.types import TensorType
 

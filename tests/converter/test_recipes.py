@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ggufkit.convert.choose import Candidate, choose_types, model_facts
-from ggufkit.convert.recipes import RECIPES, parse_ladder
+from ggufkit.converter.choose import Candidate, choose_types, model_facts
+from ggufkit.converter.recipes import RECIPES, parse_ladder
 from ggufkit.errors import ConversionError
 from ggufkit.types import TensorType
-from tests.convert.manifests import options_of
+from tests.converter.manifests import options_of
 
 CHECKPOINTS = [
     *("bert", "deepseek_v2", "falcon", "gemma2", "gemma3", "gpt2", "llama", "llama-deep"),

@@ -1,7 +1,7 @@
 """Recipes: which tensor type each tensor of a file type gets, as data.
 
 For a tensor, the first rule whose role and predicate match gives the type; with no match it is
-the recipe's base type. `ggufkit.convert.choose` adds what holds for every recipe. Together they
+the recipe's base type. `ggufkit.converter.choose` adds what holds for every recipe. Together they
 give llama-quantize's type for every tensor (``llama_tensor_get_type_impl`` in llama-quant.cpp).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ggufkit.convert.rules import (
+from ggufkit.converter.rules import (
     Recipe,
     Rule,
     both,

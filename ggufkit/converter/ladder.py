@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from ggufkit.checkpoint import Checkpoint
-from ggufkit.convert.choose import TypeOptions
-from ggufkit.convert.execute import Progress, execute
-from ggufkit.convert.from_checkpoint import CheckpointSource
-from ggufkit.convert.from_gguf import GGUFSource
-from ggufkit.convert.imatrix import Imatrix
-from ggufkit.convert.plan import Part, Plan, Rung, SplitLimits, make_plan
-from ggufkit.convert.recipes import parse_ladder
-from ggufkit.convert.report import Report
-from ggufkit.convert.rules import Recipe
-from ggufkit.convert.source import Source
+from ggufkit.converter.choose import TypeOptions
+from ggufkit.converter.execute import Progress, execute
+from ggufkit.converter.from_checkpoint import CheckpointSource
+from ggufkit.converter.from_gguf import GGUFSource
+from ggufkit.converter.imatrix import Imatrix
+from ggufkit.converter.plan import Part, Plan, Rung, SplitLimits, make_plan
+from ggufkit.converter.recipes import parse_ladder
+from ggufkit.converter.report import Report
+from ggufkit.converter.rules import Recipe
+from ggufkit.converter.source import Source
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.naming import build_name
@@ -117,11 +117,11 @@ def plan_ladder(
     out : str or Path
         A folder, or for a single rung a file ending in ``.gguf``.
     ladder : str
-        See `ggufkit.convert.recipes.parse_ladder`.
+        See `ggufkit.converter.recipes.parse_ladder`.
     imatrix : str or Path, optional
-        File of an importance matrix, see `ggufkit.convert.imatrix`.
+        File of an importance matrix, see `ggufkit.converter.imatrix`.
     via, options, split
-        See `ggufkit.convert.plan.make_plan`.
+        See `ggufkit.converter.plan.make_plan`.
     """
     recipes = parse_ladder(ladder)
     return make_plan(
@@ -152,7 +152,7 @@ def run_plan(
     plan : Plan
         From `plan_ladder`.
     executor, jobs, report, progress
-        See `ggufkit.convert.execute.execute`.
+        See `ggufkit.converter.execute.execute`.
     force : bool
         Replace files that this ladder did not make.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import CODECS, dequantize
-from ggufkit.convert.source import FILE_TYPE_KEY, Floats, SourceTensor, file_identity
+from ggufkit.converter.source import FILE_TYPE_KEY, Floats, SourceTensor, file_identity
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.joined import JoinedFile, open_gguf
 from ggufkit.gguf.metadata import Metadata

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ggufkit.convert.choose import TypeOptions
+from ggufkit.converter.choose import TypeOptions
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.types import TensorType, ValueType
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ggufkit.convert.plan import Plan, Rung
+    from ggufkit.converter.plan import Plan, Rung
 
 Floats = NDArray[np.float32]
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.convert.source import SourceTensor
+from ggufkit.converter.source import SourceTensor
 from ggufkit.errors import BadValueError, ConversionError, NotGGUFError, TruncatedError
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
