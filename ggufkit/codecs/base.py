@@ -89,11 +89,16 @@ def importance_planes(importance: Floats, n_rows: int, n_pos: int, n_sub: int = 
     return np.ascontiguousarray(np.broadcast_to(row, shape)).reshape(n_pos, -1)
 
 
+def blockwise(values: NDArray[Any], n_sub: int = 1) -> NDArray[Any]:
+    """Undo `planes`: (n, n_sub * n_blocks) -> (n_blocks, n_sub * n), C-contiguous."""
+    n = values.shape[0]
+    by_block = values.reshape(n, n_sub, -1).transpose(2, 1, 0)
+    return np.ascontiguousarray(by_block).reshape(-1, n_sub * n)
+
+
 def natural(codes: NDArray[Any], n_sub: int = 1) -> Bytes:
-    """Undo `planes`: codes (n_pos, n_sub * n_blocks) -> (n_blocks, n_sub * n_pos) uint8."""
-    n_pos = codes.shape[0]
-    small = codes.astype(np.uint8, copy=False).reshape(n_pos, n_sub, -1)
-    return np.ascontiguousarray(small.transpose(2, 1, 0)).reshape(-1, n_sub * n_pos)
+    """Undo `planes` for codes below 256: -> (n_blocks, n_sub * n_pos) uint8."""
+    return blockwise(codes.astype(np.uint8, copy=False), n_sub)
 
 
 def half(values: NDArray[Any]) -> NDArray[np.float16]:

@@ -9,6 +9,7 @@ from ggufkit.codecs.arithmetic import ZERO, nearest_int, sigma_weights, sum_in_o
 from ggufkit.codecs.base import Blocks, Bytes, Floats, half, importance_planes, natural, planes
 from ggufkit.codecs.bits import pack_scales_k4, unpack_scales_k4
 from ggufkit.codecs.search import make_qkx2_quants, make_qp_quants
+from ggufkit.errors import ImportanceRequiredError
 
 QK_K = 256
 
@@ -40,6 +41,13 @@ def block_weights(x: Floats, importance: Floats, n_sub: int, sigma2: Floats) -> 
     n_rows = x.size // importance.size
     planes_of_importance = importance_planes(importance, n_rows, x.shape[0], n_sub)
     return sigma_weights(x, planes_of_importance, np.tile(sigma2, n_sub).reshape(n_sub * n_blocks))
+
+
+def require_importance(importance: Floats | None) -> Floats:
+    """Return `importance`, or raise `ImportanceRequiredError` if there is none."""
+    if importance is None:
+        raise ImportanceRequiredError("this type needs importance: give an importance matrix")
+    return importance
 
 
 def requantize(
