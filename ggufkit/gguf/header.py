@@ -82,7 +82,7 @@ def parse_header(data: Buffer, *, strict: bool = True) -> Header:
         A mapped file, or its first bytes.
     strict : bool
         Reject what llama.cpp reads but the format does not allow: strings that are not UTF-8,
-        NUL in keys and names, empty tensor names, an alignment outside 8 to 2^20. Without it
+        keys above 65535 bytes, empty tensor names, an alignment outside 8 to 2^20. Without it
         these are read (bytes that are not UTF-8 as surrogates), and so are nested arrays.
 
     Raises
@@ -184,8 +184,8 @@ class _Parser:
         return Metadata.from_entries(entries, errors=self.errors)
 
     def _check_key(self, key: str, start: int) -> None:
-        if not key:
-            raise BadValueError("a key is empty", offset=start)
+        if not key or "\0" in key:
+            raise BadValueError(f"key {key[:40]!r} is empty or holds a NUL", offset=start)
         if self.strict:
             try:
                 check_key(key)

@@ -190,7 +190,7 @@ def alignment_of(metadata: Metadata, *, strict: bool = True) -> int:
 
 
 def check_name(name: str, *, strict: bool = True) -> None:
-    """Check that a tensor's name is at most 63 bytes and (if `strict`) not empty, without NUL.
+    """Check that a tensor's name is at most 63 bytes without NUL and (if `strict`) not empty.
 
     Raises
     ------
@@ -202,7 +202,8 @@ def check_name(name: str, *, strict: bool = True) -> None:
         raise BadValueError(
             f"tensor name {name[:80]!r} has {size} bytes; at most {limits.MAX_NAME_BYTES}"
         )
-    if strict and (not name or "\0" in name):
+    if "\0" in name or (strict and not name):
+        # Programs written in C see the name end at the NUL: two names could become one.
         raise BadValueError(f"tensor name {name!r} is empty or holds a NUL")
 
 
