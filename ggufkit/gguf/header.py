@@ -83,14 +83,15 @@ def parse_header(data: Buffer, *, strict: bool = True) -> Header:
     strict : bool
         Reject what llama.cpp reads but the format does not allow: strings that are not UTF-8,
         keys above 65535 bytes, empty tensor names, an alignment outside 8 to 2^20. Without it
-        these are read (bytes that are not UTF-8 as surrogates), and so are nested arrays.
+        these are read (bytes that are not UTF-8 as surrogates), and so are nested arrays and
+        big-endian files, which llama.cpp rejects.
 
     Raises
     ------
     FormatError
         One of its subclasses, with the offset of what is wrong.
     """
-    version, order = _parse_version(data)
+    version, order = _parse_version(data, strict)
     parser = _Parser(data, order, strict)
     n_tensors = parser.count("tensors", limits.MIN_TENSOR_BYTES)
     n_pairs = parser.count("metadata pairs", limits.MIN_PAIR_BYTES)
@@ -105,7 +106,7 @@ def parse_header(data: Buffer, *, strict: bool = True) -> Header:
     return Header(version, order, metadata, tensors, alignment, data_offset, data_end)
 
 
-def _parse_version(data: Buffer) -> tuple[int, ByteOrder]:
+def _parse_version(data: Buffer, strict: bool) -> tuple[int, ByteOrder]:
     magic = bytes(data[:4])
     if magic != MAGIC:
         if len(magic) < len(MAGIC) and MAGIC.startswith(magic):
@@ -127,6 +128,11 @@ def _parse_version(data: Buffer) -> tuple[int, ByteOrder]:
     if version not in (2, VERSION) or (order == ">" and version != VERSION):
         raise UnsupportedVersionError(
             f"GGUF version {version} can't be read, only 2 and 3", offset=4
+        )
+    if strict and order == ">":
+        raise UnsupportedVersionError(
+            "a big-endian file: its weights would be misread; open with strict=False to look at it",
+            offset=4,
         )
     return version, order
 

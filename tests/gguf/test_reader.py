@@ -102,13 +102,18 @@ def test_files_of_gguf_py_are_read(tmp_path):
 
 @pytest.mark.parametrize(("version", "order"), [(2, "<"), (3, ">")])
 def test_version_2_and_big_endian_files_hold_the_same(path, version, order):
-    other = GGUFFile.from_buffer(build.small(order, version))
+    other = GGUFFile.from_buffer(build.small(order, version), strict=order == "<")
     with GGUFFile.open(path) as file:
         assert other.version == version
         assert other.byte_order == order
         assert dict(other.metadata) == dict(file.metadata)
         assert other.tensors == file.tensors
         assert other.metadata.encoded() == file.metadata.encoded()
+
+
+def test_big_endian_weights_are_not_misread():
+    with pytest.raises(UnsupportedVersionError, match="big-endian"):
+        GGUFFile.from_buffer(build.small(">"))
 
 
 @pytest.mark.parametrize(
