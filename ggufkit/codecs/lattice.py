@@ -95,7 +95,7 @@ class Lattice:
             error += np.repeat(weights[i], counts) * level * level
         smallest = np.minimum.reduceat(error, firsts)
         hits = np.flatnonzero(error == np.repeat(smallest, counts))[::-1]
-        found = candidates[firsts]
+        found: Index = candidates[firsts]
         found[owner[hits]] = candidates[hits]  # the last assignment stays: the first hit
         return found
 
