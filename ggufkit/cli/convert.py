@@ -82,24 +82,21 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         allow_requantize=args.allow_requantize,
     )
-    try:
-        plan = plan_ladder(
-            source,
-            args.out or f"{Path(args.source).stem}-GGUF",
-            args.ladder,
-            via=args.via,
-            imatrix=args.imatrix,
-            options=_type_options(args),
-            split=_split_limits(args),
-        )
-        if args.dry_run:
-            show.plan(plan, as_json=args.json)
-            return 0
-        total = sum(target.n_bytes for rung in plan.rungs for target in rung.targets.values())
-        with render.progress(total, show.label(plan), enabled=not args.quiet) as advance:
-            ladder = run_plan(plan, jobs=args.jobs, force=args.force, progress=advance)
-    finally:
-        source.close()
+    plan = plan_ladder(
+        source,
+        args.out or f"{Path(args.source).stem}-GGUF",
+        args.ladder,
+        via=args.via,
+        imatrix=args.imatrix,
+        options=_type_options(args),
+        split=_split_limits(args),
+    )
+    if args.dry_run:
+        show.plan(plan, as_json=args.json)
+        return 0
+    total = sum(target.n_bytes for rung in plan.rungs for target in rung.targets.values())
+    with render.progress(total, show.label(plan), enabled=not args.quiet) as advance:
+        ladder = run_plan(plan, jobs=args.jobs, force=args.force, progress=advance)
     if args.report:
         show.write_json(show.errors(ladder), args.report)
     show.result(ladder, as_json=args.json)

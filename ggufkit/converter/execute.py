@@ -26,7 +26,6 @@ from ggufkit.converter.plan import Encoding, Part, Plan, Task
 from ggufkit.converter.report import ErrorSums, Report, TaskResult
 from ggufkit.errors import NotFiniteError
 from ggufkit.gguf.writer import PartialFile, write_into_partial
-from ggufkit.types import TensorType
 
 # Tasks waiting per worker: enough to keep it busy, few enough to stop at once.
 QUEUE_PER_JOB = 4
@@ -36,7 +35,7 @@ NOTE_SECONDS = 3.0
 Progress = Callable[[int], None]
 
 
-def run_task(plan: Plan, task: Task, *, report: bool) -> TaskResult:
+def run_task(task: Task, *, report: bool) -> TaskResult:
     """Read rows, encode them for every rung and write them into the partial files.
 
     Raises
@@ -44,17 +43,10 @@ def run_task(plan: Plan, task: Task, *, report: bool) -> TaskResult:
     NotFiniteError
         A weight is NaN or infinite, or too large for float16.
     """
-    wanted: dict[Encoding, list[tuple[Path, int]]] = {}
-    for rung in plan.rungs:
-        target = rung.targets[task.tensor.name]
-        offset = target.offset + task.start * target.type.row_size(task.tensor.n_cols)
-        place = (rung.parts[target.part].path, offset)
-        wanted.setdefault(rung.encoding(task.tensor.name), []).append(place)
-
+    rows = _Rows(task)
     sums: dict[str, ErrorSums] = {}
-    rows = _Rows(plan, task)
     written = 0
-    for encoding, places in wanted.items():
+    for encoding, places in task.places.items():
         blocks = rows.encode(encoding)
         for path, offset in places:
             write_into_partial(path, offset, blocks)
@@ -65,44 +57,49 @@ def run_task(plan: Plan, task: Task, *, report: bool) -> TaskResult:
 
 
 class _Rows:
-    """The rows of one task: read once, staged once."""
+    """The rows of one task: read once, rounded once."""
 
-    def __init__(self, plan: Plan, task: Task) -> None:
-        self.plan = plan
+    def __init__(self, task: Task) -> None:
         self.task = task
         self.slice = slice(task.start, task.stop)
-        self.values = plan.source.read(task.tensor, self.slice)
-        self._staged: NDArray[np.float32] | None = None
+        self.values = task.reader.read(self.slice)
+        self._rounded: NDArray[np.float32] | None = None
+        finite = np.isfinite(self.values)
+        if not finite.all():
+            index = np.unravel_index(int(finite.argmin()), finite.shape)
+            raise self._not_finite((int(index[0]), int(index[1])), "is NaN or infinite")
 
     def encode(self, encoding: Encoding) -> NDArray[np.uint8]:
-        tensor, source = self.task.tensor, self.plan.source
-        if source.is_gguf and encoding.type is tensor.stored:
-            return source.read_blocks(tensor, self.slice)
-        values = self.staged() if encoding.staged else self.values
-        importance = self.plan.importance.get(tensor.name)
-        if importance is not None:
-            importance = importance[self.task.start // tensor.shape[-2]]
+        """Return the rows' blocks."""
+        if encoding.type is self.task.tensor.stored:
+            stored = self.task.reader.read_blocks(self.slice)
+            if stored is not None:
+                return stored
+        values = self._round() if encoding.staged else self.values
         try:
-            return quantize(values, encoding.type, importance=importance)
+            return quantize(values, encoding.type, importance=self.task.importance)
         except NotFiniteError as error:
-            row, col = error.index if error.index is not None else (0, 0)
-            row += self.task.start
-            raise NotFiniteError(
-                f"{tensor.name}: the weight at row {row}, column {col} can't be encoded as "
-                f"{encoding.type.name}: {error}",
-                tensor=tensor.name,
-                index=(row, col),
-            ) from None
+            row, col = error.index or (0, 0)
+            raise self._not_finite((row, col), f"is too large for {encoding.type.name}") from None
 
-    def staged(self) -> NDArray[np.float32]:
+    def _round(self) -> NDArray[np.float32]:
         """Return the values as the intermediate file would hold them."""
-        tensor, via = self.task.tensor, self.plan.via
-        exact = tensor.fixed is not None or via in (TensorType.F32, tensor.stored)
-        if exact or self.plan.source.is_gguf:
+        via = self.task.round_to
+        if via is None:
             return self.values
-        if self._staged is None:
-            self._staged = dequantize(quantize(self.values, via), via)
-        return self._staged
+        if self._rounded is None:
+            self._rounded = dequantize(quantize(self.values, via), via)
+        return self._rounded
+
+    def _not_finite(self, index: tuple[int, int], what: str) -> NotFiniteError:
+        name, row, col = self.task.tensor.name, self.task.start + index[0], index[1]
+        value = self.values[index]
+        return NotFiniteError(
+            f"{name}: the weight at row {row}, column {col}, {value}, {what}: the checkpoint is "
+            "damaged, or needs another type",
+            tensor=name,
+            index=(row, col),
+        )
 
 
 def execute(
@@ -230,7 +227,7 @@ class _Run:
 
     def _submit(self, todo: Iterator[Task], n: int) -> Iterator[Future[TaskResult]]:
         for task in islice(todo, n):
-            yield self.pool.submit(run_task, self.plan, task, report=self.report)
+            yield self.pool.submit(run_task, task, report=self.report)
 
     def _note(self, finished: list[TaskResult]) -> None:
         for file in self.files:

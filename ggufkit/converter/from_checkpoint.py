@@ -7,21 +7,23 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32
 from ggufkit.converter.pooling import pooling_mode
 from ggufkit.converter.source import (
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
     Floats,
+    Reader,
     SourceTensor,
     file_identity,
     first_axis_rows,
 )
-from ggufkit.errors import ConversionError, ShapeMismatchError
+from ggufkit.errors import ShapeMismatchError
 from ggufkit.models import find_architecture
 from ggufkit.models.base import Context, MappedTensor, complete_config, map_tensors, write_hparams
 from ggufkit.models.card import general_metadata
+from ggufkit.models.transforms import Transform
 from ggufkit.tokenizers import tokenizer_metadata
 from ggufkit.types import FileType, TensorType
 
@@ -140,28 +142,52 @@ class CheckpointSource:
         metadata.extend(self.tokenizer)
         return metadata
 
-    def read(self, tensor: SourceTensor, rows: slice) -> Floats:
-        """Return rows as (n_rows, n_cols) float32, after the tensor's transform."""
+    def reader(self, tensor: SourceTensor) -> Reader:
+        """Return what reads a tensor's rows, after its transform."""
         if tensor.name in self.generated:
-            return self.generated[tensor.name].reshape(tensor.n_rows, tensor.n_cols)[rows]
+            return ComputedReader(self.generated[tensor.name].reshape(-1, tensor.n_cols))
         mapped = self.mapped[tensor.name]
+        return CheckpointReader(
+            self.checkpoint.tensors[mapped.source], mapped.transform, tensor.shape
+        )
 
-        def read_source(source_rows: slice) -> Floats:
-            return self.checkpoint.read(mapped.source, source_rows)
 
-        if len(tensor.shape) < 2:
-            values = mapped.transform.apply(read_source, slice(0, prod(tensor.shape)))
-            return values.reshape(1, tensor.n_cols)
-        outer, inner = first_axis_rows(tensor.shape, rows)
-        values = mapped.transform.apply(read_source, outer)
-        return np.ascontiguousarray(values.reshape(-1, tensor.n_cols)[inner], np.float32)
+@dataclass(frozen=True)
+class ComputedReader:
+    """Rows of a tensor that is computed from the config."""
 
-    def read_blocks(self, tensor: SourceTensor, rows: slice) -> NDArray[np.uint8]:  # noqa: ARG002
-        """Refuse: a checkpoint has no blocks."""
-        raise ConversionError(f"{tensor.name}: a checkpoint's weights are not stored in blocks")
+    values: Floats
 
-    def close(self) -> None:
-        """Do nothing: a checkpoint keeps no file open."""
+    def read(self, rows: slice) -> Floats:
+        """Return the rows."""
+        return self.values[rows]
+
+    def read_blocks(self, rows: slice) -> None:
+        """Return None: nothing is stored."""
+
+
+@dataclass(frozen=True)
+class CheckpointReader:
+    """Rows of a checkpoint's tensor, after its transform, whose result has `shape`."""
+
+    stored: CheckpointTensor
+    transform: Transform
+    shape: tuple[int, ...]
+
+    def read(self, rows: slice) -> Floats:
+        """Return the rows."""
+        if len(self.shape) < 2:
+            values = self.transform.apply(self._read_source, slice(0, prod(self.shape)))
+            return values.reshape(1, -1)
+        outer, inner = first_axis_rows(self.shape, rows)
+        values = self.transform.apply(self._read_source, outer)
+        return np.ascontiguousarray(values.reshape(-1, self.shape[-1])[inner], np.float32)
+
+    def _read_source(self, rows: slice) -> Floats:
+        return read_float32(self.stored, rows)
+
+    def read_blocks(self, rows: slice) -> None:
+        """Return None: a checkpoint's weights are not stored in blocks."""
 
 
 def _computed(name: str, values: Floats) -> SourceTensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,36 +12,35 @@ from numpy.typing import NDArray
 
 from ggufkit.codecs import CODECS, dequantize
 from ggufkit.converter.source import FILE_TYPE_KEY, Floats, SourceTensor, file_identity
-from ggufkit.errors import ConversionError
+from ggufkit.errors import ConversionError, TruncatedError
 from ggufkit.gguf.joined import JoinedFile, open_gguf
+from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
-from ggufkit.types import FileType
+from ggufkit.types import FileType, TensorType
 
 
-@dataclass
+@dataclass(frozen=True)
 class GGUFSource:
     """A GGUF file, or a set of splits, whose tensors are encoded anew.
 
     Attributes
     ----------
-    path : Path
-        The file, or one of its splits.
     tensors : tuple of SourceTensor
         In file order.
     origin : dict
         Where the weights come from, for provenance.
     """
 
-    path: Path
     tensors: tuple[SourceTensor, ...]
     origin: dict[str, Any]
-    _file: JoinedFile | None = None
+    _metadata: Metadata
+    _readers: dict[str, GGUFReader]
     is_gguf: ClassVar[bool] = True
 
     @classmethod
     def open(cls, path: Path, *, allow_requantize: bool = False) -> GGUFSource:
-        """Open a GGUF file.
+        """Read the head of a GGUF file.
 
         Parameters
         ----------
@@ -54,70 +54,86 @@ class GGUFSource:
         FormatError
             It is not a well-formed GGUF file.
         ConversionError
-            Its weights are quantized, and that is not allowed.
+            Its weights are quantized, and that is not allowed; or they can't be decoded.
         """
-        file = open_gguf(path)
-        infos = file.tensors.values()
-        quantized = [info for info in infos if info.type.is_quantized]
-        if quantized and not allow_requantize:
-            file.close()
-            raise ConversionError(
-                f"{path}: {len(quantized)} tensors are quantized already ({quantized[0].name} is "
-                f"{quantized[0].type.name}), and quantizing twice adds their errors. Start from "
-                "F32, F16 or BF16, or say --allow-requantize"
+        with open_gguf(path) as file:
+            infos = tuple(file.tensors.values())
+            _check_types(path, infos, allow_requantize)
+            metadata = file.metadata.copy()
+            for key in (NO, COUNT, TENSORS_COUNT):
+                metadata.pop(key, None)
+            paths = [Path(part.path or path) for part in file.parts]
+            return cls(
+                tensors=tuple(SourceTensor(info.name, info.shape, info.type) for info in infos),
+                origin={
+                    "kind": "gguf",
+                    "name": path.name,
+                    "revision": None,
+                    "identity": file_identity(paths),
+                },
+                _metadata=metadata,
+                _readers={info.name: _reader_of(file, info) for info in infos},
             )
-        return cls(
-            path=path,
-            tensors=tuple(SourceTensor(info.name, info.shape, info.type) for info in infos),
-            origin={
-                "kind": "gguf",
-                "name": path.name,
-                "revision": None,
-                "identity": file_identity([Path(part.path or path) for part in file.parts]),
-            },
-            _file=file,
-        )
-
-    @property
-    def file(self) -> JoinedFile:
-        """The open file; a worker process opens its own."""
-        if self._file is None:
-            self._file = open_gguf(self.path)
-        return self._file
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the file's metadata, without what says that it is split."""
-        metadata = self.file.metadata.copy()
-        for key in (NO, COUNT, TENSORS_COUNT):
-            metadata.pop(key, None)
+        metadata = self._metadata.copy()
         metadata[FILE_TYPE_KEY] = int(file_type)
         return metadata
 
-    def read_blocks(self, tensor: SourceTensor, rows: slice) -> NDArray[np.uint8]:
-        """Return rows as stored, (n_rows, row_size) bytes."""
-        row_size = tensor.stored.row_size(tensor.n_cols)
-        n_rows = rows.stop - rows.start
-        info = self.file.tensors[tensor.name]
-        data = self.file.read_bytes(info, rows.start * row_size, n_rows * row_size)
-        return np.frombuffer(data, np.uint8).reshape(n_rows, row_size)
+    def reader(self, tensor: SourceTensor) -> GGUFReader:
+        """Return what reads a tensor's rows."""
+        return self._readers[tensor.name]
 
-    def read(self, tensor: SourceTensor, rows: slice) -> Floats:
-        """Return rows as (n_rows, n_cols) float32.
 
-        Raises
-        ------
-        ConversionError
-            The tensor's type stores no weights.
-        """
-        if tensor.stored not in CODECS:
-            raise ConversionError(f"{tensor.name}: {tensor.stored.name} can't be decoded")
-        return dequantize(self.read_blocks(tensor, rows), tensor.stored)
+@dataclass(frozen=True)
+class GGUFReader:
+    """Rows of a tensor that starts at the byte `offset` of a file.
 
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    Read by pread into fresh memory: nothing stays mapped, and a file that is cut short under us
+    is an error.
+    """
+
+    path: Path
+    offset: int
+    type: TensorType
+    n_cols: int
+
+    def read(self, rows: slice) -> Floats:
+        """Return the rows."""
+        return dequantize(self.read_blocks(rows), self.type)
+
+    def read_blocks(self, rows: slice) -> NDArray[np.uint8]:
+        """Return the rows as stored."""
+        row_size = self.type.row_size(self.n_cols)
+        data = np.empty((rows.stop - rows.start, row_size), np.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.offset + rows.start * row_size)
+            view = data.reshape(-1).data
+            while view:
+                n = file.readinto(view)
+                if not n:
+                    raise TruncatedError("the file has shrunk since it was opened", path=self.path)
+                view = view[n:]
+        return data
+
+
+def _reader_of(file: JoinedFile, info: TensorInfo) -> GGUFReader:
+    part = file.part_of(info.name)
+    n_cols = info.shape[-1] if info.shape else 1
+    return GGUFReader(Path(part.path or ""), part.data_offset + info.offset, info.type, n_cols)
+
+
+def _check_types(path: Path, infos: Sequence[TensorInfo], allow_requantize: bool) -> None:
+    quantized = [info for info in infos if info.type.is_quantized]
+    if quantized and not allow_requantize:
+        raise ConversionError(
+            f"{path}: {len(quantized)} tensors are quantized already ({quantized[0].name} is "
+            f"{quantized[0].type.name}), and quantizing twice adds their errors. Start from "
+            "F32, F16 or BF16, or say --allow-requantize"
+        )
+    strange = next((info for info in infos if info.type not in CODECS), None)
+    if strange is not None:
+        raise ConversionError(
+            f"{path}: {strange.name} is {strange.type.name}: it stores no weights"
+        )

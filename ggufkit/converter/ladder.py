@@ -213,13 +213,8 @@ def convert(
     opened = open_source(
         source, revision=revision, pre=pre, name=name, allow_requantize=allow_requantize
     )
-    try:
-        plan = plan_ladder(
-            opened, out, ladder, via=via, imatrix=imatrix, options=options, split=split
-        )
-        return run_plan(plan, executor=executor, jobs=jobs, force=force, progress=progress)
-    finally:
-        opened.close()
+    plan = plan_ladder(opened, out, ladder, via=via, imatrix=imatrix, options=options, split=split)
+    return run_plan(plan, executor=executor, jobs=jobs, force=force, progress=progress)
 
 
 def _output_paths(source: Source, recipes: Sequence[Recipe], out: Path) -> dict[str, Path]:

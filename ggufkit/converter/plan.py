@@ -25,6 +25,7 @@ from ggufkit.converter.source import (
     FILE_TYPE_KEY,
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
+    Reader,
     Source,
     SourceTensor,
 )
@@ -155,12 +156,34 @@ class Rung:
 
 @dataclass(frozen=True)
 class Task:
-    """Some rows of one tensor, for all rungs."""
+    """Some rows of one tensor, for all rungs; picklable, with all that its work needs.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the plan's order.
+    tensor : SourceTensor
+        Whose rows they are.
+    start, stop : int
+        The rows, counted over all leading dimensions.
+    reader : Reader
+        Where they are read.
+    round_to : TensorType or None
+        What staged encodings round weights to first; None where that would change nothing.
+    importance : (n_cols,) float32 or None
+        Of the matrix that the rows belong to.
+    places : mapping of Encoding to sequence of (Path, int)
+        File and first byte for the blocks of each encoding.
+    """
 
     number: int
     tensor: SourceTensor
     start: int
     stop: int
+    reader: Reader
+    round_to: TensorType | None
+    importance: NDArray[np.float32] | None
+    places: Mapping[Encoding, Sequence[tuple[Path, int]]]
 
 
 @dataclass(frozen=True)
@@ -191,13 +214,37 @@ class Plan:
         """Yield the work, in the order of the source; rows of a stack's matrices stay apart."""
         number = 0
         for tensor in self.source.tensors:
-            per_chunk = max(1, CHUNK_WEIGHTS // tensor.n_cols)
-            per_matrix = tensor.shape[-2] if len(tensor.shape) > 1 else 1
-            for matrix in range(0, tensor.n_rows, max(1, per_matrix)):
-                for start in range(matrix, matrix + per_matrix, per_chunk):
-                    stop = min(start + per_chunk, matrix + per_matrix)
-                    yield Task(number, tensor, start, stop)
+            per_chunk = max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols))
+            per_matrix = max(1, tensor.shape[-2] if len(tensor.shape) > 1 else 1)
+            for first in range(0, tensor.n_rows, per_matrix):
+                for start in range(first, first + per_matrix, per_chunk):
+                    stop = min(start + per_chunk, first + per_matrix)
+                    yield self._task(number, tensor, start, stop, first // per_matrix)
                     number += 1
+
+    def _task(self, number: int, tensor: SourceTensor, start: int, stop: int, matrix: int) -> Task:
+        places: dict[Encoding, list[tuple[Path, int]]] = {}
+        for rung in self.rungs:
+            target = rung.targets[tensor.name]
+            offset = target.offset + start * target.type.row_size(tensor.n_cols)
+            place = (rung.parts[target.part].path, offset)
+            places.setdefault(rung.encoding(tensor.name), []).append(place)
+        importance = self.importance.get(tensor.name)
+        exact = (
+            self.source.is_gguf
+            or tensor.fixed is not None
+            or self.via in (TensorType.F32, tensor.stored)
+        )
+        return Task(
+            number,
+            tensor,
+            start,
+            stop,
+            self.source.reader(tensor),
+            None if exact else self.via,
+            None if importance is None else importance[matrix],
+            places,
+        )
 
     def fingerprint(self, rung: Rung) -> str:
         """Return a digest of all that decides a rung's bytes."""

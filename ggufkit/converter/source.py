@@ -60,8 +60,18 @@ class SourceTensor:
         return self.shape[-1] if self.shape else 1
 
 
+class Reader(Protocol):
+    """Reads rows of one tensor. Picklable, and small: it travels with every task."""
+
+    def read(self, rows: slice) -> Floats:
+        """Return rows, counted over all leading dimensions, as (n_rows, n_cols) float32."""
+
+    def read_blocks(self, rows: slice) -> NDArray[np.uint8] | None:
+        """Return rows as stored, (n_rows, row_size) bytes; None if they are not in blocks."""
+
+
 class Source(Protocol):
-    """What plans and tasks need of a source. Pickling it is cheap."""
+    """What plans need of a source."""
 
     is_gguf: ClassVar[bool]
 
@@ -76,14 +86,8 @@ class Source(Protocol):
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that the source's own file of `file_type` has."""
 
-    def read(self, tensor: SourceTensor, rows: slice) -> Floats:
-        """Return rows, counted over all leading dimensions, as (n_rows, n_cols) float32."""
-
-    def read_blocks(self, tensor: SourceTensor, rows: slice) -> NDArray[np.uint8]:
-        """Return rows as stored, (n_rows, row_size) bytes; only a GGUF file has them."""
-
-    def close(self) -> None:
-        """Let go of open files."""
+    def reader(self, tensor: SourceTensor) -> Reader:
+        """Return what reads a tensor's rows."""
 
 
 def file_identity(paths: list[Path]) -> str:
