@@ -54,14 +54,16 @@ def half_scale(codes: Bytes) -> Floats:
 
 
 def to_ue4m3(x: Floats) -> Bytes:
-    """Round positive floats to UE4M3 (``ggml_fp32_to_ue4m3``): ties and overflow go up, to 448."""
-    x = np.minimum(x, np.float32(448))
+    """Round positive floats to UE4M3 (``ggml_fp32_to_ue4m3``): ties go up, and all from 248 to 448.
+
+    448 is the largest value; ggml does not use the others of the highest exponent.
+    """
     bits: NDArray[Any] = x.view(np.int32)
     # Exponent and upper three mantissa bits, the next bit rounding up into them.
     normal = (bits >> 20) + ((bits >> 19) & 1) - ((127 - 7) << 3)
     subnormal = np.minimum((x * np.float32(512) + np.float32(0.5)).astype(np.int32), 7)
     tiny = (bits >> 23) <= 127 - 7
-    return np.where(tiny, subnormal, np.minimum(normal, 0x7E)).astype(np.uint8)
+    return np.where(tiny, subnormal, np.where(normal < 15 << 3, normal, 0x7E)).astype(np.uint8)
 
 
 NVFP4 = Codec(TensorType.NVFP4, LAYOUT, decode, encode)

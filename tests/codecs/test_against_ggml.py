@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +17,22 @@ from tests.ggml import Ggml
 
 N_COLS = 2048
 MILLION = 512
+SLOW = ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ4_NL", "IQ4_XS"]
 FAST = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
 
 
 @pytest.fixture(autouse=True)
 def numpy_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "encoder", lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def newer_ggml() -> Ggml:
+    """The ggml inside xllamacpp, which has the types and changes that libggml-python lacks."""
+    spec = find_spec("xllamacpp")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Ggml(next(Path(spec.submodule_search_locations[0]).glob("xllamacpp*.so")))
 
 
 def many_weights(seed: int, n_rows: int) -> NDArray[np.float32]:
@@ -56,4 +68,34 @@ def test_a_million_weights(name: str, with_importance: bool, ggml: Ggml) -> None
     importance = some_importance(seed) if with_importance else None
     got = quantize(values, tensor_type, importance=importance)
     want = ggml.quantize(values, tensor_type, importance)
+    assert np.flatnonzero((got != want).any(axis=1)).tolist() == []
+
+
+@pytest.mark.parametrize("name", [*SLOW, "TQ1_0", "TQ2_0", "MXFP4", "BF16", "F16"])
+def test_the_other_types(name: str, ggml: Ggml) -> None:
+    tensor_type = TensorType[name]
+    seed = zlib.crc32(name.encode())
+    values = many_weights(seed, 32)
+    importance = some_importance(seed)
+    got = quantize(values, tensor_type, importance=importance)
+    want = ggml.quantize(values, tensor_type, importance)
+    assert np.flatnonzero((got != want).any(axis=1)).tolist() == []
+
+
+@pytest.mark.parametrize("name", ["IQ1_M", "Q1_0", "Q2_0", "NVFP4", "MXFP4"])
+def test_types_of_a_newer_ggml(name: str, newer_ggml: Ggml) -> None:
+    tensor_type = TensorType[name]
+    values = many_weights(zlib.crc32(name.encode()), 32)
+    importance = some_importance(zlib.crc32(name.encode()))
+    got = quantize(values, tensor_type, importance=importance)
+    want = newer_ggml.quantize(values, tensor_type, importance)
+    assert np.flatnonzero((got != want).any(axis=1)).tolist() == []
+
+
+@pytest.mark.parametrize("name", ["IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"])
+def test_the_other_types_without_importance(name: str, ggml: Ggml) -> None:
+    tensor_type = TensorType[name]
+    values = many_weights(zlib.crc32(name.encode()), 32)
+    got = quantize(values, tensor_type)
+    want = ggml.quantize(values, tensor_type)
     assert np.flatnonzero((got != want).any(axis=1)).tolist() == []

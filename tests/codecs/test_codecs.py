@@ -38,7 +38,7 @@ def numpy_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def golden_input() -> Any:
-    return np.load(FIXTURES / "input.npz")
+    return load(FIXTURES / "input.npz")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,11 @@ def importance() -> NDArray[np.float32]:
     return np.random.default_rng(8).random(512, np.float32)
 
 
+def load(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
 def bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(values).view(np.uint32)
 
@@ -65,7 +70,7 @@ def test_layout_is_one_block(codec: Codec) -> None:
 
 @every_golden
 def test_golden_encode(name: str, golden_input: Any) -> None:
-    golden, tensor_type = np.load(FIXTURES / f"{name}.npz"), TensorType[name]
+    golden, tensor_type = load(FIXTURES / f"{name}.npz"), TensorType[name]
     if "encoded" in golden:
         assert np.array_equal(quantize(golden_input["x"], tensor_type), golden["encoded"])
     if "encoded_imatrix" in golden:
@@ -75,7 +80,7 @@ def test_golden_encode(name: str, golden_input: Any) -> None:
 
 @every_golden
 def test_golden_decode(name: str) -> None:
-    golden = np.load(FIXTURES / f"{name}.npz")
+    golden = load(FIXTURES / f"{name}.npz")
     encoded = golden["encoded" if "encoded" in golden else "encoded_imatrix"]
     decoded = dequantize(encoded, TensorType[name])
     assert np.array_equal(bits(decoded[1, :512]), bits(golden["decoded"]))
@@ -84,7 +89,7 @@ def test_golden_decode(name: str) -> None:
 @every_golden
 @pytest.mark.parametrize("suffix", ["", "_imatrix"])
 def test_oracle(name: str, suffix: str, oracle: Path) -> None:
-    truth, tensor_type = np.load(oracle / "codecs" / f"{name}.npz"), TensorType[name]
+    truth, tensor_type = load(oracle / "codecs" / f"{name}.npz"), TensorType[name]
     if "encoded" + suffix not in truth:
         pytest.skip(f"ggml does not encode {name} this way")
     weights = truth["imatrix"] if suffix else None
