@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 SCORE = -1000.0
+MAX_VOCAB_SIZE = 4_000_000
 
 
 def bpe_metadata(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
@@ -61,8 +62,10 @@ def base_tokens(files: TokenizerFiles, config: Mapping[str, Any]) -> tuple[list[
     vocabulary = read_vocabulary(files)
     n_tokens = len(vocabulary.texts)
     n_vocab = config.get("vocab_size", n_tokens)
-    last = max(vocabulary.texts, default=0)
-    if not isinstance(n_vocab, int) or last >= n_vocab:
+    last = max(vocabulary.texts, default=-1)
+    if type(n_vocab) is not int or not 0 < n_vocab <= MAX_VOCAB_SIZE:
+        raise files.malformed("config.json", f"vocab_size {n_vocab!r} is not a size")
+    if last >= n_vocab:
         raise CheckpointError(
             f"{files.folder}: the token {vocabulary.texts[last]!r} has id {last}, but config.json "
             f"says vocab_size {n_vocab}; tokenizer and weights don't belong together"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.tokenizers.files import as_list, get
+
 if TYPE_CHECKING:
     from ggufkit.tokenizers.files import TokenizerFiles
 
@@ -38,16 +40,15 @@ def _decode(decoder: Any, text: str) -> str:
         return text
     kind = decoder.get("type")
     if kind == "Sequence":
-        for step in decoder.get("decoders") or ():
+        for step in as_list(decoder.get("decoders")):
             text = _decode(step, text)
     elif kind == "ByteLevel":
         return _decode_bytes(text)
     elif kind == "WordPiece" and decoder.get("cleanup", True):
         for before, after in CLEAN_UP:
             text = text.replace(before, after)
-    elif kind == "Replace" and isinstance(pattern := decoder.get("pattern"), dict):
-        if old := pattern.get("String"):
-            text = text.replace(str(old), str(decoder.get("content", "")))
+    elif kind == "Replace" and (old := get(decoder, "pattern", "String")):
+        text = text.replace(str(old), str(decoder.get("content", "")))
     elif kind == "Strip":
         text = _strip(text, decoder)
     elif kind == "Metaspace":
@@ -69,8 +70,13 @@ def _decode_bytes(text: str) -> str:
 def _strip(text: str, decoder: dict[str, Any]) -> str:
     """Take up to `start` and `stop` copies of a character off the ends."""
     content = str(decoder.get("content", " "))
-    for _ in range(int(decoder.get("start", 0))):
+    for _ in range(_count(decoder, "start")):
         text = text.removeprefix(content)
-    for _ in range(int(decoder.get("stop", 0))):
+    for _ in range(_count(decoder, "stop")):
         text = text.removesuffix(content)
     return text
+
+
+def _count(decoder: dict[str, Any], key: str) -> int:
+    value = decoder.get(key)
+    return min(value, 64) if type(value) is int else 0

@@ -67,3 +67,15 @@ class TokenizerFiles:
     def malformed(self, name: str, what: str) -> CheckpointError:
         """Return the error that says what is wrong with a file."""
         return CheckpointError(f"{self.folder / name}: {what}")
+
+
+def get(value: Any, *keys: str) -> Any:
+    """Return ``value[key][...]`` of nested JSON objects, or None where it is not there."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a JSON list, or an empty one for anything else."""
+    return value if isinstance(value, list) else []

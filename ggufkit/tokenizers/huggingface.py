@@ -73,46 +73,47 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
     ids = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(ids, dict) or not all(type(i) is int and i >= 0 for i in ids.values()):
         raise files.malformed("tokenizer.json", "model.vocab must map tokens to ids")
-    special = list(_special_tokens(files))
+    named, extra = _special_tokens(files)
     texts = {token_id: text for text, token_id in ids.items()}
     if len(texts) != len(ids):
         raise files.malformed("tokenizer.json", "two tokens of model.vocab have the same id")
     added: dict[int, AddedToken] = {}
     all_ids = dict(ids)
-    for token in _added_tokens(files, special):
-        token_id = all_ids.setdefault(token.text, _next_id(len(ids), added))
+    next_id = len(ids)
+    for token in _added_tokens(files, named, extra):
+        token_id = all_ids.setdefault(token.text, next_id)
+        # As the tokenizers library counts: from the model's size, or after the last added token.
+        next_id = max(next_id, token_id + 1)
         if texts.setdefault(token_id, token.text) != token.text:
             what = f"the tokens {texts[token_id]!r} and {token.text!r} both have the id {token_id}"
             raise files.malformed("tokenizer.json", what)
         added[token_id] = token
-    return Vocabulary(texts, added, frozenset(token.text for token in special), len(ids))
+    special = frozenset(token.text for token in (*named, *extra))
+    return Vocabulary(texts, added, special, len(ids))
 
 
-def _next_id(n_model: int, added: dict[int, AddedToken]) -> int:
-    """Return the id that the tokenizers library gives to a new token."""
-    return max(n_model, max(added, default=-1) + 1)
-
-
-def _added_tokens(files: TokenizerFiles, special: list[AddedToken]) -> Iterator[AddedToken]:
+def _added_tokens(
+    files: TokenizerFiles, named: list[AddedToken], extra: list[AddedToken]
+) -> Iterator[AddedToken]:
     """Yield the added tokens in the order of adding; a later one replaces one of its text."""
     seen: dict[str, AddedToken] = {}
-    for entry in (files.tokenizer or {}).get("added_tokens") or ():
-        token = _parse(files, "tokenizer.json", entry)
+    for token in _tokens_in_json(files):
         seen[token.text] = token
         yield token
-    names = {token.text for token in special if token.special}
-    for token in _configured_tokens(files, names):
-        if seen.get(token.text) != token:
-            seen[token.text] = replace(token, special=token.special or token.text in names)
-            yield seen[token.text]
-    for token in special:
+    names = {token.text for token in named}
+    for token in _configured_tokens(files, names | {token.text for token in extra}):
+        wanted = replace(token, special=token.special or token.text in names)
+        if seen.get(token.text) != wanted:
+            seen[token.text] = wanted
+            yield wanted
+    for token in (*named, *extra):
         if token.text not in seen:
-            seen[token.text] = replace(token, special=True)
-            yield seen[token.text]
+            seen[token.text] = token
+            yield token
 
 
 def _configured_tokens(files: TokenizerFiles, special: set[str]) -> Iterator[AddedToken]:
-    """Yield the added tokens of tokenizer_config.json or of the older added_tokens.json."""
+    """Yield the added tokens of tokenizer_config.json, or of what there was before it had any."""
     decoder = (files.config or {}).get("added_tokens_decoder")
     if isinstance(decoder, dict):
         try:
@@ -123,32 +124,48 @@ def _configured_tokens(files: TokenizerFiles, special: set[str]) -> Iterator[Add
         for _, entry in entries:
             yield _parse(files, "tokenizer_config.json", entry)
         return
-    tokenizer = (files.tokenizer or {}).get("added_tokens") or ()
-    known = {entry.get("content") for entry in tokenizer if isinstance(entry, dict)}
+    in_json = _tokens_in_json(files)
     older = files.json("added_tokens.json", 64 << 20) or {}
-    for text in sorted(older, key=lambda text: str(older[text]).zfill(12)):
+    if not all(type(token_id) is int for token_id in older.values()):
+        raise files.malformed("added_tokens.json", "must map tokens to ids")
+    known = {token.text for token in in_json}
+    for text in sorted(older, key=older.__getitem__):
         if text not in known:
             yield AddedToken(text, special=text in special, normalized=text not in special)
+    yield from in_json
 
 
-def _special_tokens(files: TokenizerFiles) -> Iterator[AddedToken]:
-    """Yield the special tokens that the configuration names."""
+def _tokens_in_json(files: TokenizerFiles) -> list[AddedToken]:
+    entries = (files.tokenizer or {}).get("added_tokens") or []
+    if not isinstance(entries, list):
+        raise files.malformed("tokenizer.json", "'added_tokens' must be a list")
+    return [_parse(files, "tokenizer.json", entry) for entry in entries]
+
+
+def _special_tokens(files: TokenizerFiles) -> tuple[list[AddedToken], list[AddedToken]]:
+    """Return the special tokens that have a name, such as bos, and the nameless ones."""
     config = dict(files.config or {})
     if "added_tokens_decoder" not in config:
         config |= files.json("special_tokens_map.json") or {}
     names = [f"{name}_token" for name in NAMED]
     names += [name for name in config if name.endswith("_token") and name not in names]
-    values = [config.get(name) for name in names]
-    for key in ("extra_special_tokens", "additional_special_tokens"):
-        more = config.get(key)
-        if more:
-            values += list(more.values()) if isinstance(more, dict) else more
-            break
+    named = [config.get(name) for name in names]
+    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    if isinstance(extra, dict):
+        named += extra.values()
+        extra = []
+    return _as_special(named), _as_special(extra if isinstance(extra, list) else [])
+
+
+def _as_special(values: list[Any]) -> list[AddedToken]:
+    tokens = []
     for value in values:
         if isinstance(value, str) and value:
-            yield AddedToken(value, special=True)
+            tokens.append(AddedToken(value, special=True))
         elif isinstance(value, dict) and isinstance(value.get("content"), str):
-            yield AddedToken(value["content"], True, bool(value.get("normalized", False)))
+            normalized = bool(value.get("normalized", False))
+            tokens.append(AddedToken(value["content"], special=True, normalized=normalized))
+    return tokens
 
 
 def _parse(files: TokenizerFiles, name: str, entry: Any) -> AddedToken:

@@ -13,6 +13,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import UnknownTokenizerError
+from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.pre_table import (
     BPE_NAMES,
     HASHES,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["BPE_NAMES", "PRE_NAMES", "check_pre", "describe", "find_pre"]
 
 # Normalizers that llama.cpp does without, or has flags for.
-HARMLESS_NORMALIZERS = frozenset({"NFC", "Lowercase", "StripAccents"})
+HARMLESS_NORMALIZERS = ("NFC", "Lowercase", "StripAccents")
 BERT_STEPS = ("bert",)
+BYTE_FALLBACK_STEPS = ("byte fallback",)
 
 
 def check_pre(pre: str) -> None:
@@ -51,6 +53,11 @@ def find_pre(files: TokenizerFiles) -> str:
     """
     tokenizer = files.tokenizer or {}
     steps = describe(tokenizer)
+    if steps == BYTE_FALLBACK_STEPS:
+        raise UnknownTokenizerError(
+            f"{files.folder}: tokenizer.json holds a BPE model with byte fallback, which this "
+            "architecture can only take from tokenizer.model; put that file beside it"
+        )
     if steps == BERT_STEPS:
         name = "bert-bge"
     elif steps in STRUCTURES and _has_harmless_normalizer(tokenizer):
@@ -62,11 +69,9 @@ def find_pre(files: TokenizerFiles) -> str:
 
 def _variant(name: str, tokenizer: dict[str, Any]) -> str:
     """Return the name of the same cuts that fits what else the tokenizer does."""
-    processor = tokenizer.get("post_processor")
-    if isinstance(processor, dict) and processor.get("type") == "RobertaProcessing":
+    if get(tokenizer, "post_processor", "type") == "RobertaProcessing":
         name = WITH_ROBERTA_PROCESSING.get(name, name)
-    model = tokenizer.get("model")
-    if not (isinstance(model, dict) and model.get("ignore_merges")):
+    if not get(tokenizer, "model", "ignore_merges"):
         name = WITHOUT_IGNORE_MERGES.get(name, name)
     return name
 
@@ -79,9 +84,8 @@ def describe(tokenizer: dict[str, Any]) -> tuple[str, ...]:
     ``digits`` (single, or in runs), ``punctuation``, ``bert``; or else JSON-like text that
     equals no known step.
     """
-    model = tokenizer.get("model")
-    if isinstance(model, dict) and model.get("byte_fallback"):
-        return ("byte_fallback",)
+    if get(tokenizer, "model", "byte_fallback"):
+        return BYTE_FALLBACK_STEPS
     return tuple(_steps(tokenizer.get("pre_tokenizer")))
 
 
@@ -90,7 +94,7 @@ def _steps(step: Any) -> list[str]:
         return ["none"]
     kind = step.get("type")
     if kind == "Sequence":
-        return [name for part in step.get("pretokenizers") or () for name in _steps(part)]
+        return [name for part in as_list(step.get("pretokenizers")) for name in _steps(part)]
     if kind == "Split" and (regex := _isolating_regex(step)) is not None:
         return [regex]
     if kind == "ByteLevel" and not step.get("add_prefix_space"):
@@ -106,8 +110,7 @@ def _steps(step: Any) -> list[str]:
 
 def _isolating_regex(step: dict[str, Any]) -> str | None:
     """Return the expression of a Split step that keeps everything, in one spelling."""
-    pattern = step.get("pattern")
-    regex = pattern.get("Regex") if isinstance(pattern, dict) else None
+    regex = get(step, "pattern", "Regex")
     # Removing what does not match keeps everything too, as these expressions match all text.
     behavior = (step.get("behavior"), bool(step.get("invert")))
     if not isinstance(regex, str) or behavior not in (("Isolated", False), ("Removed", True)):
@@ -116,14 +119,12 @@ def _isolating_regex(step: dict[str, Any]) -> str | None:
 
 
 def _has_harmless_normalizer(tokenizer: dict[str, Any]) -> bool:
-    steps = [tokenizer.get("normalizer")]
+    steps: list[Any] = [tokenizer.get("normalizer")]
     while steps:
         step = steps.pop()
-        if not isinstance(step, dict):
-            continue
-        if step.get("type") == "Sequence":
-            steps += step.get("normalizers") or []
-        elif step.get("type") not in HARMLESS_NORMALIZERS:
+        if get(step, "type") == "Sequence":
+            steps += as_list(get(step, "normalizers"))
+        elif step is not None and get(step, "type") not in HARMLESS_NORMALIZERS:
             return False
     return True
 

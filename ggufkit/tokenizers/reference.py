@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.tokenizers.decode import CHAR_OF
+from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.huggingface import read_vocabulary
 from ggufkit.tokenizers.special import read_merges
 
@@ -52,28 +53,24 @@ def reference_hash(files: TokenizerFiles, steps: tuple[str, ...]) -> str:
             tokens = _bpe(files, added, steps, ids)
         first, last = _around(tokenizer.get("post_processor"))
         sequence = [ids[token] for token in (*first, *tokens, *last)]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError):  # a token that the vocabulary lacks, or is no text
         return ""
     return hashlib.sha256(str(sequence).encode()).hexdigest()
 
 
 def _around(processor: Any) -> tuple[list[str], list[str]]:
     """Return the special tokens that the post-processor puts before and after a text."""
-    if not isinstance(processor, dict):
-        return [], []
-    if processor.get("type") == "RobertaProcessing":
-        return [processor["cls"][0]], [processor["sep"][0]]
+    if get(processor, "type") == "RobertaProcessing":
+        return as_list(processor.get("cls"))[:1], as_list(processor.get("sep"))[:1]
     first: list[str] = []
     last: list[str] = []
-    for step in processor.get("processors", [processor]):
-        if step.get("type") != "TemplateProcessing":
-            continue
+    for step in as_list(get(processor, "processors")) or [processor]:
         side = first
-        for piece in step["single"]:
-            if "SpecialToken" in piece:
-                side.append(piece["SpecialToken"]["id"])
-            else:
+        for piece in as_list(get(step, "single")):
+            if get(piece, "Sequence") is not None:
                 side = last
+            elif get(piece, "SpecialToken", "id") is not None:
+                side.append(piece["SpecialToken"]["id"])
     return first, last
 
 
@@ -81,7 +78,7 @@ def _bpe(
     files: TokenizerFiles, added: set[str], steps: tuple[str, ...], ids: dict[str, int]
 ) -> list[str]:
     ranks = {merge: rank for rank, merge in enumerate(read_merges(files))}
-    whole = bool((files.tokenizer or {})["model"].get("ignore_merges"))
+    whole = bool(get(files.tokenizer, "model", "ignore_merges"))
     tokens: list[str] = []
     for piece in _split_added(REFERENCE_TEXT, added):
         if piece in added:
@@ -169,17 +166,15 @@ def _merge(word: str, ranks: dict[str, int]) -> list[str]:
 
 def _wordpiece(tokenizer: dict[str, Any], ids: dict[str, int]) -> list[str]:
     """Encode the reference text as BERT does."""
-    normalizer = tokenizer["normalizer"]
-    if normalizer["type"] != "BertNormalizer":
-        raise TypeError
-    lowercase = normalizer.get("lowercase", True)
-    strip = normalizer.get("strip_accents")
+    normalizer = tokenizer.get("normalizer")
+    lowercase = get(normalizer, "lowercase") is not False
+    strip = get(normalizer, "strip_accents")
     text = _normalize_bert(
         lowercase=lowercase,
-        strip_accents=lowercase if strip is None else strip,
-        space_out_han=normalizer.get("handle_chinese_chars", True),
+        strip_accents=lowercase if strip is None else bool(strip),
+        space_out_han=get(normalizer, "handle_chinese_chars") is not False,
     )
-    unknown = tokenizer["model"].get("unk_token", "[UNK]")
+    unknown = str(get(tokenizer, "model", "unk_token"))
     return [token for word in _bert_words(text) for token in _longest_pieces(word, ids, unknown)]
 
 

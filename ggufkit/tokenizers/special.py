@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.tokenizers.files import as_list, get
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -116,15 +117,15 @@ class _SpecialTokens:
         self.sep = self.config.get("sep_token")
         if not isinstance(processor, dict):
             return
-        for step in _list(processor.get("processors", [processor])):
-            kind = _get(step, "type")
+        for step in as_list(processor.get("processors", [processor])):
+            kind = get(step, "type")
             if kind == "ByteLevel":
                 self.add.setdefault("bos", False)
                 self.add.setdefault("eos", False)
             elif kind == "RobertaProcessing":
                 self._read_roberta(step)
             elif kind == "TemplateProcessing":
-                self._read_template(_list(step.get("single")), _list(step.get("pair")))
+                self._read_template(as_list(step.get("single")), as_list(step.get("pair")))
 
     def _take(self, source: str, target: str) -> Any:
         """Let cls stand for a missing bos, and sep for a missing eos."""
@@ -136,9 +137,9 @@ class _SpecialTokens:
     def _read_roberta(self, step: dict[str, Any]) -> None:
         self.add.update(bos=True, eos=True, sep=True)
         if not self.cls and self.config:
-            self.cls = self.config["cls_token"] = (_list(step.get("cls")) or [self.bos])[0]
+            self.cls = self.config["cls_token"] = (as_list(step.get("cls")) or [self.bos])[0]
         if not self.sep and self.config:
-            self.sep = self.config["sep_token"] = (_list(step.get("sep")) or [self.eos])[0]
+            self.sep = self.config["sep_token"] = (as_list(step.get("sep")) or [self.eos])[0]
 
     def _read_template(self, single: list[Any], pair: list[Any]) -> None:
         first = last = None
@@ -177,10 +178,10 @@ class _SpecialTokens:
 
     def _read_separator(self, pair: list[Any], *, ends_with_special: bool) -> None:
         """Read what stands between two texts: A [sep] [eos] B."""
-        if not pair or _get(pair[0], "Sequence", "id") != "A":
+        if not pair or get(pair[0], "Sequence", "id") != "A":
             return
         middle = pair[1:-1]
-        if not middle or _get(pair[-1], "Sequence", "id") != "B":
+        if not middle or get(pair[-1], "Sequence", "id") != "B":
             return
         separators = (self.sep, self.eos)
         first = _special(middle[0])
@@ -194,7 +195,7 @@ class _SpecialTokens:
 
     def find_ids(self, files: TokenizerFiles, n_vocab: int | None) -> dict[str, int]:
         """Return the special tokens' ids; takes over the add flags of tokenizer_config.json."""
-        added = _list((files.tokenizer or {}).get("added_tokens"))
+        added = as_list((files.tokenizer or {}).get("added_tokens"))
         found: dict[str, int] = {}
 
         def keep(name: str, token_id: Any) -> None:
@@ -207,15 +208,15 @@ class _SpecialTokens:
             if isinstance(add, bool):
                 self.add.setdefault(name, add)
             text = self.config.get(f"{name}_token")
-            text = text if isinstance(text, str) else _get(text, "content")
+            text = text if isinstance(text, str) else get(text, "content")
             if isinstance(text, str):
-                same = (token for token in added if _get(token, "content") == text)
-                keep(name, _get(next(same, None), "id"))
+                same = (token for token in added if get(token, "content") == text)
+                keep(name, get(next(same, None), "id"))
         model = files.model_config or {}
         for name in self.types:
             token_id = model.get(f"{name}_token_id")
             if token_id is None:
-                token_id = _get(model.get("text_config"), f"{name}_token_id")
+                token_id = get(model.get("text_config"), f"{name}_token_id")
             keep(name, token_id)
         return found
 
@@ -228,7 +229,7 @@ def read_merges(files: TokenizerFiles) -> list[str]:
     CheckpointError
         The merges are malformed.
     """
-    merges = _get(files.tokenizer, "model", "merges")
+    merges = get(files.tokenizer, "model", "merges")
     if not merges:
         return _read_merges_txt(files)
     if isinstance(merges, list) and all(isinstance(merge, str) for merge in merges):
@@ -260,8 +261,8 @@ def _set_templates(metadata: Metadata, files: TokenizerFiles) -> None:
         templates = [{"name": "default", "template": templates}]
     names: list[str] = []
     default = None
-    for entry in _list(templates):
-        name, template = _get(entry, "name"), _get(entry, "template")
+    for entry in as_list(templates):
+        name, template = get(entry, "name"), get(entry, "template")
         if not (isinstance(name, str) and name and isinstance(template, str)):
             continue
         allowed = string.ascii_letters + string.digits
@@ -298,7 +299,7 @@ def _normalizer_flags(normalizer: Any) -> dict[str, bool]:
     steps = [normalizer]
     while steps:
         step = steps.pop(0)
-        kind = _get(step, "type")
+        kind = get(step, "type")
         if kind == "Lowercase":
             flags["lowercase"] = True
         elif kind == "StripAccents":
@@ -306,22 +307,11 @@ def _normalizer_flags(normalizer: Any) -> dict[str, bool]:
         elif kind == "BertNormalizer":
             flags.update({name: step[name] for name in flags if name in step})
         elif kind == "Sequence":
-            steps[:0] = _list(step.get("normalizers"))
+            steps[:0] = as_list(step.get("normalizers"))
     return {name: value for name, value in flags.items() if isinstance(value, bool)}
 
 
 def _special(piece: Any) -> str | None:
     """Return the special token that a piece of a template stands for."""
-    text = _get(piece, "SpecialToken", "id")
+    text = get(piece, "SpecialToken", "id")
     return text if isinstance(text, str) and text else None
-
-
-def _get(value: Any, *keys: str) -> Any:
-    """Return ``value[key][...]``, or None where it is not there."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.checkpoint.files import read_bytes
 from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.bpe import looks_special
+from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE, looks_special
+from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.sentencepiece import (
     ModelType,
     SentencePieceModel,
@@ -17,8 +19,6 @@ from ggufkit.tokenizers.sentencepiece import (
 from ggufkit.tokenizers.special import special_metadata
 from ggufkit.types import ValueType
 
-from ggufkit.checkpoint.files import read_bytes  # isort: skip
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "tokenizer.model"
 MAX_MODEL_BYTES = 256 << 20
-MAX_VOCAB_SIZE = 2_000_000
 
 # Padding is never chosen; added tokens are found before scores are looked at.
 PADDING_SCORE = -10000.0
@@ -95,9 +94,7 @@ def phi3_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
         A file is malformed.
     """
     tokens = _base_tokens(files, config)
-    added = (files.tokenizer or {}).get("added_tokens") or ()
-    entries = [*_decoder_entries(files), *((entry.get("id"), entry) for entry in added)]
-    for token_id, entry in entries:
+    for token_id, entry in (*_decoder_entries(files), *_json_entries(files)):
         kind = TokenType.CONTROL if entry.get("special") else TokenType.USER_DEFINED
         tokens.put(token_id, entry["content"], ADDED_SCORE, kind)
     return _finish(files, tokens)
@@ -156,7 +153,7 @@ def _base_tokens(
     """Return the model's pieces and the tokens of added_tokens.json, padded to the vocab size."""
     model = model or _read_model(files, MODEL_NAME)
     size = config.get("vocab_size_per_layer_input", config.get("vocab_size")) or len(model.pieces)
-    if not isinstance(size, int) or not 0 < size <= MAX_VOCAB_SIZE:
+    if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
         raise files.malformed("config.json", f"vocab_size {size!r} is not a size")
     tokens = _Tokens.padding(size)
     for token_id, text in enumerate(model.pieces):
@@ -173,7 +170,11 @@ def _base_tokens(
 
 def _decoder_entries(files: TokenizerFiles) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield id and description of each entry of tokenizer_config.json's added_tokens_decoder."""
-    for token_id, entry in ((files.config or {}).get("added_tokens_decoder") or {}).items():
+    entries = (files.config or {}).get("added_tokens_decoder") or {}
+    if not isinstance(entries, dict):
+        what = "'added_tokens_decoder' must be an object"
+        raise files.malformed("tokenizer_config.json", what)
+    for token_id, entry in entries.items():
         if not (isinstance(entry, dict) and isinstance(entry.get("content"), str)):
             what = f"'added_tokens_decoder' entry {token_id!r} has no 'content'"
             raise files.malformed("tokenizer_config.json", what)
@@ -181,3 +182,12 @@ def _decoder_entries(files: TokenizerFiles) -> Iterator[tuple[int, dict[str, Any
             what = f"'added_tokens_decoder' key {token_id[:40]!r} is no token id"
             raise files.malformed("tokenizer_config.json", what)
         yield int(token_id), entry
+
+
+def _json_entries(files: TokenizerFiles) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield id and description of each entry of tokenizer.json's added_tokens."""
+    for entry in as_list((files.tokenizer or {}).get("added_tokens")):
+        token_id, text = get(entry, "id"), get(entry, "content")
+        if type(token_id) is not int or not isinstance(text, str):
+            raise files.malformed("tokenizer.json", "an added token without 'id' or 'content'")
+        yield token_id, entry
