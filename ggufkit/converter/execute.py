@@ -205,32 +205,38 @@ class _Run:
         todo = (task for task in self.plan.tasks() if task.number not in self.journal.done)
         waiting: set[Future[TaskResult]] = set()
         finished: list[TaskResult] = []
-        noted = time.monotonic()
-        try:
-            while True:
-                waiting |= set(self._submit(todo, self.jobs * QUEUE_PER_JOB - len(waiting)))
-                if not waiting:
-                    break
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    result = future.result()
-                    finished.append(result)
-                    self.progress(result.written)
-                if time.monotonic() - noted > NOTE_SECONDS:
-                    self._note(finished)
-                    noted = time.monotonic()
-        finally:
-            for future in waiting:
-                future.cancel()
-            wait(waiting)
-            self._note(finished)
+        # Waiting for the disk must not keep workers waiting: notes are made in a thread.
+        with ThreadPoolExecutor(1) as noter:
+            note: Future[None] = noter.submit(self._note, [])
+            noted = time.monotonic()
+            try:
+                while True:
+                    waiting |= set(self._submit(todo, self.jobs * QUEUE_PER_JOB - len(waiting)))
+                    if not waiting:
+                        break
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        result = future.result()
+                        finished.append(result)
+                        self.progress(result.written)
+                    if note.done() and time.monotonic() - noted > NOTE_SECONDS:
+                        note.result()
+                        note = noter.submit(self._note, finished)
+                        finished, noted = [], time.monotonic()
+            finally:
+                for future in waiting:
+                    future.cancel()
+                wait(waiting)
+                note.result()
+                self._note(finished)
 
     def _submit(self, todo: Iterator[Task], n: int) -> Iterator[Future[TaskResult]]:
         for task in islice(todo, n):
             yield self.pool.submit(run_task, task, report=self.report)
 
-    def _note(self, finished: list[TaskResult]) -> None:
-        for file in self.files:
-            file.sync()
-        self.journal.add(finished)
-        finished.clear()
+    def _note(self, finished: Sequence[TaskResult]) -> None:
+        """Note finished tasks, once what they wrote is on disk."""
+        if finished:
+            for file in self.files:
+                file.sync()
+            self.journal.add(finished)
