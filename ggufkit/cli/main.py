@@ -55,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     args = build_parser().parse_args(argv)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
     except GGUFKitError as error:
         sys.stderr.write(f"ggufkit: {error}\n")
         return 3

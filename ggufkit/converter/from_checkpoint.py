@@ -130,12 +130,14 @@ class CheckpointSource:
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`."""
+        repo_id = self.checkpoint.repo_id
         metadata = general_metadata(
             self.checkpoint.path,
             self.config,
             shapes={tensor.name: tensor.shape for tensor in self.tensors},
             architecture=self.architecture.name,
             name=self.name,
+            folder_name=repo_id.rpartition("/")[2] if repo_id else None,
         )
         metadata.extend(write_hparams(self.architecture, self.config, file_type))
         metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION

@@ -126,6 +126,7 @@ def general_metadata(
     shapes: Mapping[str, Sequence[int]],
     architecture: str,
     name: str | None = None,
+    folder_name: str | None = None,
 ) -> Metadata:
     """Return the keys from ``general.architecture`` to ``general.languages``.
 
@@ -142,20 +143,23 @@ def general_metadata(
         The GGUF architecture.
     name : str, optional
         ``general.name``, whatever the card and the folder say.
+    folder_name : str, optional
+        Instead of the folder's own: a folder of the Hub's cache is named by its commit.
 
     Raises
     ------
     WrongValueTypeError
         A sampling parameter is not a number.
     """
+    folder_name = folder.name if folder_name is None else folder_name
     card = read_card(folder)
     counts = count_weights(shapes)
     fields = {key: _first_text(card, names) for key, names in FIELDS.items()}
     fields["license"] = _license(card)
-    for model_id in _model_ids(folder, config):
+    for model_id in _model_ids(folder_name, config):
         _fill(fields, model_id, counts.total)
     if name is not None or fields["name"] is None:
-        fields["name"] = folder.name if name is None else name
+        fields["name"] = folder_name if name is None else name
     if fields["size_label"] is None and counts.total:
         fields["size_label"] = size_label(*counts)
 
@@ -210,12 +214,12 @@ def _read_text(path: Path) -> str:
         return ""
 
 
-def _model_ids(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
+def _model_ids(folder_name: str, config: Mapping[str, Any]) -> Iterator[str]:
     """Names to guess from: the repository the config was saved from, and the folder."""
     saved_from = config.get("_name_or_path")
     if isinstance(saved_from, str) and saved_from.count("/") <= 1:
         yield saved_from
-    yield folder.name
+    yield folder_name
 
 
 def _fill(fields: dict[str, str | None], model_id: str, n_weights: int) -> None:
