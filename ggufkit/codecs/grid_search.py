@@ -17,7 +17,7 @@ from ggufkit.codecs.base import Bytes, Floats, blockwise, natural
 from ggufkit.codecs.bits import pack_bits, unpack_bits
 from ggufkit.codecs.lattice import Index, Lattice
 
-ODD = np.arange(1, 16, 2, dtype=np.float32)[:, None]
+ODD = np.arange(1, 16, 2, dtype=np.float32)
 """Level of each code while searching; decoders use levels close to these."""
 
 # Bit 7 of a sign byte that is stored in 7 bits makes the number of negative weights even.
@@ -148,7 +148,7 @@ class _Projection:
         self.grouped = self._by_group(x)
         # ggml takes the root here, and only here.
         self.group_weights = self._by_group(np.sqrt(weights))
-        self.odd = ODD[rule.lattice.codes, 0]
+        self.odd = ODD[rule.lattice.codes]
 
     def _by_group(self, planes: Floats) -> Floats:
         n_groups, n_columns = self.shape
@@ -172,7 +172,7 @@ class _Projection:
                 self.grouped[:, where],
                 self.group_weights[:, where],
                 scale[where % self.shape[1]],
-                ODD,
+                self.odd,
             )
         return points.reshape(self.shape), off.reshape(self.shape)
 

@@ -75,12 +75,12 @@ def encode(rows: Floats, importance: Floats | None) -> Blocks:
     variant = np.where(best.scale < 0, 3 - best.variant, best.variant)
     variant[dead] = 0
     down = np.stack([variant >= 2, variant % 2 == 1])
-    levels = np.where(down, DOWN[:, None, None], UP[:, None, None])
-    points, scale = to_grid(codes, x, weights, np.abs(best.scale), levels)
+    delta = np.where(down, -DELTA, DELTA)
+    points, scale = to_grid(codes, x, weights, np.abs(best.scale), delta)
     points[:, dead], scale[dead] = 0, 0
     first_d, scales = block_scales(scale, 16, largest=7)
     zero = first_d == 0
-    d = _fit_block_scale(x, weights, point_levels(points, levels), scales, first_d)
+    d = _fit_block_scale(x, weights, point_levels(points, delta), scales, first_d)
     ordered = natural_points(points, 16)
     deltas = natural_points(down, 16)
     deltas[zero] = 0

@@ -64,9 +64,8 @@ def encode(rows: Floats, importance: Floats | None) -> Blocks:
     dead = (largest < GROUP_MAX_EPS_IQ1_S) | (best.first < 0)
     codes = split_codes(order, best)
     down = (best.variant == 1) ^ (best.scale < 0)
-    levels = np.where(down, DOWN[:, None, None], UP[:, None, None])
-    levels = np.broadcast_to(levels, (3, 4, x.shape[1]))
-    points, scale = to_grid(codes, x, weights, np.abs(best.scale), levels)
+    delta = np.broadcast_to(np.where(down, -DELTA, DELTA), (4, down.size))
+    points, scale = to_grid(codes, x, weights, np.abs(best.scale), delta)
     points[:, dead], scale[dead], down[dead] = 0, 0, False
     d, scales = block_scales(scale, 8, fudge=1.125, largest=7)
     ordered = natural_points(points, 8)

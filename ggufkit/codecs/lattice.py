@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from ggufkit.codecs.base import Bytes, Floats
 
-Index = NDArray[np.int32]
+Index = NDArray[np.signedinteger[Any]]
+
+_KEYS_AT_ONCE = 512  # so that all pairs of a key and a neighbour stay in the cache
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Lattice:
         Codes of the points.
     point_of : (n_keys,) int32
         Point of a key, -1 where the codes are not on the grid.
-    starts, counts : (n_keys,) int32
+    starts, counts : (n_keys,) intp
         Where a key's neighbours are in `neighbours`.
-    neighbours : (n,) int32
+    neighbours : (n,) intp
         Points, by distance, then by number.
     """
 
@@ -59,7 +61,13 @@ class Lattice:
         return packed
 
     def nearest(
-        self, keys: Index, x: Floats, weights: Floats, scale: Floats, levels: Floats
+        self,
+        keys: Index,
+        x: Floats,
+        weights: Floats,
+        scale: Floats,
+        levels: Floats,
+        shift: Floats | None = None,
     ) -> Index:
         """Choose among the neighbours of each key (``iq2_find_best_neighbour`` and its like).
 
@@ -71,30 +79,55 @@ class Lattice:
             Weights to approach and what an error counts.
         scale : (n,) float32
             What a level is multiplied by.
-        levels : (3 or 8, n) or (3 or 8, 1) float32
-            Level of each code.
+        levels : (dim, n_points) float32
+            Levels of the points.
+        shift : (n,) float32, optional
+            What is added to the levels.
 
         Returns
         -------
         (n,) int32
             The first point of the smallest weighted squared error.
         """
+        found = np.empty(keys.size, np.int32)
+        for start in range(0, keys.size, _KEYS_AT_ONCE):
+            part = slice(start, start + _KEYS_AT_ONCE)
+            shifts = None if shift is None else shift[part]
+            found[part] = self._nearest(
+                keys[part], x[:, part], weights[:, part], scale[part], levels, shifts
+            )
+        return found
+
+    def _nearest(
+        self,
+        keys: Index,
+        x: Floats,
+        weights: Floats,
+        scale: Floats,
+        levels: Floats,
+        shift: Floats | None,
+    ) -> Index:
         counts = self.counts[keys]
         firsts = np.cumsum(counts) - counts
         owner = np.repeat(np.arange(keys.size), counts)
-        positions = np.arange(owner.size) + np.repeat(self.starts[keys] - firsts, counts)
-        candidates = self.neighbours[positions]
-        each_scale = np.repeat(scale, counts)
-        per_key = levels.shape[1] > 1
+        positions = (self.starts[keys] - firsts).take(owner)
+        positions += np.arange(owner.size)
+        candidates = self.neighbours.take(positions)
+        scales = scale.take(owner)
+        shifts = None if shift is None else shift.take(owner)
         error = np.zeros(owner.size, np.float32)
         for i in range(self.dim):
-            code = self.codes[i][candidates]
-            level = levels[code, owner] if per_key else levels[:, 0][code]
-            level *= each_scale
-            level -= np.repeat(x[i], counts)
-            error += np.repeat(weights[i], counts) * level * level
+            diff = levels[i].take(candidates)
+            if shifts is not None:
+                diff += shifts
+            diff *= scales
+            diff -= x[i].take(owner)
+            term = weights[i].take(owner)
+            term *= diff
+            term *= diff
+            error += term
         smallest = np.minimum.reduceat(error, firsts)
-        hits = np.flatnonzero(error == np.repeat(smallest, counts))[::-1]
+        hits = np.flatnonzero(error == smallest.take(owner))[::-1]
         found: Index = candidates[firsts]
         found[owner[hits]] = candidates[hits]  # the last assignment stays: the first hit
         return found
@@ -113,7 +146,7 @@ def lattice(name: str) -> Lattice:
     keys = (combinations.astype(np.int64) << shifts[:, None]).sum(axis=0)
     missing = point_of[keys] < 0
     counts, neighbours = _neighbours(combinations[:, missing], codes, _DISTANCES[name])
-    all_starts, all_counts = np.zeros((2, point_of.size), np.int32)
+    all_starts, all_counts = np.zeros((2, point_of.size), np.intp)
     all_counts[keys[missing]] = counts
     all_starts[keys[missing]] = np.cumsum(counts) - counts
     return Lattice(bits, codes, point_of, all_starts, all_counts, neighbours)
@@ -151,4 +184,4 @@ def _neighbours(combinations: Bytes, codes: Bytes, n_distances: int) -> tuple[In
         order = np.lexsort((points_near, distance[rows, points_near], rows))
         counts.append(np.bincount(rows, minlength=some.shape[1]))
         neighbours.append(points_near[order])
-    return np.concatenate(counts).astype(np.int32), np.concatenate(neighbours).astype(np.int32)
+    return np.concatenate(counts), np.concatenate(neighbours)

@@ -6,8 +6,6 @@ each group of eight moves to a point of the grid of 2048.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,7 +67,7 @@ def split_codes(order: NDArray[np.intp], best: BestSplit) -> NDArray[np.uint8]:
 
 
 def to_grid(
-    codes: NDArray[np.uint8], x: Floats, weights: Floats, scale: Floats, levels: Floats
+    codes: NDArray[np.uint8], x: Floats, weights: Floats, scale: Floats, delta: Floats
 ) -> tuple[Index, Floats]:
     """Move groups of eight codes to the grid, and fit the scale again where that changed one.
 
@@ -79,8 +77,8 @@ def to_grid(
         Codes, weights and what an error counts.
     scale : (n_columns,) float32
         Scale of each sub-block.
-    levels : (3, n_groups, n_columns) float32
-        Levels of a group's codes.
+    delta : (n_groups, n_columns) float32
+        What is added to a group's levels.
 
     Returns
     -------
@@ -101,10 +99,11 @@ def to_grid(
         x.reshape(-1, 8, n_columns)[group, :, column].T,
         weights.reshape(-1, 8, n_columns)[group, :, column].T,
         scale[column],
-        levels[:, group, column],
+        LEVELS[grid.codes],
+        delta[group, column],
     )
     moved = np.unique(column)
-    fitted = point_levels(points[:, moved], levels[:, :, moved])
+    fitted = point_levels(points[:, moved], delta[:, moved])
     weighted = weights[:, moved] * fitted
     sumqx = sum_in_order(weighted * x[:, moved])
     sumq2 = sum_in_order(weighted * fitted)
@@ -113,8 +112,7 @@ def to_grid(
     return points, scale
 
 
-def point_levels(points: Index, levels: Floats) -> Floats:
+def point_levels(points: Index, delta: Floats) -> Floats:
     """Levels of grid points (n_groups, n_columns) -> (8 * n_groups, n_columns)."""
-    codes: NDArray[Any] = lattice("iq1_s").codes[:, points].transpose(1, 0, 2)
-    chosen = np.take_along_axis(levels.transpose(1, 0, 2), codes.astype(np.intp), axis=1)
-    return chosen.reshape(-1, points.shape[1])
+    levels = LEVELS[lattice("iq1_s").codes[:, points]] + delta
+    return levels.transpose(1, 0, 2).reshape(-1, points.shape[1])
