@@ -10,7 +10,7 @@ gemma2     tokenizer.model, no space put before the text
 gemma3     as gemma2, else byte-level tokenizer.json
 phi3       tokenizer.model with the added tokens of all files; GPT2Tokenizer means gpt2
 bert       WordPiece tokenizer.json
-roberta    byte-level tokenizer.json, with the number of token types; else as bert
+roberta    byte-level tokenizer.json, with the number of token types
 t5         unigram tokenizer.model or spiece.model
 =========  =======================================================================================
 """

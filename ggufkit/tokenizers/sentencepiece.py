@@ -45,6 +45,11 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+TOKEN_TYPES = frozenset(map(int, TokenType))
+
+_FLOAT = struct.Struct("<f")
+
+
 @dataclass
 class SentencePieceModel:
     """The parts of a SentencePiece model that a GGUF file keeps."""
@@ -87,18 +92,21 @@ def parse_model(data: bytes, where: str) -> SentencePieceModel:
 
 
 def _add_piece(model: SentencePieceModel, data: bytes, span: tuple[int, int]) -> None:
-    text, score, kind = b"", 0.0, int(TokenType.NORMAL)
+    text, score, kind = b"", 0.0, 1
     for number, value in _fields(data, *span):
         if number == 1:
             start, end = _span(value)
             text = data[start:end]
         elif number == 2:
-            start, end = _span(value)
-            (score,) = struct.unpack("<f", data[start:end])
+            (score,) = _FLOAT.unpack_from(data, _span(value)[0])
         elif number == 3:
-            kind = int(TokenType(value))  # type: ignore[arg-type]
-    if len(text) > MAX_PIECE_BYTES or len(model.pieces) >= MAX_PIECES:
-        raise ValueError("a piece is too long" if len(text) > MAX_PIECE_BYTES else "many pieces")
+            kind = value  # type: ignore[assignment]
+    if kind not in TOKEN_TYPES:
+        raise ValueError(f"piece {len(model.pieces)} has the unknown type {kind}")
+    if len(text) > MAX_PIECE_BYTES:
+        raise ValueError(f"piece {len(model.pieces)} is longer than {MAX_PIECE_BYTES} bytes")
+    if len(model.pieces) >= MAX_PIECES:
+        raise ValueError(f"more than {MAX_PIECES} pieces")
     if score != score or b"\0" in text:
         raise ValueError(f"piece {len(model.pieces)} holds a NUL character or has no score")
     model.pieces.append(text.decode("utf-8"))
@@ -126,14 +134,18 @@ def _span(value: int | tuple[int, int]) -> tuple[int, int]:
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
     """Yield each field's number and its varint, or where its bytes start and end."""
     while at < end:
-        tag, at = _varint(data, at)
+        tag, at = data[at], at + 1
+        if tag > 0x7F:
+            tag, at = _varint(data, at - 1)
         wire = tag & 7
         if wire == 0:
             value, at = _varint(data, at)
             yield tag >> 3, value
             continue
         if wire == 2:
-            size, at = _varint(data, at)
+            size, at = data[at], at + 1
+            if size > 0x7F:
+                size, at = _varint(data, at - 1)
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:

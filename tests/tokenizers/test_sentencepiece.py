@@ -50,13 +50,13 @@ MALFORMED = {
     "length 2^63": (b"\x0a" + varint(2**63), "truncated"),
     "piece is a number": (varint(1 << 3) + varint(5), "wrong wire type"),
     "score is a number": (message(1, message(1, b"a") + varint(2 << 3) + b"\1"), "wire type"),
-    "kind 9": (piece("a", 0, 9), "9 is not a valid TokenType"),
-    "kind is text": (message(1, message(3, b"x")), "not a valid TokenType"),
+    "kind 9": (piece("a", 0, 9), "unknown type 9"),
+    "kind is text": (message(1, message(3, b"x")), "unknown type"),
     "group": (b"\x0b", "wire type 3"),
     "not UTF-8": (piece(b"\xff"), "utf-8"),
     "NUL": (piece("a\0b"), "NUL"),
     "no score": (piece("a", float("nan")), "no score"),
-    "64 KiB piece": (piece("a" * (65 << 10)), "too long"),
+    "64 KiB piece": (piece("a" * (65 << 10)), "longer than 65536"),
 }
 
 
