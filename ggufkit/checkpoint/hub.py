@@ -79,7 +79,6 @@ def fetch(
     """
     # Imported here: it takes longer than the rest of ggufkit, and local folders do without.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     def download(commit: str | None, allow: Sequence[str], ignore: Sequence[str]) -> Path:
         folder = snapshot_download(
@@ -96,7 +95,7 @@ def fetch(
     try:
         folder = download(revision, SMALL_FILES, ())
         return download(folder.name, _weight_patterns(folder), ("*/*",))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # its own errors and those of the HTTP library it happens to use
         _explain(error, repo_id, revision)
 
 

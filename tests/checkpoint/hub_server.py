@@ -27,6 +27,7 @@ class Hub:
         self.requests: list[str] = []
         self.tokens: set[str | None] = set()
         self.gated: set[str] = set()
+        self.cut_off: set[str] = set()
         self.url = ""
 
     def find(self, repo_id: str, revision: str) -> Path | None:
@@ -131,7 +132,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.send_header("X-Repo-Commit", commit_of(folder))
             self.send_header("Content-Length", str(len(body) - begin))
             self.end_headers()
-            if send_body:
+            if send_body and name in hub.cut_off:
+                self.close_connection = True
+                self.wfile.write(body[begin : begin + 1])
+            elif send_body:
                 self.wfile.write(body[begin:])
 
     return Handler

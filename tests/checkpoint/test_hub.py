@@ -180,3 +180,11 @@ def test_a_repository_without_safetensors_is_named(hub: Hub, tmp_path: Path) -> 
     (tmp_path / "old" / "pytorch_model.bin").write_bytes(b"x")
     got = open_checkpoint(hub.url, tmp_path / "home", "o/old")
     assert "no model*.safetensors" in got["error"]
+
+
+def test_a_download_that_breaks_off_leaves_no_half_shard(hub: Hub, tmp_path: Path) -> None:
+    hub.cut_off.add("model.safetensors")
+    got = open_checkpoint(hub.url, tmp_path, "o/single")
+    assert got["error"].startswith("o/single: can't be fetched: ")
+    hub.cut_off.clear()
+    assert open_checkpoint(hub.url, tmp_path, "o/single")["tensors"] == {"w": 5.0}
