@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ggufkit import kernels
-from ggufkit.codecs.base import Bytes, Codec, Floats
+from ggufkit.codecs.base import Blocks, Bytes, Codec, Floats
 from ggufkit.codecs.plain import widen_bf16
 from ggufkit.codecs.table import CODECS
 from ggufkit.errors import (
@@ -34,6 +34,9 @@ from ggufkit.errors import (
 from ggufkit.types import TensorType
 
 TILE_WEIGHTS = 1 << 16
+
+# Bits of infinity in the plain types that a float32 may be too large for.
+_INFINITY = {TensorType.F16: 0x7C00, TensorType.BF16: 0x7F80}
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,9 @@ def quantize(
     n_cols = _row_length(array, codec)
     shape = (*array.shape[:-1], codec.type.row_size(n_cols))
     result = _output(out, shape, np.dtype(np.uint8))
-    if array.dtype == codec.layout or (_is_bf16(array.dtype) and codec.type is TensorType.BF16):
-        return _copy_bits(array, codec, result)
+    if _is_stored_as(array.dtype, codec):
+        result.view(codec.layout)[...] = array.view(codec.layout)
+        return result
     weights = None if importance is None else _importance(importance, array.shape)
     encode = partial(_encode_tile, _encoder(codec, weights))
     _run(encode, _matrices(array, result, weights), n_cols, jobs)
@@ -173,12 +177,16 @@ def _output(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[An
         return np.empty(shape, dtype)
     if out.shape != shape or out.dtype != dtype:
         raise CodecError(f"out must be {dtype} of shape {shape}, not {out.dtype} of {out.shape}")
+    if out.size and out.strides[-1] != dtype.itemsize:
+        raise CodecError("out must be contiguous along its last axis")
     return out
 
 
-def _copy_bits(array: NDArray[Any], codec: Codec, result: Bytes) -> Bytes:
-    result.view(codec.layout)[...] = array.view(codec.layout)
-    return result
+def _is_stored_as(dtype: np.dtype[Any], codec: Codec) -> bool:
+    """Whether numbers of `dtype` already have the bits that a plain type stores."""
+    if codec.type is TensorType.BF16:
+        return _is_bf16(dtype)
+    return not codec.type.is_quantized and dtype == codec.layout
 
 
 def _importance(importance: ArrayLike, shape: tuple[int, ...]) -> Floats:
@@ -284,20 +292,29 @@ def _is_bf16(dtype: np.dtype[Any]) -> bool:
 def _check_range(codec: Codec, values: Floats, data: Bytes, matrix: _Matrix, rows: slice) -> None:
     """Refuse weights so large that a scale, or the number itself, became infinite."""
     blocks = data.view(codec.layout)
-    layout = codec.layout
-    if layout.names is None:
-        if codec.type is TensorType.F32:
-            return
-        lost = np.isinf(widen_bf16(blocks) if codec.type is TensorType.BF16 else blocks)
+    if codec.type.is_quantized:
+        lost = np.repeat(_broken_blocks(codec, blocks), codec.type.block_size, axis=1)
+    elif codec.type in _INFINITY:
+        lost = blocks.view(np.uint16) & 0x7FFF == _INFINITY[codec.type]
         lost &= np.isfinite(values)
     else:
-        scales = [name for name in layout.names if layout[name].kind == "f"]
-        lost = np.zeros(blocks.shape, np.bool_)
-        for name in scales:
-            lost |= ~np.isfinite(blocks[name])
-        lost = np.repeat(lost, codec.type.block_size, axis=1) if lost.any() else lost
+        return
     if lost.any():
         raise _not_finite("a weight is too large", codec, matrix, rows, lost)
+
+
+def _broken_blocks(codec: Codec, blocks: Blocks) -> NDArray[np.bool_]:
+    """Find the blocks (n_rows, blocks of a row) whose scale is not finite."""
+    names = codec.layout.names or ()
+    scales = [name for name in names if codec.layout[name].kind == "f"]
+    if not scales:  # it has a form of its own
+        weights = codec.decode(blocks.reshape(-1)).reshape(*blocks.shape, -1)
+        broken: NDArray[np.bool_] = ~np.isfinite(weights).all(axis=2)
+        return broken
+    broken = np.zeros(blocks.shape, np.bool_)
+    for name in scales:
+        broken |= ~np.isfinite(blocks[name])
+    return broken
 
 
 def _not_finite(
