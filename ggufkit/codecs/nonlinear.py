@@ -31,7 +31,7 @@ def _cells() -> tuple[NDArray[np.uint8], Floats]:
     boundaries = np.array([_boundary(*pair) for pair in pairwise(LEVELS)])
     floors = np.arange(-128, 115, dtype=np.float32)
     codes = np.searchsorted(boundaries, floors, side="right")
-    following = np.append(boundaries, np.float32(np.inf))[codes]
+    following = np.append(boundaries, np.float32(np.nan))[codes]  # no number reaches a NaN
     return codes.astype(np.uint8), following.astype(np.float32)
 
 

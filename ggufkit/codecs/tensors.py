@@ -35,6 +35,9 @@ from ggufkit.types import TensorType
 
 TILE_WEIGHTS = 1 << 16
 
+# No float16 scale reaches this far; a little further ggml's sums overflow and it writes zeros.
+_TOO_LARGE = np.float32(1e11)
+
 # Bits of infinity in the plain types that a float32 may be too large for.
 _INFINITY = {TensorType.F16: 0x7C00, TensorType.BF16: 0x7F80}
 
@@ -262,9 +265,9 @@ def _encode_tile(chosen: tuple[Codec, Encoder], matrix: _Matrix, rows: slice) ->
     codec, encoder = chosen
     values = _as_float32(matrix.source[rows])
     if codec.type.is_quantized:
-        finite = np.isfinite(values)
-        if not finite.all():
-            raise _not_finite("a weight is not finite", codec, matrix, rows, ~finite)
+        fits = np.abs(values) < (np.inf if codec.type is TensorType.MXFP4 else _TOO_LARGE)
+        if not fits.all():
+            raise _not_finite(codec, values, matrix, rows, ~fits)
     target = matrix.target[rows]
     data = target if target.flags.c_contiguous else np.empty(target.shape, np.uint8)
     with np.errstate(all="ignore"):
@@ -293,14 +296,16 @@ def _check_range(codec: Codec, values: Floats, data: Bytes, matrix: _Matrix, row
     """Refuse weights so large that a scale, or the number itself, became infinite."""
     blocks = data.view(codec.layout)
     if codec.type.is_quantized:
-        lost = np.repeat(_broken_blocks(codec, blocks), codec.type.block_size, axis=1)
+        lost = _broken_blocks(codec, blocks)
+        if lost.any():
+            lost = np.repeat(lost, codec.type.block_size, axis=1)
     elif codec.type in _INFINITY:
         lost = blocks.view(np.uint16) & 0x7FFF == _INFINITY[codec.type]
         lost &= np.isfinite(values)
     else:
         return
     if lost.any():
-        raise _not_finite("a weight is too large", codec, matrix, rows, lost)
+        raise _not_finite(codec, values, matrix, rows, lost)
 
 
 def _broken_blocks(codec: Codec, blocks: Blocks) -> NDArray[np.bool_]:
@@ -318,13 +323,14 @@ def _broken_blocks(codec: Codec, blocks: Blocks) -> NDArray[np.bool_]:
 
 
 def _not_finite(
-    what: str, codec: Codec, matrix: _Matrix, rows: slice, where: NDArray[np.bool_]
+    codec: Codec, values: Floats, matrix: _Matrix, rows: slice, where: NDArray[np.bool_]
 ) -> NotFiniteError:
     row, column = np.unravel_index(int(np.argmax(where)), where.shape)
     index = (*matrix.index, rows.start + int(row), int(column))
+    what = "too large" if np.isfinite(values[row, column]) else "not finite"
     return NotFiniteError(
-        f"{what} for {codec.type.name} at index {index}: repair the checkpoint, or store this "
-        f"tensor as F32",
+        f"a weight is {what} for {codec.type.name} at index {index}: repair the checkpoint, or "
+        f"store this tensor as F32",
         index=index,
     )
 
