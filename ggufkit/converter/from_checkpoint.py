@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,13 +16,14 @@ from ggufkit.converter.source import (
     Reader,
     SourceTensor,
     file_identity,
-    first_axis_rows,
 )
 from ggufkit.errors import ShapeMismatchError
+from ggufkit.gguf.metadata import Metadata
 from ggufkit.models import find_architecture
-from ggufkit.models.base import Context, MappedTensor, complete_config, map_tensors, write_hparams
+from ggufkit.models.base import Context, complete_config, write_first, write_hparams
 from ggufkit.models.card import general_metadata
-from ggufkit.models.transforms import Transform
+from ggufkit.models.matching import MappedTensor, map_tensors
+from ggufkit.models.transforms import Transform, n_rows
 from ggufkit.tokenizers import tokenizer_metadata
 from ggufkit.types import FileType, TensorType
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ggufkit.checkpoint import Checkpoint
-    from ggufkit.gguf.metadata import Metadata
     from ggufkit.models.base import Architecture
 
 # Safetensors dtype -> tensor type; anything else is widened to float32.
@@ -131,7 +130,10 @@ class CheckpointSource:
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`."""
         repo_id = self.checkpoint.repo_id
-        metadata = general_metadata(
+        # keys keep the place where they come first
+        metadata = Metadata({"general.architecture": self.architecture.name})
+        metadata.extend(write_first(self.architecture, self.config))
+        general = general_metadata(
             self.checkpoint.path,
             self.config,
             shapes={tensor.name: tensor.shape for tensor in self.tensors},
@@ -139,6 +141,7 @@ class CheckpointSource:
             name=self.name,
             folder_name=repo_id.rpartition("/")[2] if repo_id else None,
         )
+        metadata.extend(general)
         metadata.extend(write_hparams(self.architecture, self.config, file_type))
         metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
         metadata.extend(self.tokenizer)
@@ -149,9 +152,8 @@ class CheckpointSource:
         if tensor.name in self.generated:
             return ComputedReader(self.generated[tensor.name].reshape(-1, tensor.n_cols))
         mapped = self.mapped[tensor.name]
-        return CheckpointReader(
-            self.checkpoint.tensors[mapped.source], mapped.transform, tensor.shape
-        )
+        stored = tuple(self.checkpoint.tensors[source] for source in mapped.sources)
+        return CheckpointReader(stored, mapped.transform, tensor.shape)
 
 
 @dataclass(frozen=True)
@@ -170,26 +172,43 @@ class ComputedReader:
 
 @dataclass(frozen=True)
 class CheckpointReader:
-    """Rows of a checkpoint's tensor, after its transform, whose result has `shape`."""
+    """Rows of what a transform makes of checkpoint tensors, whose result has `shape`."""
 
-    stored: CheckpointTensor
+    stored: tuple[CheckpointTensor, ...]
     transform: Transform
     shape: tuple[int, ...]
 
     def read(self, rows: slice) -> Floats:
         """Return the rows."""
-        if len(self.shape) < 2:
-            values = self.transform.apply(self._read_source, slice(0, prod(self.shape)))
-            return values.reshape(1, -1)
-        outer, inner = first_axis_rows(self.shape, rows)
-        values = self.transform.apply(self._read_source, outer)
-        return np.ascontiguousarray(values.reshape(-1, self.shape[-1])[inner], np.float32)
+        if len(self.shape) < 2:  # the only row of a vector is all of it
+            return self._transformed(slice(0, n_rows(self.shape))).reshape(1, -1)
+        return self._transformed(rows).reshape(-1, self.shape[-1])
 
-    def _read_source(self, rows: slice) -> Floats:
-        return read_float32(self.stored, rows)
+    def _transformed(self, rows: slice) -> Floats:
+        return np.ascontiguousarray(self.transform.apply(StoredRows(self.stored), rows), np.float32)
 
     def read_blocks(self, rows: slice) -> None:
         """Return None: a checkpoint's weights are not stored in blocks."""
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Tensors of a checkpoint as the sources of a transform."""
+
+    stored: tuple[CheckpointTensor, ...]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Their shapes."""
+        return tuple(tensor.shape for tensor in self.stored)
+
+    def read(self, rows: slice, source: int = 0) -> Floats:
+        """Return rows of one of them, counted over all leading dimensions."""
+        tensor = self.stored[source]
+        if len(tensor.shape) != 2:  # the same bytes, as one tall matrix or one vector
+            flat = (n_rows(tensor.shape), *tensor.shape[1:][-1:])
+            tensor = replace(tensor, shape=flat)
+        return read_float32(tensor, rows)
 
 
 def _computed(name: str, values: Floats) -> SourceTensor:
@@ -197,13 +216,14 @@ def _computed(name: str, values: Floats) -> SourceTensor:
 
 
 def _describe(checkpoint: Checkpoint, mapped: MappedTensor) -> SourceTensor:
-    stored = checkpoint.tensors[mapped.source]
+    stored = [checkpoint.tensors[source] for source in mapped.sources]
     try:
-        shape = mapped.transform.shape(stored.shape)
+        shape = mapped.transform.shape(*(tensor.shape for tensor in stored))
     except ShapeMismatchError as error:
-        raise ShapeMismatchError(f"{mapped.source}: {error}") from None
+        raise ShapeMismatchError(f"{mapped.sources[0]}: {error}") from None
     fixed = (
         len(shape) < 2 or mapped.name.endswith(ALWAYS_F32) or not mapped.name.endswith(".weight")
     )
-    exact = STORED.get(stored.dtype, TensorType.F32)
+    dtypes = {tensor.dtype for tensor in stored}
+    exact = STORED.get(dtypes.pop(), TensorType.F32) if len(dtypes) == 1 else TensorType.F32
     return SourceTensor(mapped.name, shape, exact, TensorType.F32 if fixed else None)

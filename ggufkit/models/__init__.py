@@ -9,11 +9,30 @@ from typing import Any
 from ggufkit.errors import UnknownArchitectureError
 from ggufkit.models.base import Architecture
 from ggufkit.models.bert import BERT
-from ggufkit.models.gemma import GEMMA3
-from ggufkit.models.llama import LLAMA
-from ggufkit.models.qwen import QWEN2, QWEN3
+from ggufkit.models.deepseek import DEEPSEEK2
+from ggufkit.models.falcon import FALCON
+from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3
+from ggufkit.models.gpt2 import GPT2
+from ggufkit.models.llama import LLAMA, MIXTRAL
+from ggufkit.models.phi import PHI3
+from ggufkit.models.qwen import QWEN2, QWEN2MOE, QWEN3, QWEN3MOE
 
-ARCHITECTURES: tuple[Architecture, ...] = (BERT, GEMMA3, LLAMA, QWEN2, QWEN3)
+ARCHITECTURES: tuple[Architecture, ...] = (
+    BERT,
+    DEEPSEEK2,
+    FALCON,
+    GEMMA,
+    GEMMA2,
+    GEMMA3,
+    GPT2,
+    LLAMA,
+    MIXTRAL,
+    PHI3,
+    QWEN2,
+    QWEN2MOE,
+    QWEN3,
+    QWEN3MOE,
+)
 
 BY_HF_CLASS: Mapping[str, Architecture] = MappingProxyType(
     {name: architecture for architecture in ARCHITECTURES for name in architecture.hf_classes}

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Value
 from ggufkit.models import rope
-from ggufkit.models.base import FILE_TYPE, Config, Context, Hparam, Weight
-from ggufkit.models.transforms import IDENTITY, Transform
+from ggufkit.models.base import (
+    BLOCK_COUNT,
+    EXPERT_COUNT,
+    FILE_TYPE,
+    Config,
+    Context,
+    Hparam,
+    Weight,
+)
+from ggufkit.models.transforms import IDENTITY, StackExperts, Transform
 
 
 def head_dim(config: Config) -> int:
@@ -26,9 +35,31 @@ def not_causal(config: Config) -> Value | None:
     return False if config.get("is_causal") is False else None
 
 
+_GATING = {"softmax": 1, "sigmoid": 2, "sqrtsoftplus": 4}
+_GATING_KEYS = (
+    "score_function",
+    "scoring_func",
+    "score_func",
+    "moe_router_activation",
+    "moe_router_activation_func",
+    "expert_selection_fn",
+)
+
+
+def gating_function(config: Config) -> int | None:
+    """Return the number of the function that turns a router's outputs into probabilities."""
+    name = next((config[key] for key in _GATING_KEYS if config.get(key) is not None), None)
+    if name is None:
+        return None
+    if name not in _GATING:
+        known = ", ".join(_GATING)
+        raise ConversionError(f"config.json: no expert gating function {name!r}; known are {known}")
+    return _GATING[name]
+
+
 # What TextModel.set_gguf_parameters of llama.cpp's converter writes, in its order.
 HPARAMS: tuple[Hparam | str, ...] = (
-    Hparam("block_count", ("n_layers", "num_hidden_layers", "n_layer", "num_layers")),
+    Hparam("block_count", BLOCK_COUNT),
     Hparam(
         "context_length",
         (
@@ -41,7 +72,16 @@ HPARAMS: tuple[Hparam | str, ...] = (
         ),
     ),
     Hparam("embedding_length", ("hidden_size", "n_embd", "dim")),
-    Hparam("feed_forward_length", ("intermediate_size", "n_inner", "hidden_dim")),
+    Hparam(
+        "feed_forward_length",
+        (
+            "prefix_dense_intermediate_size",
+            "dense_intermediate_size",
+            "intermediate_size",
+            "n_inner",
+            "hidden_dim",
+        ),
+    ),
     Hparam("attention.head_count", ("num_attention_heads", "n_head", "n_heads")),
     Hparam("attention.head_count_kv", ("num_key_value_heads", "n_kv_heads")),
     Hparam("attention.causal", not_causal),
@@ -58,6 +98,11 @@ HPARAMS: tuple[Hparam | str, ...] = (
     Hparam(
         "attention.layer_norm_epsilon", ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
     ),
+    Hparam("expert_count", EXPERT_COUNT),
+    Hparam("expert_used_count", ("num_experts_per_tok", "num_experts_per_token", "top_k_experts")),
+    Hparam("expert_group_count", "n_group"),
+    Hparam("expert_group_used_count", "topk_group"),
+    Hparam("expert_gating_func", gating_function),
     Hparam("attention.key_length", "head_dim"),
     Hparam("attention.value_length", "head_dim"),
     FILE_TYPE,
@@ -93,6 +138,33 @@ def decoder(*, q: Any = keep, k: Any = keep, norm: Any = keep) -> tuple[Weight, 
         Weight("blk.{i}.ffn_down", f"{layer}.mlp.down_proj"),
     )
 
+
+def experts(source: str, names: tuple[tuple[str, str], ...], **options: Any) -> tuple[Weight, ...]:
+    """Return the stacks of a block's experts.
+
+    Parameters
+    ----------
+    source : str
+        The experts' name up to ``{e}``.
+    names : tuple of (str, str)
+        What follows it in the checkpoint, and what part of an expert that is: ``gate``, ``up``
+        or ``down``; in the order in which the stacks are written.
+    **options
+        Of each `Weight`.
+    """
+    return tuple(
+        Weight(f"blk.{{i}}.ffn_{part}_exps", f"{source}.{{e}}.{name}", stack, **options)
+        for name, part in names
+    )
+
+
+def stack(_: Context) -> Transform:
+    """Return the transform of experts."""
+    return StackExperts()
+
+
+# The names that most models give the parts of an expert.
+EXPERT_PARTS = (("down_proj", "down"), ("gate_proj", "gate"), ("up_proj", "up"))
 
 # Wrappers put a language model under a prefix; base classes leave out "model.".
 WRAPPED = ((r"language_model\.", ""), (r"^text_model\.", ""))

@@ -1,10 +1,11 @@
-"""Gemma 3: norms stored as their difference from one, sliding windows, tied embeddings."""
+"""Gemma 1, 2 and 3: norms stored as their difference from one, tied embeddings."""
 
 from dataclasses import replace
 
-from ggufkit.models.base import Architecture, Config, Context, Hparam, Weight
-from ggufkit.models.common import HPARAMS, WRAPPED, decoder
-from ggufkit.models.transforms import AddOne, KeepRows
+from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
+from ggufkit.models.common import HPARAMS, WRAPPED, decoder, n_heads
+from ggufkit.models.rows import KeepRows
+from ggufkit.models.transforms import AddOne
 
 
 def plus_one(_: Context) -> AddOne:
@@ -30,6 +31,61 @@ def final_softcap(config: Config) -> float | None:
 _LAYER = "model.layers.{i}"
 _DECODER = {weight.source: weight for weight in decoder(norm=plus_one)}
 
+GEMMA = Architecture(
+    name="gemma",
+    hf_classes=("GemmaForCausalLM",),
+    tokenizer="gemma",
+    defaults={
+        "max_position_embeddings": 8192,
+        "num_key_value_heads": n_heads,
+        "head_dim": 256,
+        "rms_norm_eps": 1e-6,
+    },
+    hparams=(
+        Hparam("context_length", "max_position_embeddings"),
+        Hparam("embedding_length", "hidden_size"),
+        Hparam("block_count", "num_hidden_layers"),
+        Hparam("feed_forward_length", "intermediate_size"),
+        Hparam("attention.head_count", "num_attention_heads"),
+        Hparam("attention.head_count_kv", "num_key_value_heads"),
+        Hparam("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
+        Hparam("attention.key_length", "head_dim"),
+        Hparam("attention.value_length", "head_dim"),
+        FILE_TYPE,
+    ),
+    weights=tuple(w for w in _DECODER.values() if w.name != "output"),
+    # tied; some tools save it all the same
+    ignore=("lm_head.weight",),
+)
+
+_FOUR_NORMS = (
+    *(w for w in GEMMA.weights if w.name != "blk.{i}.ffn_norm"),
+    Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm", plus_one),
+    Weight("blk.{i}.ffn_norm", f"{_LAYER}.pre_feedforward_layernorm", plus_one),
+    Weight("blk.{i}.post_ffw_norm", f"{_LAYER}.post_feedforward_layernorm", plus_one),
+)
+
+GEMMA2 = replace(
+    GEMMA,
+    name="gemma2",
+    hf_classes=("Gemma2ForCausalLM",),
+    tokenizer="gemma2",
+    defaults={
+        **GEMMA.defaults,
+        "num_key_value_heads": 4,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+        "sliding_window": 4096,
+    },
+    hparams=(
+        *GEMMA.hparams,
+        Hparam("attn_logit_softcapping", "attn_logit_softcapping"),
+        Hparam("final_logit_softcapping", "final_logit_softcapping"),
+        Hparam("attention.sliding_window", "sliding_window"),
+    ),
+    weights=_FOUR_NORMS,
+)
+
 GEMMA3 = Architecture(
     name="gemma3",
     hf_classes=("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Gemma3TextModel"),
@@ -54,11 +110,7 @@ GEMMA3 = Architecture(
         Hparam("attention.sliding_window", sliding_window),
     ),
     weights=(
-        replace(_DECODER.pop("model.embed_tokens"), transform=known_tokens),
-        *(w for w in _DECODER.values() if w.name not in ("output", "blk.{i}.ffn_norm")),
-        Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm", plus_one),
-        Weight("blk.{i}.ffn_norm", f"{_LAYER}.pre_feedforward_layernorm", plus_one),
-        Weight("blk.{i}.post_ffw_norm", f"{_LAYER}.post_feedforward_layernorm", plus_one),
+        *(replace(w, transform=known_tokens) if w.name == "token_embd" else w for w in _FOUR_NORMS),
         Weight("blk.{i}.attn_q_norm", f"{_LAYER}.self_attn.q_norm", plus_one),
         Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm", plus_one),
     ),

@@ -14,7 +14,7 @@ from ggufkit.gguf.metadata import Value
 Config = Mapping[str, Any]
 
 _SCALED = ("linear", "yarn")
-_LONGROPE = ("su", "longrope")
+LONGROPE = ("su", "longrope")
 
 
 def rope_parameters(config: Config) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def freq_base_swa(config: Config) -> Value | None:
 def scaling_type(config: Config) -> Value | None:
     """Return ``rope.scaling.type``; llama3's scaling is a tensor instead."""
     kind = full(config).get("rope_type")
-    if kind in _LONGROPE:
+    if kind in LONGROPE:
         return "longrope"
     return kind if kind in _SCALED and full(config).get("factor") is not None else None
 

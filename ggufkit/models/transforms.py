@@ -1,35 +1,56 @@
 """What converters do to weights between a checkpoint and a GGUF file.
 
 A transform says the shape it makes and computes any range of rows of it, so that tensors stream.
-Rows are slices of the first axis; a vector is computed whole.
+Rows are counted over all leading dimensions; the rows of a vector are its elements. So a stack
+of matrices is one tall matrix, and a bias is treated like the matrix whose rows it goes with.
+
+Those that only choose and order rows are in `ggufkit.models.rows`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from math import prod
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.errors import ShapeMismatchError
-from ggufkit.models.rope import full
 
 Shape = tuple[int, ...]
 Floats = NDArray[np.float32]
-# Reads rows of the transform's source tensor as float32.
-ReadRows = Callable[[slice], Floats]
+
+
+def n_rows(shape: Shape) -> int:
+    """Return the rows of a tensor; a vector's are its elements."""
+    return prod(shape[:-1]) if len(shape) > 1 else prod(shape)
+
+
+class Sources(Protocol):
+    """The checkpoint's tensors that a transform reads."""
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Their shapes."""
+
+    def read(self, rows: slice, source: int = 0) -> Floats:
+        """Return rows of one of them: (n_rows, n_cols), or (n_rows,) of a vector."""
 
 
 class Transform(Protocol):
-    """From a checkpoint's tensor to a GGUF file's."""
+    """From tensors of a checkpoint to one of a GGUF file."""
 
-    def shape(self, source: Shape) -> Shape:
-        """Return the shape made from a tensor of shape `source`."""
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the shape made from tensors of the shapes `sources`.
 
-    def apply(self, read: ReadRows, rows: slice) -> Floats:
+        Raises
+        ------
+        ShapeMismatchError
+            They do not fit.
+        """
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
         """Compute `rows` of the result, reading only what they need."""
 
 
@@ -37,13 +58,13 @@ class Transform(Protocol):
 class Identity:
     """The tensor as it is."""
 
-    def shape(self, source: Shape) -> Shape:
-        """Return `source`."""
-        return source
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's."""
+        return sources[0]
 
-    def apply(self, read: ReadRows, rows: slice) -> Floats:
+    def apply(self, sources: Sources, rows: slice) -> Floats:
         """Return the rows."""
-        return read(rows)
+        return sources.read(rows)
 
 
 IDENTITY = Identity()
@@ -53,89 +74,146 @@ IDENTITY = Identity()
 class AddOne(Identity):
     """Norms that the checkpoint stores as their difference from one."""
 
-    def apply(self, read: ReadRows, rows: slice) -> Floats:
+    def apply(self, sources: Sources, rows: slice) -> Floats:
         """Return the rows plus one."""
-        return read(rows) + np.float32(1)
+        return sources.read(rows) + np.float32(1)
 
 
 @dataclass(frozen=True)
-class PermuteRope(Identity):
-    """Rows of a head from halves (x0, x1, ..., y0, y1, ...) to pairs (x0, y0, x1, y1, ...).
-
-    transformers rotates the two halves of a head, llama.cpp's llama rotates neighbours.
+class Reshape(Identity):
+    """The same weights in another shape, whose last dimension stays.
 
     Attributes
     ----------
-    head_dim : int
-        Rows per head.
+    to : tuple of int
+        The new shape; one -1 stands for what is left.
     """
 
-    head_dim: int
+    to: Shape
 
-    def shape(self, source: Shape) -> Shape:
-        """Return `source`, whose rows must be whole heads.
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the new shape.
 
         Raises
         ------
         ShapeMismatchError
-            They are not.
+            It has another last dimension, or another number of weights.
         """
-        if not source or source[0] % self.head_dim or self.head_dim % 2:
-            raise ShapeMismatchError(f"{source} is not made of heads of {self.head_dim} rows")
-        return source
-
-    def apply(self, read: ReadRows, rows: slice) -> Floats:
-        """Return the rows, reading the whole heads that they belong to."""
-        start = rows.start // self.head_dim * self.head_dim
-        stop = -(-rows.stop // self.head_dim) * self.head_dim
-        halves = read(slice(start, stop))
-        pairs = halves.reshape(-1, 2, self.head_dim // 2, *halves.shape[1:]).swapaxes(1, 2)
-        return pairs.reshape(halves.shape)[rows.start - start : rows.stop - start]
+        known = prod(n for n in self.to if n != -1)
+        made = tuple(prod(sources[0]) // known if n == -1 else n for n in self.to)
+        if prod(made) != prod(sources[0]) or made[-1] != sources[0][-1]:
+            raise ShapeMismatchError(f"{sources[0]} can't be seen as {self.to}")
+        return made
 
 
 @dataclass(frozen=True)
-class KeepRows:
-    """The first rows: embeddings beyond the vocabulary are dropped."""
+class Squeeze(Identity):
+    """The same weights without the dimension before the last, which is 1: convolutions."""
 
-    n_rows: int
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's without it.
 
-    def shape(self, source: Shape) -> Shape:
-        """Return `source` with at most `n_rows` rows."""
-        return (min(source[0], self.n_rows), *source[1:])
-
-    def apply(self, read: ReadRows, rows: slice) -> Floats:
-        """Return the rows."""
-        return read(rows)
+        Raises
+        ------
+        ShapeMismatchError
+            It is not 1.
+        """
+        source = sources[0]
+        if len(source) < 2 or source[-2] != 1:
+            raise ShapeMismatchError(f"{source} is no convolution of single channels")
+        return (*source[:-2], source[-1])
 
 
 @dataclass(frozen=True)
-class Generated:
-    """A tensor that is computed from the config; None where the model has none."""
+class Transpose:
+    """Every matrix with its rows as columns; a vector as it is.
 
-    name: str
-    compute: Callable[[Mapping[str, Any]], Floats | None]
-
-
-def llama3_rope_factors(config: Mapping[str, Any]) -> Floats | None:
-    """Compute the frequency factors of llama 3's rope scaling, (head_dim / 2,).
-
-    Wavelengths beyond the original context are stretched by `factor`, short ones are kept, and
-    those between are interpolated. All steps are float32, as in the reference converter.
+    A row of the result is a column of the source, so whole matrices are read for any of them.
     """
-    params = full(config)
-    if str(params.get("rope_type", "")).lower() != "llama3":
-        return None
-    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    factor = np.float32(params.get("factor", 8.0))
-    low, high = (float(params.get(f"{end}_freq_factor", d)) for end, d in (("low", 1), ("high", 4)))
-    context = float(params.get("original_max_position_embeddings", 8192))
 
-    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-    base = float(params.get("rope_theta", 10000.0))
-    # correctly rounded float32 powers, independent of the platform's powf
-    freqs = np.float32(1) / np.power(base, exponents.astype(np.float64)).astype(np.float32)
-    wavelengths = np.float32(2 * math.pi) / freqs
-    smooth = (np.float32(context) / wavelengths - np.float32(low)) / np.float32(high - low)
-    between = np.float32(1) / ((np.float32(1) - smooth) / factor + smooth)
-    factors = np.where(wavelengths > context / low, factor, between)
-    return np.where(wavelengths < context / high, np.float32(1), factors).astype(np.float32)
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's with its last two dimensions swapped."""
+        source = sources[0]
+        return (*source[:-2], *source[:-3:-1]) if len(source) > 1 else source
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the rows, matrix by matrix."""
+        if len(sources.shapes[0]) < 2:
+            return sources.read(rows)
+        height, width = sources.shapes[0][-2:]
+        return np.concatenate(
+            [
+                sources.read(slice(matrix * height, (matrix + 1) * height)).T[part]
+                for matrix, part in _pieces(rows, width)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class StackExperts:
+    """One tensor per expert, stacked along a new first dimension."""
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return (n_experts, ...).
+
+        Raises
+        ------
+        ShapeMismatchError
+            The experts differ.
+        """
+        if len(set(sources)) != 1:
+            raise ShapeMismatchError(f"experts differ in shape: {sorted(set(sources))}")
+        return (len(sources), *sources[0])
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the rows, reading only the experts that they belong to."""
+        shape = sources.shapes[0]
+        if len(shape) < 2:  # a row of the result is a whole vector
+            whole = slice(0, n_rows(shape))
+            return np.stack([sources.read(whole, e) for e in range(rows.start, rows.stop)])
+        return np.concatenate(
+            [sources.read(part, expert) for expert, part in _pieces(rows, n_rows(shape))]
+        )
+
+
+@dataclass(frozen=True)
+class Then:
+    """One transform after the other."""
+
+    first: Transform
+    second: Transform
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the second's shape of the first's."""
+        return self.second.shape(self.first.shape(*sources))
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the second's rows of what the first makes."""
+        return self.second.apply(_Transformed(sources, self.first), rows)
+
+
+@dataclass(frozen=True)
+class _Transformed:
+    """The result of a transform, as the source of the next."""
+
+    sources: Sources
+    transform: Transform
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        return (self.transform.shape(*self.sources.shapes),)
+
+    def read(self, rows: slice, _: int = 0) -> Floats:
+        return self.transform.apply(self.sources, rows)
+
+
+def _pieces(rows: slice, height: int) -> list[tuple[int, slice]]:
+    """Split rows at the borders of matrices of `height` rows: matrix, and rows in it."""
+    pieces = []
+    start = rows.start
+    while start < rows.stop:
+        matrix, first = divmod(start, height)
+        last = min(height, first + rows.stop - start)
+        pieces.append((matrix, slice(first, last)))
+        start += last - first
+    return pieces

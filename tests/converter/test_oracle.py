@@ -18,6 +18,7 @@ from tests.converter.manifests import describe_difference, options_of, read_mani
 MODELS = [
     *("llama", "llama3-rope", "llama-oddcols", "llama-deep"),
     *("mistral", "qwen2", "qwen3", "gemma3", "bert"),
+    *("mixtral", "qwen3_moe", "gemma2", "phi3", "gpt2", "falcon", "deepseek_v2"),
 ]
 
 

@@ -1,0 +1,139 @@
+"""DeepSeek V2 and V3: latent attention, experts of which some are shared."""
+
+from __future__ import annotations
+
+from ggufkit.models import rope
+from ggufkit.models.base import Architecture, Config, Context, Hparam, Weight
+from ggufkit.models.common import EXPERT_PARTS, HPARAMS, decoder, experts
+from ggufkit.models.rows import HeadRows
+from ggufkit.models.transforms import Then, Transpose
+
+
+def key_heads(context: Context) -> Then:
+    """Return the keys' part of the fused latent projection, one transposed matrix per head."""
+    keys, values = (int(context.config[f"{n}_head_dim"]) for n in ("qk_nope", "v"))
+    return Then(HeadRows(keys + values, 0, keys, stack=True), Transpose())
+
+
+def value_heads(context: Context) -> HeadRows:
+    """Return the values' part of the fused latent projection, one matrix per head."""
+    keys, values = (int(context.config[f"{n}_head_dim"]) for n in ("qk_nope", "v"))
+    return HeadRows(keys + values, keys, keys + values, stack=True)
+
+
+def dense_blocks(config: Config) -> range:
+    """Return the first blocks, which have no experts."""
+    return range(min(config["first_k_dense_replace"], config["num_hidden_layers"]))
+
+
+def moe_blocks(config: Config) -> range:
+    """Return the blocks with experts."""
+    return range(config["first_k_dense_replace"], config["num_hidden_layers"])
+
+
+def compressed(config: Config) -> range:
+    """Return the blocks whose queries are compressed: all or none."""
+    return range(config["num_hidden_layers"] if config.get("q_lora_rank") else 0)
+
+
+def plain(config: Config) -> range:
+    """Return the blocks whose queries are not compressed."""
+    return range(0 if config.get("q_lora_rank") else config["num_hidden_layers"])
+
+
+def no_place(config: Config) -> tuple[str, ...]:
+    """Return what is left out: a tied output, and blocks that predict further tokens."""
+    first, n = config["num_hidden_layers"], config.get("num_nextn_predict_layers") or 0
+    return (
+        *(("lm_head.weight",) if config.get("tie_word_embeddings") else ()),
+        *(f"model.layers.{i}.*" for i in range(first, first + n)),
+    )
+
+
+def key_length(config: Config) -> int:
+    """Return the length of a compressed key."""
+    return int(config["kv_lora_rank"] + config["qk_rope_head_dim"])
+
+
+def key_length_mla(config: Config) -> int:
+    """Return the length of a key once it is decompressed."""
+    return int(config["qk_nope_head_dim"] + config["qk_rope_head_dim"])
+
+
+def log_multiplier(config: Config) -> float | None:
+    """Return yarn's factor for attention; llama.cpp wants a tenth of the checkpoint's."""
+    mscale = rope.full(config).get("mscale_all_dim")
+    return None if mscale is None else 0.1 * mscale
+
+
+_SPECIAL = {
+    "attention.head_count_kv": Hparam("attention.head_count_kv", lambda _: 1),
+    "attention.key_length": Hparam("attention.key_length", key_length),
+    "attention.value_length": Hparam("attention.value_length", "kv_lora_rank"),
+}
+_LAYER = "model.layers.{i}"
+_ATTENTION = f"{_LAYER}.self_attn"
+_MLP = f"{_LAYER}.mlp"
+_SAME = ("token_embd", "output_norm", "output", "attn_norm", "attn_output", "ffn_norm")
+
+DEEPSEEK2 = Architecture(
+    name="deepseek2",
+    hf_classes=("DeepseekV2ForCausalLM",),
+    tokenizer="gpt2",
+    defaults={
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "first_k_dense_replace": 0,
+        "kv_lora_rank": 512,
+        "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64,
+        "v_head_dim": 128,
+        "n_routed_experts": 64,
+        "n_shared_experts": 2,
+        "moe_intermediate_size": 1407,
+        "routed_scaling_factor": 1.0,
+    },
+    hparams=(
+        # attention is over the compressed keys and values, of which there is one head
+        *(_SPECIAL.get(h.key, h) if isinstance(h, Hparam) else h for h in HPARAMS),
+        Hparam("leading_dense_block_count", "first_k_dense_replace"),
+        Hparam("vocab_size", "vocab_size"),
+        Hparam("attention.q_lora_rank", "q_lora_rank"),
+        Hparam("attention.kv_lora_rank", "kv_lora_rank"),
+        Hparam("attention.key_length_mla", key_length_mla),
+        Hparam("attention.value_length_mla", "v_head_dim"),
+        Hparam("expert_feed_forward_length", "moe_intermediate_size"),
+        Hparam("expert_shared_count", "n_shared_experts"),
+        Hparam("expert_weights_scale", "routed_scaling_factor"),
+        Hparam("expert_weights_norm", lambda config: config.get("norm_topk_prob") or None),
+        Hparam("rope.dimension_count", "qk_rope_head_dim"),
+        Hparam("rope.scaling.yarn_log_multiplier", log_multiplier),
+    ),
+    weights=(
+        *(w for w in decoder() if w.name.removeprefix("blk.{i}.") in _SAME),
+        Weight("blk.{i}.attn_q", f"{_ATTENTION}.q_proj", blocks=plain),
+        Weight("blk.{i}.attn_q_a", f"{_ATTENTION}.q_a_proj", blocks=compressed),
+        Weight("blk.{i}.attn_q_a_norm", f"{_ATTENTION}.q_a_layernorm", blocks=compressed),
+        Weight("blk.{i}.attn_q_b", f"{_ATTENTION}.q_b_proj", blocks=compressed),
+        Weight("blk.{i}.attn_kv_a_mqa", f"{_ATTENTION}.kv_a_proj_with_mqa"),
+        Weight("blk.{i}.attn_kv_a_norm", f"{_ATTENTION}.kv_a_layernorm"),
+        Weight("blk.{i}.attn_k_b", f"{_ATTENTION}.kv_b_proj", key_heads),
+        Weight("blk.{i}.attn_v_b", f"{_ATTENTION}.kv_b_proj", value_heads),
+        *(
+            Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", blocks=dense_blocks)
+            for part in ("gate", "up", "down")
+        ),
+        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
+        *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=moe_blocks),
+        *(
+            Weight(
+                f"blk.{{i}}.ffn_{part}_shexp",
+                f"{_MLP}.shared_experts.{part}_proj",
+                blocks=moe_blocks,
+            )
+            for part in ("gate", "up", "down")
+        ),
+    ),
+    ignore=no_place,
+)

@@ -1,0 +1,194 @@
+"""How a checkpoint's tensors are matched with an architecture's weights."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+from ggufkit.errors import MissingWeightsError, UnmappedTensorsError
+from ggufkit.models.base import Architecture, Context, Weight, block_count, expert_count
+from ggufkit.models.transforms import Transform
+
+SUFFIXES = (".weight", ".bias")
+
+# Buffers that older checkpoints carry along.
+IGNORE = ("*.attention.masked_bias", "*.attention.bias", "*.rotary_emb.inv_freq")
+
+
+@dataclass(frozen=True)
+class MappedTensor:
+    """A tensor of the GGUF file: its name and how it comes out of the checkpoint."""
+
+    name: str
+    sources: tuple[str, ...]
+    transform: Transform
+
+
+def map_tensors(
+    architecture: Architecture, names: Iterable[str], context: Context
+) -> list[MappedTensor]:
+    """Match a checkpoint's tensors with the architecture's weights.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        What the checkpoint is.
+    names : iterable of str
+        The checkpoint's tensors, in its order, which the result keeps; a stack of experts has
+        the place of the last of its block's experts.
+    context : Context
+        What transforms depend on.
+
+    Raises
+    ------
+    UnmappedTensorsError
+        The checkpoint has tensors that the architecture neither knows nor ignores.
+    MissingWeightsError
+        The checkpoint lacks weights that the architecture needs.
+    """
+    matcher = _Matcher(architecture, context)
+    found = {name: matcher.find(name) for name in names if not matcher.ignores(name)}
+    unknown = [name for name, matches in found.items() if not matches]
+    if unknown:
+        raise UnmappedTensorsError(
+            f"{architecture.name} does not know {len(unknown)} of the checkpoint's tensors: "
+            f"{_shorten(unknown)}. Is config.json the one of these weights?"
+        )
+    mapped = list(matcher.place(found))
+    missing = [*matcher.missing(tensor.name for tensor in mapped), *matcher.missing_experts(found)]
+    if missing:
+        raise MissingWeightsError(
+            f"the checkpoint lacks {len(missing)} weights that {architecture.name} needs: "
+            f"{_shorten(missing)}. Is a shard missing, or is it an adapter?"
+        )
+    return mapped
+
+
+@dataclass(frozen=True)
+class _Match:
+    """A checkpoint tensor's part in a weight; `expert` is '' where the weight is no stack."""
+
+    weight: Weight
+    target: str
+    block: str
+    expert: str
+
+
+@dataclass(frozen=True)
+class _Matcher:
+    """An architecture, indexed by its source names."""
+
+    architecture: Architecture
+    context: Context
+
+    @cached_property
+    def by_source(self) -> Mapping[tuple[str, bool], Sequence[Weight]]:
+        index: dict[tuple[str, bool], list[Weight]] = defaultdict(list)
+        for weight in self.architecture.weights:
+            index[weight.source, weight.exact].append(weight)
+        return index
+
+    @cached_property
+    def transforms(self) -> Mapping[Weight, Transform]:
+        return {weight: weight.transform(self.context) for weight in self.architecture.weights}
+
+    @cached_property
+    def ignored(self) -> tuple[str, ...]:
+        given = self.architecture.ignore
+        return (*IGNORE, *(given(self.context.config) if callable(given) else given))
+
+    def ignores(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.ignored)
+
+    def find(self, name: str) -> list[_Match]:
+        """Return what a checkpoint tensor is part of, in the order of the architecture."""
+        for pattern, replacement in self.architecture.rename:
+            name = re.sub(pattern, replacement, name)
+        suffix = next((s for s in SUFFIXES if name.endswith(s)), "")
+        full, block, expert = _generalize(name)
+        stem = full.removesuffix(suffix)
+        hits = [(weight, "") for weight in self.by_source.get((full, True), ())]
+        if suffix:
+            hits += [(weight, suffix) for weight in self.by_source.get((stem, False), ())]
+        return [
+            _Match(weight, weight.name.replace("{i}", block) + suffix, block, expert)
+            for weight, suffix in hits
+        ]
+
+    def place(self, found: Mapping[str, Sequence[_Match]]) -> Iterator[MappedTensor]:
+        """Yield the tensors of the file, in its order.
+
+        A block's stacks are written together, in the order of the architecture, once the last
+        of its experts has come.
+        """
+        left = Counter(m.block for ms in found.values() for m in ms if m.weight.is_stack)
+        stacks: dict[str, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
+        for name, matches in found.items():
+            for match in matches:
+                if not match.weight.is_stack:
+                    yield MappedTensor(match.target, (name,), self.transforms[match.weight])
+                    continue
+                stacks[match.block][match.target][int(match.expert)] = name
+                left[match.block] -= 1
+                if not left[match.block]:
+                    yield from self._stacks(match.block, stacks.pop(match.block))
+
+    def _stacks(
+        self, block: str, stacks: Mapping[str, Mapping[int, str]]
+    ) -> Iterator[MappedTensor]:
+        for weight in self.architecture.weights:
+            for suffix in SUFFIXES:
+                experts = stacks.get(weight.name.replace("{i}", block) + suffix)
+                if weight.is_stack and experts:
+                    sources = tuple(name for _, name in sorted(experts.items()))
+                    name = weight.name.replace("{i}", block) + suffix
+                    yield MappedTensor(name, sources, self.transforms[weight])
+
+    def missing(self, mapped: Iterable[str]) -> Iterator[str]:
+        """Yield the tensors that the model needs and the checkpoint lacks."""
+        found = set(mapped)
+        for weight in self.architecture.weights:
+            if weight.optional:
+                continue
+            name = weight.name if weight.exact else f"{weight.name}.weight"
+            for block in self._blocks(weight):
+                target = name.replace("{i}", str(block))
+                if target not in found:
+                    yield target
+
+    def _blocks(self, weight: Weight) -> Iterable[int]:
+        if weight.blocks is not None:
+            return weight.blocks(self.context.config)
+        return range(block_count(self.context.config)) if "{i}" in weight.name else (0,)
+
+    def missing_experts(self, found: Mapping[str, Sequence[_Match]]) -> Iterator[str]:
+        """Yield the stacks that do not consist of all experts."""
+        stacks: dict[str, set[int]] = defaultdict(set)
+        for matches in found.values():
+            for match in matches:
+                if match.weight.is_stack:
+                    stacks[match.target].add(int(match.expert))
+        experts = set(range(expert_count(self.context.config)))
+        for target, present in stacks.items():
+            if present != experts:
+                odd = sorted(experts ^ present)
+                yield f"{target} (expert {odd[0]} of {len(experts)})"
+
+
+def _generalize(name: str) -> tuple[str, str, str]:
+    """Return a name with its block as ``{i}`` and its expert as ``{e}``, and the two."""
+    parts = name.split(".")
+    places = [index for index, part in enumerate(parts) if part.isdecimal()]
+    numbers = [parts[index] for index in places[:2]]
+    for index, mark in zip(places, ("{i}", "{e}"), strict=False):
+        parts[index] = mark
+    block, expert = (*numbers, "", "")[:2]
+    return ".".join(parts), block, expert
+
+
+def _shorten(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
