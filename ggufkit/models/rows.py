@@ -143,7 +143,8 @@ class Part(TakeRows):
         height = self._height(sources[0])
         if height % self.of:
             raise ShapeMismatchError(f"{sources[0]} is not made of {self.of} parts")
-        return (*sources[0][:-2], height // self.of, *sources[0][-1:])[-len(sources[0]) :]
+        cols = sources[0][1:][-1:]  # a vector has none
+        return (*sources[0][:-2], height // self.of, *cols)
 
     def index(self, source: Shape, rows: Index) -> Index:
         """Return where the rows come from."""

@@ -1,0 +1,159 @@
+"""Every transform against a computation on whole arrays, and any rows of it against the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+import pytest
+
+from ggufkit.errors import ShapeMismatchError
+from ggufkit.models.rows import DropRows, HeadRows, KeepRows, Part, PermuteRope, RegroupQKV
+from ggufkit.models.transforms import (
+    IDENTITY,
+    AddOne,
+    Reshape,
+    Squeeze,
+    StackExperts,
+    Then,
+    Transpose,
+    n_rows,
+)
+
+
+@dataclass
+class Arrays:
+    """Arrays as the sources of a transform; notes which rows are read."""
+
+    arrays: list[np.ndarray]
+
+    def __post_init__(self) -> None:
+        self.n_read = 0
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(a.shape for a in self.arrays)
+
+    def read(self, rows: slice, source: int = 0) -> np.ndarray:
+        array = self.arrays[source]
+        tall = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array
+        assert 0 <= rows.start <= rows.stop <= len(tall)
+        self.n_read += rows.stop - rows.start
+        return tall[rows]
+
+
+def numbers(*shape: int) -> np.ndarray:
+    return np.arange(prod(shape), dtype=np.float32).reshape(shape)
+
+
+def heads_to_pairs(x: np.ndarray, head_dim: int) -> np.ndarray:
+    halves = x.reshape(-1, 2, head_dim // 2, *x.shape[1:])
+    return np.concatenate([np.stack(list(head), axis=1) for head in halves]).reshape(x.shape)
+
+
+def regrouped(x: np.ndarray, n_heads: int, n_kv: int) -> np.ndarray:
+    """Regroup by cutting the array up head by head."""
+    heads = np.split(x, n_heads + 2 * n_kv)
+    size = n_heads // n_kv + 2
+    groups = [heads[i * size : (i + 1) * size] for i in range(n_kv)]
+    queries = [head for group in groups for head in group[:-2]]
+    return np.concatenate([*queries, *(g[-2] for g in groups), *(g[-1] for g in groups)])
+
+
+MATRIX = numbers(24, 5)
+STACK = numbers(3, 8, 5)
+VECTOR = numbers(24)
+EXPERTS = [numbers(8, 5) + 100 * e for e in range(4)]
+BIASES = [numbers(8) + 100 * e for e in range(4)]
+
+CASES = {
+    "identity": (IDENTITY, [MATRIX], MATRIX),
+    "identity of a stack": (IDENTITY, [STACK], STACK),
+    "add one": (AddOne(), [VECTOR], VECTOR + 1),
+    "reshape": (Reshape((4, -1, 5)), [MATRIX], MATRIX.reshape(4, 6, 5)),
+    "squeeze": (Squeeze(), [numbers(6, 1, 4)], numbers(6, 4)),
+    "transpose": (Transpose(), [MATRIX], MATRIX.T),
+    "transpose of a vector": (Transpose(), [VECTOR], VECTOR),
+    "transpose of a stack": (Transpose(), [STACK], STACK.transpose(0, 2, 1)),
+    "stack": (StackExperts(), EXPERTS, np.stack(EXPERTS)),
+    "stack of vectors": (StackExperts(), BIASES, np.stack(BIASES)),
+    "permute": (PermuteRope(8), [MATRIX], heads_to_pairs(MATRIX, 8)),
+    "permute a bias": (PermuteRope(12), [VECTOR], heads_to_pairs(VECTOR, 12)),
+    "keep": (KeepRows(7), [MATRIX], MATRIX[:7]),
+    "keep all": (KeepRows(99), [MATRIX], MATRIX),
+    "drop": (DropRows(2), [MATRIX], MATRIX[2:]),
+    "first half": (Part(0), [MATRIX], MATRIX[:12]),
+    "last third of a vector": (Part(2, of=3), [VECTOR], VECTOR[16:]),
+    "second halves of a stack": (Part(1), [STACK], STACK[:, 4:]),
+    "heads' rows": (HeadRows(6, 1, 4), [MATRIX], MATRIX.reshape(4, 6, 5)[:, 1:4].reshape(12, 5)),
+    "stacked heads": (HeadRows(6, 4, 6, stack=True), [MATRIX], MATRIX.reshape(4, 6, 5)[:, 4:]),
+    "a bias's heads": (HeadRows(6, 0, 4), [VECTOR], VECTOR.reshape(4, 6)[:, :4].ravel()),
+    "regroup one": (RegroupQKV(6, 1), [MATRIX], regrouped(MATRIX, 6, 1)),
+    "regroup two": (RegroupQKV(4, 2), [MATRIX], regrouped(MATRIX, 4, 2)),
+    "regroup pairs": (RegroupQKV(4, 4), [VECTOR], regrouped(VECTOR, 4, 4)),
+    "keys of latent attention": (
+        Then(HeadRows(6, 0, 4, stack=True), Transpose()),
+        [MATRIX],
+        MATRIX.reshape(4, 6, 5)[:, :4].transpose(0, 2, 1),
+    ),
+    "halves of experts": (Then(StackExperts(), Part(1)), EXPERTS, np.stack(EXPERTS)[:, 4:]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_whole_is_as_computed_with_numpy(name: str) -> None:
+    transform, arrays, expected = CASES[name]
+    sources = Arrays(arrays)
+    assert transform.shape(*sources.shapes) == expected.shape
+    got = transform.apply(sources, slice(0, n_rows(expected.shape)))
+    np.testing.assert_array_equal(got.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_any_rows_are_those_of_the_whole(name: str) -> None:
+    transform, arrays, expected = CASES[name]
+    height = n_rows(expected.shape)
+    tall = expected.reshape(height, -1)
+    for start in range(height):
+        for stop in range(start + 1, height + 1):
+            got = transform.apply(Arrays(arrays), slice(start, stop))
+            np.testing.assert_array_equal(got.reshape(stop - start, -1), tall[start:stop])
+
+
+@pytest.mark.parametrize("name", ["stack", "permute", "second halves of a stack", "regroup two"])
+def test_chunks_together_read_little_more_than_the_source(name: str) -> None:
+    transform, arrays, _ = CASES[name]
+    big = [np.repeat(a, 64, axis=-2) for a in arrays]
+    if name == "permute":
+        transform = PermuteRope(512)
+    sources = Arrays(big)
+    height = n_rows(transform.shape(*sources.shapes))
+    for start, stop in pairwise(np.linspace(0, height, 9, dtype=int)):
+        transform.apply(sources, slice(int(start), int(stop)))
+    assert sources.n_read <= 1.2 * height
+
+
+@pytest.mark.parametrize(
+    ("transform", "shapes"),
+    [
+        (Reshape((7, -1, 5)), [(24, 5)]),
+        (Reshape((24, 5, 1)), [(24, 5)]),
+        (Squeeze(), [(6, 2, 4)]),
+        (Squeeze(), [(6,)]),
+        (StackExperts(), [(8, 5), (8, 6)]),
+        (PermuteRope(7), [(24, 5)]),
+        (PermuteRope(7), [(21, 5)]),
+        (PermuteRope(8), [()]),
+        (DropRows(24), [(24, 5)]),
+        (Part(0, of=5), [(24, 5)]),
+        (HeadRows(7, 0, 2), [(24, 5)]),
+        (HeadRows(3, 0, 2), [(3, 8, 5)]),
+        (RegroupQKV(5, 1), [(24, 5)]),
+        (RegroupQKV(4, 3), [(20, 5)]),
+    ],
+)
+def test_what_does_not_fit_is_refused(transform, shapes) -> None:
+    with pytest.raises(ShapeMismatchError):
+        transform.shape(*shapes)
