@@ -63,6 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--leave-output-tensor", action="store_true", help="do not quantize output.weight")
     add("--pure", action="store_true", help="the file type's base type for every tensor")
 
+    add(
+        "--search",
+        choices=("ggml", "thorough"),
+        default="ggml",
+        help="thorough: a wider, slow search for scales; the same format with 5 to 25 %% less "
+        "squared error, but not llama-quantize's bytes; default: %(default)s",
+    )
+
     group = parser.add_argument_group("splits")
     add = group.add_argument
     add("--split-max-size", metavar="N(K|M|G)", help="most tensor data per file, such as 4G")
@@ -90,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         imatrix=args.imatrix,
         options=_type_options(args),
         split=_split_limits(args),
+        search=args.search,
     )
     if args.dry_run:
         show.plan(plan, as_json=args.json)

@@ -35,6 +35,8 @@ from ggufkit.types import TensorType
 
 TILE_WEIGHTS = 1 << 16
 
+SEARCHES = ("ggml", "thorough")
+
 # No float16 scale reaches this far; a little further ggml's sums overflow and it writes zeros.
 _TOO_LARGE = np.float32(1e11)
 
@@ -57,6 +59,7 @@ def quantize(
     type: TensorType,  # noqa: A002 - the field's name
     *,
     importance: ArrayLike | None = None,
+    search: str = "ggml",
     out: Bytes | None = None,
     jobs: int = 1,
 ) -> Bytes:
@@ -72,6 +75,9 @@ def quantize(
     importance : (n_cols,) or (..., n_cols) float32, optional
         What an error in each column counts: one vector for all rows, or one per matrix, of shape
         ``values.shape[:-2] + (n_cols,)``. Types that do not use it ignore it.
+    search : {"ggml", "thorough"}
+        How scales are found: with ggml's result, or a wider search with a smaller squared error
+        (`ggufkit.codecs.thorough`), for the types that have one.
     out : (..., row_size) uint8, optional
         Where to put the result.
     jobs : int
@@ -109,7 +115,7 @@ def quantize(
         result.view(codec.layout)[...] = array.view(codec.layout)
         return result
     weights = None if importance is None else _importance(importance, array.shape)
-    encode = partial(_encode_tile, _encoder(codec, weights))
+    encode = partial(_encode_tile, _encoder(codec, weights, search))
     _run(encode, _matrices(array, result, weights), n_cols, jobs)
     return result
 
@@ -246,8 +252,10 @@ def _run(
 Encoder = Callable[[Floats, Floats | None, Bytes], None]
 
 
-def _encoder(codec: Codec, importance: Floats | None) -> tuple[Codec, Encoder]:
-    """Choose the kernel where there is one, else the codec."""
+def _encoder(codec: Codec, importance: Floats | None, search: str) -> tuple[Codec, Encoder]:
+    """Choose the kernel where there is one, else the codec; and the search."""
+    if search not in SEARCHES:
+        raise CodecError(f"unknown search {search!r}: known are {', '.join(SEARCHES)}")
     name = codec.type.name
     encode = codec.encode
     if encode is None:
@@ -258,7 +266,18 @@ def _encoder(codec: Codec, importance: Floats | None) -> tuple[Codec, Encoder]:
     def by_codec(rows: Floats, importance: Floats | None, out: Bytes) -> None:
         out[...] = encode(rows, importance).view(np.uint8).reshape(out.shape)
 
-    return codec, kernels.encoder(codec.type) or by_codec
+    encoder = kernels.encoder(codec.type) or by_codec
+    if search == "ggml":
+        return codec, encoder
+
+    def thoroughly(rows: Floats, importance: Floats | None, out: Bytes) -> None:
+        from ggufkit.codecs.thorough import refine
+
+        encoder(rows, importance, out)
+        blocks = out.view(codec.layout)
+        blocks[...] = refine(codec, rows, importance, blocks.reshape(-1)).reshape(blocks.shape)
+
+    return codec, thoroughly
 
 
 def _encode_tile(chosen: tuple[Codec, Encoder], matrix: _Matrix, rows: slice) -> None:

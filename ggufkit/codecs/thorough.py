@@ -15,70 +15,19 @@ promised to be better for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.codecs import bits, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0
-from ggufkit.codecs.base import Blocks, Bytes, Codec, Floats, importance_planes, natural, planes
-from ggufkit.types import TensorType
+from ggufkit.codecs.base import Blocks, Codec, Floats, importance_planes, natural, planes
+from ggufkit.codecs.forms import FORMS, Form, Parts
 
 # Around ggml's scale of a sub-block, and around its d and dmin of a super-block.
 SUB_FACTORS = np.linspace(0.7, 1.3, 25, dtype=np.float32)
-SUPER_FACTORS = np.float32([1.0, 0.96, 0.98, 1.02, 1.04, 0.92, 1.08])
+SUPER_FACTORS = np.array([1.0, 0.96, 0.98, 1.02, 1.04, 0.92, 1.08], np.float32)
 NEIGHBOURS = (-1, 0, 1)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Blocks taken apart.
-
-    Attributes
-    ----------
-    d, dmin : (n_blocks,) float32
-        Float16 values; `dmin` is 0 where a type has no mins.
-    scales, mins : (n_sub, n_blocks) float32
-        Whole numbers; 1 where a type has one scale per block.
-    """
-
-    d: Floats
-    dmin: Floats
-    scales: Floats
-    mins: Floats
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a type's blocks come apart and together.
-
-    Attributes
-    ----------
-    n_sub, n_pos : int
-        Sub-blocks per block, weights per sub-block.
-    codes : (int, int)
-        Least and largest q.
-    scales : (int, int)
-        Least and largest scale; equal where a block has one scale.
-    most_min : int
-        Largest min; 0 for types without, 1 where a block has one min, of either sign.
-    take, put : callable
-        Blocks -> `Parts`, and `Parts` with codes (n_blocks, weights) uint8 from 0 -> blocks.
-    """
-
-    n_sub: int
-    n_pos: int
-    codes: tuple[int, int]
-    scales: tuple[int, int]
-    most_min: int
-    take: Callable[[Blocks], Parts]
-    put: Callable[[Parts, Bytes], Blocks]
-
-    @property
-    def two_levels(self) -> bool:
-        """Whether sub-blocks have scales of their own."""
-        return self.scales[0] < self.scales[1]
 
 
 def refine(codec: Codec, rows: Floats, importance: Floats | None, blocks: Blocks) -> Blocks:
@@ -104,19 +53,21 @@ def refine(codec: Codec, rows: Floats, importance: Floats | None, blocks: Blocks
         if importance is None
         else importance_planes(importance, len(rows), form.n_pos, form.n_sub)
     )
-    search = _Search(form, x, w)
-    found = search.run(form.take(blocks))
+    found = _Search(form, x, w).run(form.take(blocks))
     weights = rows.reshape(len(blocks), -1)
     each = None if importance is None else np.tile(importance, len(rows)).reshape(weights.shape)
     better = _errors(codec, found, weights, each) < _errors(codec, blocks, weights, each)
     return np.where(better, found, blocks)
 
 
-def _errors(codec: Codec, blocks: Blocks, weights: Floats, each: Floats | None) -> NDArray[np.float64]:
+def _errors(
+    codec: Codec, blocks: Blocks, weights: Floats, each: Floats | None
+) -> NDArray[np.float64]:
     error = np.square(codec.decode(blocks).astype(np.float64) - weights)
     if each is not None:
         error *= each
-    return np.nan_to_num(error.sum(axis=1), nan=np.inf)
+    total: NDArray[np.float64] = np.nan_to_num(error.sum(axis=1), nan=np.inf)
+    return total
 
 
 class _Search:
@@ -136,7 +87,9 @@ class _Search:
         scale = (start.d * start.scales).reshape(-1)
         minimum = (start.dmin * start.mins).reshape(-1)
         scale, minimum = self._fit(scale, minimum)
-        parts = self._levels(start, scale, minimum) if form.two_levels else self._single(scale, minimum)
+        parts = (
+            self._levels(start, scale, minimum) if form.two_levels else self._single(scale, minimum)
+        )
         q = self._codes((parts.d * parts.scales).reshape(-1), (parts.dmin * parts.mins).reshape(-1))
         codes = natural((q - form.codes[0]).astype(np.uint8), form.n_sub)
         return form.put(parts, codes)
@@ -145,7 +98,8 @@ class _Search:
         q = self.x + minimum
         q /= np.where(scale == 0, np.float32(1), scale)
         np.rint(q, out=q)
-        return np.clip(q, *self.form.codes, out=q)
+        np.clip(q, *self.form.codes, out=q)
+        return q
 
     def _error(self, scale: Floats, minimum: Floats, q: Floats) -> Floats:
         error = q * scale
@@ -153,20 +107,16 @@ class _Search:
         error -= self.x
         np.square(error, out=error)
         error *= self.w
-        return np.nan_to_num(error.sum(axis=0), nan=np.inf)
+        total: Floats = np.nan_to_num(error.sum(axis=0), nan=np.inf)
+        return total
 
     def _fit(self, scale: Floats, minimum: Floats) -> tuple[Floats, Floats]:
         """Return the best real scale and min of each sub-block."""
-        best_scale, best_min = scale.copy(), minimum.copy()
-        best = self._error(scale, minimum, self._codes(scale, minimum))
+        best = _Best(self._error(scale, minimum, self._codes(scale, minimum)), (scale, minimum))
         for factor in SUB_FACTORS:
-            trial_scale, trial_min = self._least_squares(self._codes(scale * factor, minimum))
-            error = self._error(trial_scale, trial_min, self._codes(trial_scale, trial_min))
-            better = error < best
-            best = np.where(better, error, best)
-            best_scale = np.where(better, trial_scale, best_scale)
-            best_min = np.where(better, trial_min, best_min)
-        return best_scale, best_min
+            trial = self._least_squares(self._codes(scale * factor, minimum))
+            best.offer(self._error(*trial, self._codes(*trial)), trial)
+        return best.values[0], best.values[1]
 
     def _least_squares(self, q: Floats) -> tuple[Floats, Floats]:
         """Return the scale and min with the least error for given codes."""
@@ -190,53 +140,53 @@ class _Search:
 
     def _levels(self, start: Parts, scale: Floats, minimum: Floats) -> Parts:
         """Choose d and dmin, then whole scales and mins next to what sub-blocks would like."""
-        shape = start.scales.shape
+        form, shape = self.form, start.scales.shape
         scale, minimum = scale.reshape(shape), minimum.reshape(shape)
-        best, best_error = start, self._super_error(start)
-        trials = [(d, np.float32(1)) for d in SUPER_FACTORS]
-        trials += [(np.float32(1), m) for m in SUPER_FACTORS[1:5]] if self.form.most_min else []
+        best = _Best(self._super_error(start), astuple(start))
+        trials = [(factor, np.float32(1)) for factor in SUPER_FACTORS]
+        if form.most_min:
+            trials += [(np.float32(1), factor) for factor in SUPER_FACTORS[1:5]]
         for factor_d, factor_min in trials:
-            d, dmin = _half(best.d * factor_d), _half(best.dmin * factor_min)
+            d, dmin = _half(best.values[0] * factor_d), _half(best.values[1] * factor_min)
             trial = self._nearest(d, dmin, scale, minimum)
-            error = self._super_error(trial)
-            better = error < best_error
-            best_error = np.where(better, error, best_error)
-            best = Parts(
-                np.where(better, trial.d, best.d),
-                np.where(better, trial.dmin, best.dmin),
-                np.where(better, trial.scales, best.scales),
-                np.where(better, trial.mins, best.mins),
-            )
-        return best
+            best.offer(self._super_error(trial), astuple(trial))
+        return Parts(*best.values)
 
     def _super_error(self, parts: Parts) -> Floats:
         scale = (parts.d * parts.scales).reshape(-1)
         minimum = (parts.dmin * parts.mins).reshape(-1)
         error = self._error(scale, minimum, self._codes(scale, minimum))
-        return error.reshape(parts.scales.shape).sum(axis=0)
+        total: Floats = error.reshape(parts.scales.shape).sum(axis=0)
+        return total
 
     def _nearest(self, d: Floats, dmin: Floats, scale: Floats, minimum: Floats) -> Parts:
         """Return the whole scales and mins around the wished ones that err least."""
         form = self.form
         middle_scale = np.rint(np.nan_to_num(scale / d, posinf=0, neginf=0))
         middle_min = np.rint(np.nan_to_num(minimum / dmin, posinf=0, neginf=0))
-        best_scale = best_min = best = None
-        for step_min in NEIGHBOURS if form.most_min else (0,):
+        best = _Best(np.full(scale.shape, np.inf, np.float32), (middle_scale, middle_min))
+        for step_min, step in product(NEIGHBOURS if form.most_min else (0,), NEIGHBOURS):
             mins = np.clip(middle_min + np.float32(step_min), 0, form.most_min)
-            for step in NEIGHBOURS:
-                scales = np.clip(middle_scale + np.float32(step), *form.scales)
-                trial_scale, trial_min = (d * scales).reshape(-1), (dmin * mins).reshape(-1)
-                error = self._error(trial_scale, trial_min, self._codes(trial_scale, trial_min))
-                error = error.reshape(scales.shape)
-                if best is None or best_scale is None or best_min is None:
-                    best, best_scale, best_min = error, scales, mins
-                    continue
-                better = error < best
-                best = np.where(better, error, best)
-                best_scale = np.where(better, scales, best_scale)
-                best_min = np.where(better, mins, best_min)
-        assert best_scale is not None and best_min is not None
-        return Parts(d, dmin, best_scale, best_min)
+            scales = np.clip(middle_scale + np.float32(step), *form.scales)
+            trial_scale, trial_min = (d * scales).reshape(-1), (dmin * mins).reshape(-1)
+            error = self._error(trial_scale, trial_min, self._codes(trial_scale, trial_min))
+            best.offer(error.reshape(scales.shape), (scales, mins))
+        return Parts(d, dmin, *best.values)
+
+
+class _Best:
+    """The values with the least error so far, each column on its own."""
+
+    def __init__(self, error: Floats, values: tuple[Floats, ...]) -> None:
+        self.error = error
+        self.values = values
+
+    def offer(self, error: Floats, values: tuple[Floats, ...]) -> None:
+        """Take the columns whose error is less."""
+        better = error < self.error
+        self.error = np.where(better, error, self.error)
+        pairs = zip(values, self.values, strict=True)
+        self.values = tuple(np.where(better, new, old) for new, old in pairs)
 
 
 def _half(values: Floats) -> Floats:

@@ -77,7 +77,8 @@ class _Rows:
                 return stored
         values = self._round() if encoding.staged else self.values
         try:
-            return quantize(values, encoding.type, importance=self.task.importance)
+            task = self.task
+            return quantize(values, encoding.type, importance=task.importance, search=task.search)
         except NotFiniteError as error:
             row, col = error.index or (0, 0)
             raise self._not_finite((row, col), f"is too large for {encoding.type.name}") from None

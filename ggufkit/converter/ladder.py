@@ -107,6 +107,7 @@ def plan_ladder(
     imatrix: str | Path | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
+    search: str = "ggml",
 ) -> Plan:
     """Plan a ladder: every file's name and bytes, before any weight is read.
 
@@ -120,7 +121,7 @@ def plan_ladder(
         See `ggufkit.converter.recipes.parse_ladder`.
     imatrix : str or Path, optional
         File of an importance matrix, see `ggufkit.converter.imatrix`.
-    via, options, split
+    via, options, split, search
         See `ggufkit.converter.plan.make_plan`.
     """
     recipes = parse_ladder(ladder)
@@ -132,6 +133,7 @@ def plan_ladder(
         imatrix=None if imatrix is None else Imatrix.open(imatrix),
         options=options,
         split=split,
+        search=search,
         skip_impossible=":" in ladder or "all" in ladder.lower(),
     )
 
@@ -196,6 +198,7 @@ def convert(
     imatrix: str | Path | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
+    search: str = "ggml",
     jobs: int | None = None,
     executor: Executor | None = None,
     force: bool = False,
@@ -213,7 +216,16 @@ def convert(
     opened = open_source(
         source, revision=revision, pre=pre, name=name, allow_requantize=allow_requantize
     )
-    plan = plan_ladder(opened, out, ladder, via=via, imatrix=imatrix, options=options, split=split)
+    plan = plan_ladder(
+        opened,
+        out,
+        ladder,
+        via=via,
+        imatrix=imatrix,
+        options=options,
+        split=split,
+        search=search,
+    )
     return run_plan(plan, executor=executor, jobs=jobs, force=force, progress=progress)
 
 
@@ -297,6 +309,7 @@ class _Book:
                 "weight_error": None if total is None else total.as_dict(),
                 "source": plan.source.origin,
                 "via": plan.via.name if rung.staged else None,
+                "search": plan.search,
                 "ggufkit": __version__,
                 "fingerprint": plan.fingerprint(rung),
             }

@@ -172,6 +172,8 @@ class Task:
         What staged encodings round weights to first; None where that would change nothing.
     importance : (n_cols,) float32 or None
         Of the matrix that the rows belong to.
+    search : str
+        How scales are found.
     places : mapping of Encoding to sequence of (Path, int)
         File and first byte for the blocks of each encoding.
     """
@@ -183,6 +185,7 @@ class Task:
     reader: Reader
     round_to: TensorType | None
     importance: NDArray[np.float32] | None
+    search: str
     places: Mapping[Encoding, Sequence[tuple[Path, int]]]
 
 
@@ -202,6 +205,8 @@ class Plan:
         Tensor name to importance, (n_matrices, n_cols) float32.
     skipped : mapping of str to str
         Rungs that were asked for by range but can't be made, and why.
+    search : str
+        How scales are found, see `ggufkit.codecs.quantize`.
     """
 
     source: Source
@@ -209,6 +214,7 @@ class Plan:
     via: TensorType
     importance: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    search: str = "ggml"
 
     def tasks(self) -> Iterator[Task]:
         """Yield the work, in the order of the source; rows of a stack's matrices stay apart."""
@@ -243,13 +249,15 @@ class Plan:
             self.source.reader(tensor),
             None if exact else self.via,
             None if importance is None else importance[matrix],
+            self.search,
             places,
         )
 
     def fingerprint(self, rung: Rung) -> str:
         """Return a digest of all that decides a rung's bytes."""
         digest = hashlib.sha256()
-        facts = [__version__, self.source.origin["identity"], self.via.name, rung.staged]
+        origin = self.source.origin["identity"]
+        facts = [__version__, origin, self.via.name, rung.staged, self.search]
         digest.update(json.dumps(facts).encode())
         for part in rung.parts:
             digest.update(part.layout.header)
@@ -272,6 +280,7 @@ def make_plan(
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
     skip_impossible: bool = False,
+    search: str = "ggml",
 ) -> Plan:
     """Plan a ladder. Reads no tensor data.
 
@@ -294,6 +303,8 @@ def make_plan(
         Write each rung as several files.
     skip_impossible : bool
         Leave out rungs that need an importance matrix, instead of refusing.
+    search : str
+        How scales are found, see `ggufkit.codecs.quantize`.
 
     Raises
     ------
@@ -319,7 +330,7 @@ def make_plan(
             if not skip_impossible:
                 raise
             skipped[recipe.name] = str(error)
-    return Plan(source, tuple(rungs), planner.via, planner.importance, skipped)
+    return Plan(source, tuple(rungs), planner.via, planner.importance, skipped, search)
 
 
 @dataclass(frozen=True)
