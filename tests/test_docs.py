@@ -1,0 +1,170 @@
+"""The documentation says what the code does: complete, linked, and run."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import re
+import runpy
+import subprocess
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ggufkit.cli.main import COMMANDS, build_parser
+from ggufkit.converter.choose import TypeOptions
+from ggufkit.converter.recipes import ALIASES, RECIPES, parse_ladder
+from ggufkit.models import ARCHITECTURES
+from ggufkit.types import TensorType
+from tests.llama import write_llama
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+SCRIPTS = [path for path in (ROOT / "scripts").iterdir() if path.is_file()]
+CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+# Folders of a machine, which mean nothing to a reader.
+MACHINE_PATH = re.compile(r"(?<![\w.~/:-])/(?:work|tmp|home|root|Users|opt|mnt)/")
+
+
+def page(name: str) -> str:
+    path = DOCS / name
+    if not path.is_file():
+        pytest.skip(f"docs/{name} is not written yet")
+    return path.read_text(encoding="utf-8")
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[\w.\-]+", text))
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_described(command: str) -> None:
+    assert f"ggufkit {command}" in page("cli.md")
+    elsewhere = (p.read_text(encoding="utf-8") for p in PAGES if p.name != "cli.md")
+    assert any(f"ggufkit {command}" in text for text in elsewhere)
+
+
+def test_commands_and_options_in_the_pages_exist() -> None:
+    parser = build_parser()
+    known = {"--help", "--version"}
+    for action in parser._actions:
+        for sub in getattr(action, "choices", None) or {}:
+            known |= {o for a in action.choices[sub]._actions for o in a.option_strings}
+    for path in PAGES:
+        for line in re.findall(r"^(?:\$ )?ggufkit (.+)$", path.read_text(encoding="utf-8"), re.M):
+            shown = line.split("#")[0].split()
+            assert shown[0] in {*COMMANDS, "COMMAND"}, f"{path.name}: {line}"
+            unknown = {w for w in shown if w.startswith("-")} - known
+            assert not unknown, f"{path.name}: {line}: {unknown}"
+
+
+def test_every_recipe_is_listed() -> None:
+    rows = re.findall(r"^\| `(\w+)`", page("recipes.md"), re.MULTILINE)
+    assert [row for row in rows if row in RECIPES] == list(RECIPES)
+    assert ALIASES.keys() <= words(page("recipes.md"))
+
+
+def test_recipe_tables_are_up_to_date() -> None:
+    script = ROOT / "scripts" / "make_recipe_reference.py"
+    command = [sys.executable, script, "--check"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_type_option_is_described() -> None:
+    for name in TypeOptions.__dataclass_fields__:
+        assert f"`--{name.replace('_', '-')}" in page("recipes.md")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.hf_classes[0])
+def test_every_architecture_is_listed(architecture) -> None:
+    listed = words(page("architectures.md"))
+    assert {architecture.name, *architecture.hf_classes} <= listed
+
+
+@pytest.mark.parametrize("tensor_type", TensorType, ids=lambda t: t.name)
+def test_every_codec_is_listed(tensor_type: TensorType) -> None:
+    assert tensor_type.name in words(page("codecs.md"))
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = set(LINK.findall(page("index.md")))
+    assert {path.name for path in DOCS.glob("*.md")} - {"index.md"} <= linked
+
+
+def test_layers_in_the_index_are_those_that_are_checked() -> None:
+    allowed = runpy.run_path(str(ROOT / "scripts" / "check_layers.py"))["ALLOWED"]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (.+) \|$", page("index.md"), re.MULTILINE)
+    shown = {
+        layer: set(re.findall(r"`([\w.]+)`", targets))
+        for layers, targets in rows
+        for layer in re.findall(r"\w+", layers)
+    }
+    everything = allowed.keys() - {"errors", "types", "version", "cli"}
+    for layer in everything:
+        assert shown[layer] == allowed[layer], layer
+    assert allowed["cli"] == everything - shown["cli"]
+
+
+def test_every_dependency_is_justified() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    names = {re.split(r"[<>=\[]", requirement)[0] for requirement in wanted}
+    assert names <= words(page("dependencies.md"))
+
+
+def test_error_tree_is_that_of_the_module() -> None:
+    source = (ROOT / "ggufkit" / "errors.py").read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    tree = re.search(r"^    GGUFKitError\n.*?(?=\n\n)", docstring, re.MULTILINE | re.DOTALL)
+    assert tree is not None
+    assert textwrap.dedent(tree[0]) in page("api.md")
+
+
+def test_ladders_in_the_readme_are_ladders() -> None:
+    ladders = re.findall(r"--ladder (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert ladders
+    for ladder in ladders:
+        assert parse_ladder(ladder)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_internal_links_resolve(path: Path) -> None:
+    broken = []
+    for link in LINK.findall(CODE.sub("", path.read_text(encoding="utf-8"))):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", [*PAGES, *SCRIPTS], ids=lambda p: p.name)
+def test_no_paths_of_a_machine(path: Path) -> None:
+    assert not MACHINE_PATH.findall(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
+def test_python_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for model in ("tiny-llama", "my-model"):
+        write_llama(tmp_path / model)
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testfile(
+        str(ROOT / name), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8"
+    )
+    assert result.attempted > 3
+    assert result.failed == 0
