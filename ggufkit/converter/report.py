@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.kernels.measure import error_sums
+
 if TYPE_CHECKING:
     from ggufkit.converter.plan import Plan, Rung
 
@@ -42,13 +44,8 @@ class ErrorSums:
 
     @classmethod
     def of(cls, source: Floats, decoded: Floats) -> ErrorSums:
-        """Measure `decoded` against `source`; overwrites `decoded`."""
-        if source.size == 0:
-            return cls()
-        decoded2 = _sum_of_squares(decoded)
-        error = np.subtract(decoded, source, out=decoded)
-        largest = max(float(error.max()), -float(error.min()))
-        return cls(source.size, _sum_of_squares(error), _sum_of_squares(source), decoded2, largest)
+        """Measure `decoded` against `source`."""
+        return cls(source.size, *error_sums(source, decoded))
 
     def __add__(self, other: ErrorSums) -> ErrorSums:
         return ErrorSums(
@@ -76,11 +73,6 @@ class ErrorSums:
     def as_dict(self) -> dict[str, float]:
         """Return the measures by name."""
         return {"rmse": self.rmse, "max_error": self.largest, "cosine": self.cosine}
-
-
-def _sum_of_squares(values: Floats) -> float:
-    # numpy adds pairwise: as precise as needed, and the same on every machine, unlike BLAS
-    return float(np.square(values).sum())
 
 
 @dataclass(frozen=True, slots=True)
