@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.errors import CodecError, ImportanceRequiredError
+from ggufkit.kernels.grids import GRIDS, points, tables
 from ggufkit.types import TensorType
 
 if TYPE_CHECKING:
@@ -44,9 +45,8 @@ _LIBRARIES = {
 # cpu_level() of the baseline library -> levels that the CPU runs.
 _X86_LEVELS = {1: ("x86-64",), 3: ("x86-64", "x86-64-v3"), 4: ("x86-64", "x86-64-v3", "x86-64-v4")}
 
-_NEEDS_IMPORTANCE = frozenset(
-    (TensorType.IQ2_XXS, TensorType.IQ2_XS, TensorType.IQ1_S, TensorType.IQ1_M)
-)
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
+_NEEDS_IMPORTANCE = frozenset((TensorType.IQ2_XXS, TensorType.IQ2_XS, TensorType.IQ1_S))
 
 
 def available() -> tuple[str, ...]:
@@ -111,21 +111,19 @@ def _library(level: str) -> ctypes.CDLL | None:
         return None
 
 
-def _function(name: str, level: str) -> ctypes._NamedFuncPointer | None:
-    library = None if level == "none" else _library(level)
-    function = getattr(library, name, None)
-    if function is not None:
-        function.restype = None
-    return function
+def _library_of(level: str) -> ctypes.CDLL | None:
+    return None if level == "none" else _library(level)
 
 
 @cache
 def _encoder(type: TensorType, level: str) -> Encoder | None:  # noqa: A002 - the field's name
-    function = _function(f"encode_{type.name}", level)
-    if function is None:
+    library = _library_of(level)
+    kernel = getattr(library, f"encode_{type.name}", None)
+    if library is None or kernel is None:
         return None
-    function.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 2
-    call = function
+    grid = GRIDS.get(type)
+    kernel.restype = None
+    kernel.argtypes = [_POINTER] * 3 + [_SIZE] * 2 + [_POINTER] * (grid is not None)
 
     def encode(
         rows: NDArray[np.float32],
@@ -139,22 +137,26 @@ def _encoder(type: TensorType, level: str) -> Encoder | None:  # noqa: A002 - th
         elif importance.shape != (n_cols,) or not _plain(importance, "float32"):
             raise CodecError(f"{type.name}: importance must be {n_cols} contiguous float32 values")
         weights = None if importance is None else importance.ctypes.data
-        call(rows.ctypes.data, weights, out.ctypes.data, n_rows, n_cols)
+        more = () if grid is None else (tables(grid, library).ctypes.data,)
+        kernel(rows.ctypes.data, weights, out.ctypes.data, n_rows, n_cols, *more)
 
     return encode
 
 
 @cache
 def _decoder(type: TensorType, level: str) -> Decoder | None:  # noqa: A002 - the field's name
-    function = _function(f"decode_{type.name}", level)
-    if function is None:
+    kernel = getattr(_library_of(level), f"decode_{type.name}", None)
+    if kernel is None:
         return None
-    function.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_int64]
-    call = function
+    grid = GRIDS.get(type)
+    kernel.restype = None
+    kernel.argtypes = [_POINTER] * 2 + [_SIZE] + [_POINTER] * (grid is not None)
 
     def decode(data: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         n_rows, n_cols = _checked(out, data, type)
-        call(data.ctypes.data, out.ctypes.data, n_rows * (n_cols // type.block_size))
+        n_blocks = n_rows * (n_cols // type.block_size)
+        more = () if grid is None else (points(grid.name).ctypes.data,)
+        kernel(data.ctypes.data, out.ctypes.data, n_blocks, *more)
 
     return decode
 

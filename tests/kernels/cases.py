@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.kernels.grids import GRIDS
 from ggufkit.types import TensorType
 
 ENCODED = (
@@ -25,9 +26,22 @@ ENCODED = (
     TensorType.TQ1_0,
     TensorType.TQ2_0,
     TensorType.MXFP4,
+    TensorType.IQ2_XXS,
+    TensorType.IQ2_XS,
+    TensorType.IQ2_S,
+    TensorType.IQ3_XXS,
+    TensorType.IQ3_S,
+    TensorType.IQ1_S,
+    TensorType.IQ1_M,
 )
 DECODED = ENCODED
 ONE_OUTLIER, TINY, HUGE = 37.0, 1e-39, 1e30
+
+
+def rows_for(tensor_type: TensorType, n_cols: int, seed: int) -> NDArray[np.float32]:
+    """Hard rows that ggml can encode: its grid searches abort on weights like 1e30."""
+    rows = hard_rows(n_cols, seed)
+    return rows[np.abs(rows).max(axis=1) < 1e20] if tensor_type in GRIDS else rows
 
 
 def hard_rows(n_cols: int, seed: int) -> NDArray[np.float32]:

@@ -30,7 +30,8 @@ def decode(data: NDArray[np.uint8], tensor_type: TensorType) -> NDArray[np.float
 def ggml_decode(
     ggml: Ggml, data: NDArray[np.uint8], tensor_type: TensorType
 ) -> NDArray[np.float32]:
-    name = tensor_type.name.lower().removesuffix("_k") + "_K" * tensor_type.name.endswith("_K")
+    name = tensor_type.name.lower()
+    name = name.removesuffix("k") + "K" if name.endswith("_k") else name
     rows = {"f16": "ggml_fp16_to_fp32_row", "bf16": "ggml_bf16_to_fp32_row"}
     function = getattr(ggml.lib, rows.get(name, f"dequantize_row_{name}"))
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from ggufkit import kernels
 from ggufkit.types import TensorType
 from tests.ggml import Ggml, load_ggml
-from tests.kernels.cases import ENCODED, hard_rows, importances
+from tests.kernels.cases import ENCODED, hard_rows, importances, rows_for
 
 NEEDS_IMPORTANCE = kernels._NEEDS_IMPORTANCE
 BLOCK_COUNTS = (1, 3, 17)
+# The ggml of libggml-python sums IQ1_M's splits in an older order: the oracle checks that type.
+IN_GGML = tuple(member for member in ENCODED if member is not TensorType.IQ1_M)
 
 
 def encode(
@@ -32,14 +34,14 @@ def encode(
 def expected(tensor_type: TensorType, n_cols: int, choice: int) -> NDArray[np.uint8]:
     """What ggml writes, computed once for all levels."""
     weights = importances(n_cols, seed=n_cols)[choice]
-    return load_ggml().quantize(hard_rows(n_cols, seed=n_cols), tensor_type, weights)
+    return load_ggml().quantize(rows_for(tensor_type, n_cols, seed=n_cols), tensor_type, weights)
 
 
-@pytest.mark.parametrize("tensor_type", ENCODED, ids=lambda member: member.name)
+@pytest.mark.parametrize("tensor_type", IN_GGML, ids=lambda member: member.name)
 @pytest.mark.parametrize("n_blocks", BLOCK_COUNTS)
 def test_bytes_equal_ggml(tensor_type: TensorType, n_blocks: int, level: str) -> None:
     n_cols = n_blocks * max(tensor_type.block_size, 32)
-    rows = hard_rows(n_cols, seed=n_cols)
+    rows = rows_for(tensor_type, n_cols, seed=n_cols)
     for choice, importance in enumerate(importances(n_cols, seed=n_cols)):
         if importance is None and tensor_type in NEEDS_IMPORTANCE:
             continue

@@ -1,0 +1,67 @@
+"""The grids of the IQ types, as the kernels want them.
+
+The points are data of `ggufkit.codecs` (grids.npz, packed as in ggml's tables). A decoder reads
+them as they are; an encoder also needs, for every pattern that is no point, a list of the points
+nearest to it, which the kernels' ``build_grid`` makes once per process (up to half a second).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ggufkit.types import TensorType
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+POINTS = Path(__file__).parents[1] / "codecs" / "grids.npz"
+
+
+class Grid(NamedTuple):
+    """Where a type's points are, and which neighbours its encoder looks at."""
+
+    name: str  # in grids.npz
+    bits: int  # of a level
+    n_distances: int  # least distances whose points are listed (ggml's nwant)
+
+
+GRIDS = {
+    TensorType.IQ2_XXS: Grid("iq2_xxs", 2, 2),
+    TensorType.IQ2_XS: Grid("iq2_xs", 2, 2),
+    TensorType.IQ2_S: Grid("iq2_s", 2, 1),
+    TensorType.IQ3_XXS: Grid("iq3_xxs", 3, 2),
+    TensorType.IQ3_S: Grid("iq3_s", 3, 3),
+    TensorType.IQ1_S: Grid("iq1_s", 2, 3),
+    TensorType.IQ1_M: Grid("iq1_s", 2, 3),
+}
+
+
+@cache
+def points(name: str) -> NDArray[np.uint16]:
+    """Return the patterns of a grid's points (n_points,) uint16, by number."""
+    import numpy as np
+
+    with np.load(POINTS) as arrays:
+        return np.ascontiguousarray(arrays[name], np.uint16)
+
+
+@cache
+def tables(grid: Grid, library: ctypes.CDLL) -> NDArray[np.uint8]:
+    """Return the ``grid`` of grid.h: numbers of points, and neighbours of all other patterns."""
+    import numpy as np
+
+    build = library.build_grid
+    build.restype = ctypes.c_int64
+    build.argtypes = [ctypes.c_void_p, *[ctypes.c_int] * 3, ctypes.c_void_p]
+    numbers = points(grid.name)
+    arguments = (numbers.ctypes.data, numbers.size, grid.bits, grid.n_distances)
+    size = build(*arguments, None)
+    if not size:
+        raise MemoryError(f"no memory for the tables of grid {grid.name}")
+    buffer = np.empty(size, np.uint8)
+    build(*arguments, buffer.ctypes.data)
+    return buffer
