@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from ggufkit.converter.imatrix import Imatrix as Imatrix
     from ggufkit.converter.ladder import Ladder as Ladder
     from ggufkit.converter.ladder import convert as convert
-    from ggufkit.converter.plan import SplitLimits as SplitLimits
+    from ggufkit.converter.planner import SplitLimits as SplitLimits
     from ggufkit.errors import GGUFKitError as GGUFKitError
     from ggufkit.gguf.joined import JoinedFile as JoinedFile
     from ggufkit.gguf.metadata import Metadata as Metadata
+    from ggufkit.toolbox.hashing import hash_file as hash_file
     from ggufkit.types import FileType as FileType
     from ggufkit.types import TensorType as TensorType
     from ggufkit.types import ValueType as ValueType
@@ -48,12 +49,13 @@ _HOMES = {
     "JoinedFile": "ggufkit.gguf.joined",
     "Ladder": "ggufkit.converter.ladder",
     "Metadata": "ggufkit.gguf.metadata",
-    "SplitLimits": "ggufkit.converter.plan",
+    "SplitLimits": "ggufkit.converter.planner",
     "TensorType": "ggufkit.types",
     "TypeOptions": "ggufkit.converter.choose",
     "ValueType": "ggufkit.types",
     "convert": "ggufkit.converter.ladder",
     "dequantize": "ggufkit.api",
+    "hash_file": "ggufkit.toolbox.hashing",
     "open": "ggufkit.api",
     "quantize": "ggufkit.codecs",
     "save": "ggufkit.api",
@@ -74,6 +76,7 @@ __all__ = [
     "__version__",
     "convert",
     "dequantize",
+    "hash_file",
     "open",
     "quantize",
     "save",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ggufkit.converter.choose import TypeOptions
-    from ggufkit.converter.plan import SplitLimits
+    from ggufkit.converter.planner import SplitLimits
     from ggufkit.types import TensorType
 
 HELP = "make GGUF files from a checkpoint or a GGUF file"
@@ -158,7 +158,7 @@ def _type_options(args: argparse.Namespace) -> TypeOptions:
 
 
 def _split_limits(args: argparse.Namespace) -> SplitLimits:
-    from ggufkit.converter.plan import SplitLimits
+    from ggufkit.converter.planner import SplitLimits
     from ggufkit.gguf.split import parse_size
 
     return SplitLimits(

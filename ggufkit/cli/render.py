@@ -83,7 +83,11 @@ def fields(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    fold: bool = False,
 ) -> None:
     """Print a table; the last column is cut if the terminal is too narrow.
 
@@ -95,6 +99,8 @@ def table(
         As many cells as columns each.
     right : collection of str
         Titles of columns to align to the right: numbers.
+    fold : bool
+        Go on in the next line instead of cutting the last column.
     """
     shown = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     cells = [[Text(plain(cell)) for cell in row] for row in rows]
@@ -103,8 +109,8 @@ def table(
         shown.add_column(
             title,
             justify="right" if title in right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=not fold,
+            overflow="fold" if fold else "ellipsis",
             min_width=None if index == len(columns) - 1 else max(widest, len(title)),
         )
     for row in cells:

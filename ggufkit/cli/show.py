@@ -112,22 +112,23 @@ def _fresh(ladder: Ladder) -> Plan:
 
 def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
     measures = ("RMSE", "max error", "cosine") if totals else ()
-    columns = ("type", "bytes", "size", "bpw", *measures, "file")
+    # a plan promises bytes; a result has no room for them beside the errors
+    columns = ("type", "size" if measures else "bytes", "bpw", *measures, "file")
+    show_size = render.size if measures else str
     rows = [
         (
             rung.name,
-            str(part.layout.file_size),
-            render.size(part.layout.file_size),
+            show_size(part.layout.file_size),
             f"{rung.bits_per_weight:.2f}",
             *(totals.get(rung.name, ("",) * len(measures)) if measures else ()),
-            str(part.path.name),
+            part.path.name,
         )
         for rung in plan.rungs
         for part in rung.parts
     ]
     if plan.rungs:
         render.heading(str(plan.rungs[0].parts[0].path.parent))
-    render.table(columns, rows, right=columns[1:-1])
+    render.table(columns, rows, right=columns[1:-1], fold=True)
 
 
 def _remarks(plan: Plan) -> None:

@@ -117,7 +117,7 @@ def execute(
     Parameters
     ----------
     plan : Plan
-        From `ggufkit.converter.plan.make_plan`.
+        From `ggufkit.converter.planner.make_plan`.
     journal_path : Path
         Where finished tasks are noted; for the caller to remove when it is done.
     executor : Executor, optional

@@ -22,7 +22,8 @@ from ggufkit.converter.execute import Progress, execute
 from ggufkit.converter.from_checkpoint import CheckpointSource
 from ggufkit.converter.from_gguf import GGUFSource
 from ggufkit.converter.imatrix import Imatrix
-from ggufkit.converter.plan import Part, Plan, Rung, SplitLimits, make_plan
+from ggufkit.converter.plan import Part, Plan, Rung
+from ggufkit.converter.planner import SplitLimits, make_plan
 from ggufkit.converter.recipes import parse_ladder
 from ggufkit.converter.report import Report
 from ggufkit.converter.rules import Recipe
@@ -122,7 +123,7 @@ def plan_ladder(
     imatrix : str or Path, optional
         File of an importance matrix, see `ggufkit.converter.imatrix`.
     via, options, split, search
-        See `ggufkit.converter.plan.make_plan`.
+        See `ggufkit.converter.planner.make_plan`.
     """
     recipes = parse_ladder(ladder)
     return make_plan(
