@@ -1,0 +1,112 @@
+"""Hash GGUF files: each file, each tensor, and the weights as such.
+
+The digest of the weights stays the same when only metadata, tensor order, alignment or the
+splitting of a file change. FILE may be any part of a split model; all its parts are hashed. The
+output is a manifest that 'sha256sum -c' and 'ggufkit hash --check' read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.cli.arguments import positive
+
+if TYPE_CHECKING:
+    from ggufkit.toolbox.hashing import FileHash
+
+HELP = "hash files, tensors and weights; check a manifest"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("files", nargs="*", type=Path, metavar="FILE", help="a GGUF file, or any part of a split")
+    add("--tensors", action="store_true", help="show the digest of every tensor")
+    add("--json", action="store_true", help="print JSON")
+    add(
+        "--check",
+        type=Path,
+        metavar="MANIFEST",
+        help="compare the files that a manifest such as SHA256SUMS lists, of any kind, with it; "
+        "exit with 1 if one differs or is missing",
+    )
+    add(
+        "-j",
+        "--jobs",
+        type=positive,
+        metavar="N",
+        help="files read at a time; default: one per CPU",
+    )
+    add("-q", "--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hash files, or check a manifest."""
+    if bool(args.files) == bool(args.check):
+        args.usage_error("name one or more FILE, or --check MANIFEST")
+    return _check(args) if args.check else _hash(args)
+
+
+def _hash(args: argparse.Namespace) -> int:
+    from ggufkit.cli import render
+    from ggufkit.toolbox.hashing import hash_file
+
+    results: list[tuple[Path, FileHash]] = []
+    seen: set[Path] = set()
+    with render.progress(_size_of(args.files), "hash", enabled=not args.quiet) as advance:
+        for path in args.files:
+            if path not in seen:
+                results.append((path, hash_file(path, jobs=args.jobs, progress=advance)))
+                seen.update(results[-1][1].files)
+    if args.json:
+        sys.stdout.write(json.dumps([_as_dict(found) for _, found in results], indent=1) + "\n")
+        return 0
+    for path, found in results:
+        _show(path, found, tensors=args.tensors)
+    return 0
+
+
+def _size_of(paths: list[Path]) -> int:
+    """Bytes of the files named, 0 for what is not there: the error comes later."""
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _show(path: Path, found: FileHash, *, tensors: bool) -> None:
+    from ggufkit.cli.render import plain
+    from ggufkit.toolbox.hashing import manifest_line
+
+    # Lines that start with '#' are comments to sha256sum.
+    for name, digest in found.tensors.items() if tensors else ():
+        sys.stdout.write(f"# tensor   {digest}  {plain(name)}\n")
+    sys.stdout.write(f"# weights  {found.weights}  {plain(str(path))}\n")
+    for part, digest in found.files.items():
+        sys.stdout.write(manifest_line(digest, str(part)) + "\n")
+
+
+def _as_dict(found: FileHash) -> dict[str, Any]:
+    return {
+        "weights": found.weights,
+        "files": {str(path): digest for path, digest in found.files.items()},
+        "tensors": found.tensors,
+    }
+
+
+def _check(args: argparse.Namespace) -> int:
+    from ggufkit.cli import render
+    from ggufkit.toolbox.hashing import check_manifest, read_manifest
+
+    paths = [args.check.parent / name for _, name in read_manifest(args.check)]
+    with render.progress(_size_of(paths), "check", enabled=not args.quiet) as advance:
+        checks = check_manifest(args.check, jobs=args.jobs, progress=advance)
+    if args.json:
+        listed = [{"name": check.name, "status": check.status} for check in checks]
+        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+    else:
+        for check in checks:
+            sys.stdout.write(f"{render.plain(check.name)}: {check.status}\n")
+    return int(any(check.status != "ok" for check in checks))
