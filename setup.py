@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 SOURCES = Path("ggufkit/kernels/src")
 # Exact float32: no reassociation (never -ffast-math) and no fused multiply-add, so that every
 # result equals that of ggml's reference encoders. errno of sqrtf would keep it from vectorizing.
-FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 X86_LEVELS = {"x86_64_v3": ["-march=x86-64-v3"], "x86_64_v4": ["-march=x86-64-v4"]}
 
 
