@@ -8,30 +8,73 @@ from typing import Any
 
 from ggufkit.errors import UnknownArchitectureError
 from ggufkit.models.base import Architecture
-from ggufkit.models.bert import BERT
-from ggufkit.models.deepseek import DEEPSEEK2
+from ggufkit.models.bert import BERT, ROBERTA
+from ggufkit.models.cohere import COHERE, COHERE2
+from ggufkit.models.deepseek import DEEPSEEK2, DEEPSEEK3
+from ggufkit.models.exaone import EXAONE4
 from ggufkit.models.falcon import FALCON
 from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3
+from ggufkit.models.glm import GLM4, GLM4MOE
 from ggufkit.models.gpt2 import GPT2
-from ggufkit.models.llama import LLAMA, MIXTRAL
-from ggufkit.models.phi import PHI3
+from ggufkit.models.gpt_oss import GPT_OSS
+from ggufkit.models.granite import GRANITE, GRANITEMOE
+from ggufkit.models.lfm2 import LFM2
+from ggufkit.models.llama import ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLLM3
+from ggufkit.models.mamba import MAMBA, MAMBA2
+from ggufkit.models.modernbert import MODERNBERT
+from ggufkit.models.nemotron import NEMOTRON
+from ggufkit.models.neox import BLOOM, GPTNEOX
+from ggufkit.models.olmo import OLMO, OLMO2, OLMO3, OLMOE
+from ggufkit.models.phi import PHI2, PHI3
 from ggufkit.models.qwen import QWEN2, QWEN2MOE, QWEN3, QWEN3MOE
+from ggufkit.models.seed_oss import SEED_OSS
+from ggufkit.models.stablelm import STABLELM
+from ggufkit.models.starcoder import STARCODER, STARCODER2
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     BERT,
+    BLOOM,
+    COHERE,
+    COHERE2,
     DEEPSEEK2,
+    DEEPSEEK3,
+    ERNIE4_5,
+    EXAONE4,
     FALCON,
     GEMMA,
     GEMMA2,
     GEMMA3,
+    GLM4,
+    GLM4MOE,
     GPT2,
+    GPTNEOX,
+    GPT_OSS,
+    GRANITE,
+    GRANITEMOE,
+    HUNYUAN,
+    LFM2,
     LLAMA,
+    MAMBA,
+    MAMBA2,
     MIXTRAL,
+    MODERNBERT,
+    NEMOTRON,
+    OLMO,
+    OLMO2,
+    OLMO3,
+    OLMOE,
+    PHI2,
     PHI3,
     QWEN2,
     QWEN2MOE,
     QWEN3,
     QWEN3MOE,
+    ROBERTA,
+    SEED_OSS,
+    SMOLLM3,
+    STABLELM,
+    STARCODER,
+    STARCODER2,
 )
 
 BY_HF_CLASS: Mapping[str, Architecture] = MappingProxyType(

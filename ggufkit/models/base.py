@@ -65,6 +65,8 @@ class Weight:
         Whether a checkpoint may lack it. A bias always may.
     blocks : callable, optional
         From the config to the blocks that need it, where not all do.
+    bias : callable, optional
+        Of its bias, where that is not transformed like the weight.
     exact : bool
         Whether `name` and `source` are complete: no suffix is added to them.
     """
@@ -74,6 +76,7 @@ class Weight:
     transform: Callable[[Context], Transform] = field(default=lambda _: IDENTITY)
     optional: bool = False
     blocks: Callable[[Config], Iterable[int]] | None = None
+    bias: Callable[[Context], Transform] | None = None
     exact: bool = False
 
     @property

@@ -1,8 +1,10 @@
-"""BERT: bidirectional encoders for embeddings."""
+"""BERT and RoBERTa: bidirectional encoders for embeddings."""
 
-from ggufkit.models.base import Architecture, Config, Hparam, Weight
-from ggufkit.models.common import HPARAMS
-from ggufkit.models.qwen import pooling_type
+from dataclasses import replace
+
+from ggufkit.models.base import Architecture, Config, Context, Hparam, Weight
+from ggufkit.models.common import HPARAMS, POOLING, replaced
+from ggufkit.models.rows import DropRows
 
 
 def labels(config: Config) -> list[str] | None:
@@ -22,7 +24,7 @@ BERT = Architecture(
     hparams=(
         *HPARAMS,
         Hparam("attention.causal", lambda _: False),
-        Hparam("pooling_type", pooling_type),
+        *POOLING,
         Hparam("classifier.output_labels", labels),
     ),
     weights=(
@@ -47,4 +49,38 @@ BERT = Architecture(
         "cls.predictions*",
         "cls.seq_relationship*",
     ),
+)
+
+
+def n_unused_positions(config: Config) -> int:
+    """Return how many position embeddings come before the first that is used."""
+    padding = config.get("pad_token_id")
+    return 0 if padding is None else int(padding) + 1
+
+
+def used_positions(context: Context) -> DropRows:
+    """Return the transform that drops the positions that no token has."""
+    return DropRows(n_unused_positions(context.config))
+
+
+def used_context(config: Config) -> int:
+    """Return the number of positions that tokens have."""
+    return int(config["max_position_embeddings"]) - n_unused_positions(config)
+
+
+ROBERTA = replace(
+    BERT,
+    hf_classes=("RobertaModel", "RobertaForSequenceClassification"),
+    tokenizer="roberta",
+    defaults={**BERT.defaults, "pad_token_id": 1},
+    hparams=replaced(BERT.hparams, Hparam("context_length", used_context)),
+    weights=(
+        *(
+            replace(w, transform=used_positions) if w.name == "position_embd" else w
+            for w in BERT.weights
+        ),
+        Weight("cls", "classifier.dense", optional=True),
+        Weight("cls.output", "classifier.out_proj", optional=True),
+    ),
+    rename=((r"^roberta\.", ""), *BERT.rename),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ggufkit.errors import ConversionError
@@ -16,7 +17,8 @@ from ggufkit.models.base import (
     Hparam,
     Weight,
 )
-from ggufkit.models.transforms import IDENTITY, StackExperts, Transform
+from ggufkit.models.rows import Part, PermuteRope
+from ggufkit.models.transforms import IDENTITY, AddOne, StackExperts, Transform
 
 
 def head_dim(config: Config) -> int:
@@ -28,6 +30,67 @@ def head_dim(config: Config) -> int:
 def n_heads(config: Config) -> Any:
     """Return the default of num_key_value_heads: every head has its own."""
     return config["num_attention_heads"]
+
+
+def per_head(config: Config) -> int:
+    """Return the width divided by the heads, whatever head_dim says."""
+    return int(config["hidden_size"]) // int(config["num_attention_heads"])
+
+
+def rotated(config: Config) -> int:
+    """Return the dimensions of a head that are rotated, of `per_head`."""
+    part = rope.full(config).get("partial_rotary_factor")
+    return int((1.0 if part is None else part) * per_head(config))
+
+
+def permute(context: Context) -> Transform:
+    """Return the row order of llama.cpp's queries and keys, for models that rotate neighbours."""
+    return PermuteRope(head_dim(context.config))
+
+
+def plus_one(_: Context) -> Transform:
+    """Return the transform of norms that are stored as their difference from one."""
+    return AddOne()
+
+
+def gate_half(_: Context) -> Transform:
+    """Return the transform of fused gates and ups to gates."""
+    return Part(0)
+
+
+def up_half(_: Context) -> Transform:
+    """Return the transform of fused gates and ups to ups."""
+    return Part(1)
+
+
+_POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
+
+
+def pooling_type(config: Config) -> int | None:
+    """Return how token embeddings become one, where sentence-transformers files say so."""
+    return _POOLING.get(str(config.get("pooling_mode")))
+
+
+def classifier_pooling(config: Config) -> int | None:
+    """Return how they become one before a classifier."""
+    return _POOLING.get(str(config.get("classifier_pooling")))
+
+
+POOLING = (
+    Hparam("pooling_type", pooling_type),
+    Hparam("classifier.pooling_type", classifier_pooling),
+)
+
+
+def unscaled(_: Config) -> str:
+    """Return the scaling type of models whose rope is never scaled."""
+    return "none"
+
+
+def sliding_layers(config: Config) -> list[bool] | None:
+    """Return which layers attend to a window only, where config.json lists their types."""
+    types = config.get("layer_types")
+    return None if types is None else [kind == "sliding_attention" for kind in types]
 
 
 def not_causal(config: Config) -> Value | None:
@@ -109,9 +172,25 @@ HPARAMS: tuple[Hparam | str, ...] = (
 )
 
 
+def replaced(hparams: Iterable[Hparam | str], *others: Hparam) -> tuple[Hparam | str, ...]:
+    """Return hparams, those of `others` in the places of the ones with their keys."""
+    by_key = {hparam.key: hparam for hparam in others}
+    return tuple(h if isinstance(h, str) else by_key.get(h.key, h) for h in hparams)
+
+
 def keep(_: Context) -> Transform:
     """Return the transform that changes nothing."""
     return IDENTITY
+
+
+def only(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
+    """Return the weights with these names, which may leave out ``blk.{i}.``."""
+    return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") in names)
+
+
+def without(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
+    """Return the weights but those with these names, which may leave out ``blk.{i}.``."""
+    return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") not in names)
 
 
 def decoder(*, q: Any = keep, k: Any = keep, norm: Any = keep) -> tuple[Weight, ...]:
@@ -163,8 +242,16 @@ def stack(_: Context) -> Transform:
     return StackExperts()
 
 
+FFN = ("ffn_gate", "ffn_up", "ffn_down")
+
 # The names that most models give the parts of an expert.
 EXPERT_PARTS = (("down_proj", "down"), ("gate_proj", "gate"), ("up_proj", "up"))
+
+# Norms of queries and keys, per head.
+QK_NORMS = tuple(
+    Weight(f"blk.{{i}}.attn_{part}_norm", f"model.layers.{{i}}.self_attn.{part}_norm")
+    for part in "qk"
+)
 
 # Wrappers put a language model under a prefix; base classes leave out "model.".
 WRAPPED = ((r"language_model\.", ""), (r"^text_model\.", ""))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ggufkit.models import rope
 from ggufkit.models.base import Architecture, Config, Context, Hparam, Weight
-from ggufkit.models.common import EXPERT_PARTS, HPARAMS, decoder, experts
+from ggufkit.models.common import EXPERT_PARTS, HPARAMS, decoder, experts, only, replaced
 from ggufkit.models.rows import HeadRows
 from ggufkit.models.transforms import Then, Transpose
 
@@ -66,11 +68,6 @@ def log_multiplier(config: Config) -> float | None:
     return None if mscale is None else 0.1 * mscale
 
 
-_SPECIAL = {
-    "attention.head_count_kv": Hparam("attention.head_count_kv", lambda _: 1),
-    "attention.key_length": Hparam("attention.key_length", key_length),
-    "attention.value_length": Hparam("attention.value_length", "kv_lora_rank"),
-}
 _LAYER = "model.layers.{i}"
 _ATTENTION = f"{_LAYER}.self_attn"
 _MLP = f"{_LAYER}.mlp"
@@ -96,7 +93,12 @@ DEEPSEEK2 = Architecture(
     },
     hparams=(
         # attention is over the compressed keys and values, of which there is one head
-        *(_SPECIAL.get(h.key, h) if isinstance(h, Hparam) else h for h in HPARAMS),
+        *replaced(
+            HPARAMS,
+            Hparam("attention.head_count_kv", lambda _: 1),
+            Hparam("attention.key_length", key_length),
+            Hparam("attention.value_length", "kv_lora_rank"),
+        ),
         Hparam("leading_dense_block_count", "first_k_dense_replace"),
         Hparam("vocab_size", "vocab_size"),
         Hparam("attention.q_lora_rank", "q_lora_rank"),
@@ -111,7 +113,7 @@ DEEPSEEK2 = Architecture(
         Hparam("rope.scaling.yarn_log_multiplier", log_multiplier),
     ),
     weights=(
-        *(w for w in decoder() if w.name.removeprefix("blk.{i}.") in _SAME),
+        *only(decoder(), *_SAME),
         Weight("blk.{i}.attn_q", f"{_ATTENTION}.q_proj", blocks=plain),
         Weight("blk.{i}.attn_q_a", f"{_ATTENTION}.q_a_proj", blocks=compressed),
         Weight("blk.{i}.attn_q_a_norm", f"{_ATTENTION}.q_a_layernorm", blocks=compressed),
@@ -125,6 +127,12 @@ DEEPSEEK2 = Architecture(
             for part in ("gate", "up", "down")
         ),
         Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
+        Weight(
+            "blk.{i}.exp_probs_b.bias",
+            f"{_MLP}.gate.e_score_correction_bias",
+            exact=True,
+            optional=True,
+        ),
         *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=moe_blocks),
         *(
             Weight(
@@ -136,4 +144,23 @@ DEEPSEEK2 = Architecture(
         ),
     ),
     ignore=no_place,
+)
+
+DEEPSEEK3 = replace(
+    DEEPSEEK2,
+    hf_classes=("DeepseekV3ForCausalLM",),
+    defaults={
+        **DEEPSEEK2.defaults,
+        "max_position_embeddings": 4096,
+        "first_k_dense_replace": 3,
+        "n_routed_experts": 256,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 8,
+        "n_group": 8,
+        "topk_group": 4,
+        "norm_topk_prob": True,
+        "moe_intermediate_size": 2048,
+        "routed_scaling_factor": 2.5,
+        "num_nextn_predict_layers": 1,
+    },
 )

@@ -3,14 +3,8 @@
 from dataclasses import replace
 
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
-from ggufkit.models.common import HPARAMS, WRAPPED, decoder, n_heads
+from ggufkit.models.common import HPARAMS, WRAPPED, decoder, n_heads, plus_one
 from ggufkit.models.rows import KeepRows
-from ggufkit.models.transforms import AddOne
-
-
-def plus_one(_: Context) -> AddOne:
-    """Return the transform of Gemma's norms."""
-    return AddOne()
 
 
 def known_tokens(context: Context) -> KeepRows:

@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 
-from ggufkit.models.base import Architecture, Context, Hparam, Weight
-from ggufkit.models.common import BARE, HPARAMS, WRAPPED, decoder, experts, head_dim, n_heads
+from ggufkit.models.base import Architecture, Hparam, Weight
+from ggufkit.models.common import (
+    BARE,
+    FFN,
+    HPARAMS,
+    WRAPPED,
+    decoder,
+    experts,
+    head_dim,
+    n_heads,
+    permute,
+    without,
+)
 from ggufkit.models.generated import Generated, llama3_rope_factors
-from ggufkit.models.rows import PermuteRope
-
-
-def permute(context: Context) -> PermuteRope:
-    """Return the row order of queries and keys."""
-    return PermuteRope(head_dim(context.config))
-
 
 LLAMA = Architecture(
     name="llama",
@@ -49,8 +53,55 @@ MIXTRAL = replace(
         "num_experts_per_tok": 2,
     },
     weights=(
-        *(w for w in LLAMA.weights if not w.name.startswith("blk.{i}.ffn_") or "norm" in w.name),
+        *without(LLAMA.weights, *FFN),
         Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
         *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
+    ),
+)
+
+SMOLLM3 = replace(
+    LLAMA,
+    name="smollm3",
+    hf_classes=("SmolLM3ForCausalLM",),
+    defaults={
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 2_000_000.0,
+        "num_key_value_heads": 4,
+    },
+)
+
+ERNIE4_5 = replace(
+    SMOLLM3,
+    name="ernie4_5",
+    hf_classes=("Ernie4_5_ForCausalLM", "Ernie4_5ForCausalLM"),
+    tokenizer="ernie",
+    defaults={
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "num_key_value_heads": 2,
+        "head_dim": 128,
+    },
+    hparams=HPARAMS,
+    weights=decoder(),
+    generated=(),
+)
+
+HUNYUAN = replace(
+    ERNIE4_5,
+    name="hunyuan-dense",
+    hf_classes=("HunYuanDenseV1ForCausalLM",),
+    tokenizer="hunyuan",
+    defaults={
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "num_key_value_heads": n_heads,
+    },
+    weights=(
+        *decoder(),
+        Weight("blk.{i}.attn_q_norm", "model.layers.{i}.self_attn.query_layernorm"),
+        Weight("blk.{i}.attn_k_norm", "model.layers.{i}.self_attn.key_layernorm"),
     ),
 )

@@ -92,9 +92,11 @@ class _Matcher:
             index[weight.source, weight.exact].append(weight)
         return index
 
-    @cached_property
-    def transforms(self) -> Mapping[Weight, Transform]:
-        return {weight: weight.transform(self.context) for weight in self.architecture.weights}
+    def transform(self, match: _Match) -> Transform:
+        """Return the transform of a weight, or of its bias."""
+        is_bias = not match.weight.exact and match.target.endswith(".bias")
+        make = (match.weight.bias if is_bias else None) or match.weight.transform
+        return make(self.context)
 
     @cached_property
     def ignored(self) -> tuple[str, ...]:
@@ -126,27 +128,24 @@ class _Matcher:
         of its experts has come.
         """
         left = Counter(m.block for ms in found.values() for m in ms if m.weight.is_stack)
-        stacks: dict[str, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
+        stacks: dict[str, dict[str, list[tuple[_Match, str]]]] = defaultdict(dict)
         for name, matches in found.items():
             for match in matches:
                 if not match.weight.is_stack:
-                    yield MappedTensor(match.target, (name,), self.transforms[match.weight])
+                    yield MappedTensor(match.target, (name,), self.transform(match))
                     continue
-                stacks[match.block][match.target][int(match.expert)] = name
+                stacks[match.block].setdefault(match.target, []).append((match, name))
                 left[match.block] -= 1
                 if not left[match.block]:
-                    yield from self._stacks(match.block, stacks.pop(match.block))
+                    yield from self._stacks(stacks.pop(match.block).values())
 
-    def _stacks(
-        self, block: str, stacks: Mapping[str, Mapping[int, str]]
-    ) -> Iterator[MappedTensor]:
-        for weight in self.architecture.weights:
-            for suffix in SUFFIXES:
-                experts = stacks.get(weight.name.replace("{i}", block) + suffix)
-                if weight.is_stack and experts:
-                    sources = tuple(name for _, name in sorted(experts.items()))
-                    name = weight.name.replace("{i}", block) + suffix
-                    yield MappedTensor(name, sources, self.transforms[weight])
+    def _stacks(self, stacks: Iterable[list[tuple[_Match, str]]]) -> Iterator[MappedTensor]:
+        order = {weight: place for place, weight in enumerate(self.architecture.weights)}
+        for stack in sorted(stacks, key=lambda stack: order[stack[0][0].weight]):
+            stack.sort(key=lambda part: int(part[0].expert))
+            match = stack[0][0]
+            sources = tuple(name for _, name in stack)
+            yield MappedTensor(match.target, sources, self.transform(match))
 
     def missing(self, mapped: Iterable[str]) -> Iterator[str]:
         """Yield the tensors that the model needs and the checkpoint lacks."""

@@ -1,4 +1,4 @@
-"""Phi 3 and 4: fused queries, keys and values, fused gates and ups, longrope."""
+"""Phi 1.5 and 2, of parallel parts; Phi 3 and 4: fused projections, longrope."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from ggufkit.errors import ConversionError
 from ggufkit.models import rope
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Hparam, Weight
-from ggufkit.models.common import n_heads
+from ggufkit.models.common import decoder, n_heads, only
 from ggufkit.models.generated import Generated, longrope_factors
 
 
@@ -37,6 +37,36 @@ def attention_factor(config: Config) -> float | None:
 
 
 _LAYER = "model.layers.{i}"
+
+PHI2 = Architecture(
+    name="phi2",
+    hf_classes=("PhiForCausalLM",),
+    tokenizer="gpt2",
+    defaults={
+        "max_position_embeddings": 2048,
+        "layer_norm_eps": 1e-5,
+        "partial_rotary_factor": 0.5,
+    },
+    hparams=(
+        Hparam("context_length", ("n_positions", "max_position_embeddings")),
+        Hparam("embedding_length", "hidden_size"),
+        Hparam("feed_forward_length", lambda config: 4 * int(config["hidden_size"])),
+        Hparam("block_count", "num_hidden_layers"),
+        Hparam("attention.head_count", "num_attention_heads"),
+        Hparam("attention.head_count_kv", "num_attention_heads"),
+        Hparam("attention.layer_norm_epsilon", ("layer_norm_epsilon", "layer_norm_eps")),
+        Hparam("rope.dimension_count", rotated),
+        FILE_TYPE,
+        Hparam("tokenizer.ggml.add_bos_token", lambda _: False),
+    ),
+    weights=(
+        *only(decoder(), "token_embd", "output", "attn_norm", "attn_q", "attn_k", "attn_v"),
+        Weight("output_norm", "model.final_layernorm"),
+        Weight("blk.{i}.attn_output", f"{_LAYER}.self_attn.dense"),
+        Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.fc1"),
+        Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.fc2"),
+    ),
+)
 
 PHI3 = Architecture(
     name="phi3",

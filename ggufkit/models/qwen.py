@@ -2,25 +2,22 @@
 
 from dataclasses import replace
 
-from ggufkit.models.base import Architecture, Config, Context, Hparam, Weight
+from ggufkit.models.base import Architecture, Hparam, Weight
 from ggufkit.models.common import (
     BARE,
     EXPERT_PARTS,
+    FFN,
     HPARAMS,
+    POOLING,
+    QK_NORMS,
     WRAPPED,
     decoder,
     experts,
+    gate_half,
     n_heads,
+    up_half,
+    without,
 )
-from ggufkit.models.rows import Part
-
-_POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
-
-
-def pooling_type(config: Config) -> int | None:
-    """Return how token embeddings become one, where sentence-transformers files say so."""
-    return _POOLING.get(str(config.get("pooling_mode")))
-
 
 QWEN2 = Architecture(
     name="qwen2",
@@ -32,7 +29,7 @@ QWEN2 = Architecture(
         "rope_theta": 10000.0,
         "num_key_value_heads": n_heads,
     },
-    hparams=(*HPARAMS, Hparam("pooling_type", pooling_type)),
+    hparams=(*HPARAMS, *POOLING),
     weights=decoder(),
     rename=(*WRAPPED, *BARE),
 )
@@ -44,46 +41,19 @@ QWEN3 = replace(
     defaults={**QWEN2.defaults, "head_dim": 128},
     weights=(
         *decoder(),
-        Weight("blk.{i}.attn_q_norm", "model.layers.{i}.self_attn.q_norm"),
-        Weight("blk.{i}.attn_k_norm", "model.layers.{i}.self_attn.k_norm"),
+        *QK_NORMS,
     ),
 )
 
 
-def dense_blocks(config: Config) -> list[int]:
-    """Return the blocks without experts."""
-    step, dense = config["decoder_sparse_step"], config["mlp_only_layers"]
-    return [
-        i for i in range(config["num_hidden_layers"]) if i in dense or step < 1 or (i + 1) % step
-    ]
-
-
-def moe_blocks(config: Config) -> list[int]:
-    """Return the blocks with experts."""
-    dense = set(dense_blocks(config))
-    return [i for i in range(config["num_hidden_layers"]) if i not in dense]
-
-
-def gate_half(_: Context) -> Part:
-    """Return the transform of fused gates and ups to gates."""
-    return Part(0)
-
-
-def up_half(_: Context) -> Part:
-    """Return the transform of fused gates and ups to ups."""
-    return Part(1)
-
-
 _MLP = "model.layers.{i}.mlp"
 
+# llama.cpp has no place for the blocks without experts that transformers can mix in.
 # One tensor per expert; or, as transformers keeps them in memory, stacked already.
 _MOE = (
-    *(
-        replace(w, blocks=dense_blocks) if ".ffn_" in w.name and "norm" not in w.name else w
-        for w in decoder()
-    ),
-    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
-    *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=moe_blocks),
+    *without(decoder(), *FFN),
+    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate"),
+    *experts(f"{_MLP}.experts", EXPERT_PARTS),
     Weight("blk.{i}.ffn_down_exps.weight", f"{_MLP}.experts.down_proj", exact=True, optional=True),
     Weight(
         "blk.{i}.ffn_gate_exps.weight",
@@ -113,8 +83,6 @@ QWEN2MOE = replace(
     tokenizer="gpt2",
     defaults={
         **QWEN2.defaults,
-        "decoder_sparse_step": 1,
-        "mlp_only_layers": (),
         "num_experts": 60,
         "num_experts_per_tok": 4,
         "moe_intermediate_size": 1408,
@@ -127,11 +95,10 @@ QWEN2MOE = replace(
             Weight(
                 f"blk.{{i}}.ffn_{part}_shexp",
                 f"{_MLP}.shared_expert.{part}_proj",
-                blocks=moe_blocks,
             )
             for part in ("gate", "up", "down")
         ),
-        Weight("blk.{i}.ffn_gate_inp_shexp", f"{_MLP}.shared_expert_gate", blocks=moe_blocks),
+        Weight("blk.{i}.ffn_gate_inp_shexp", f"{_MLP}.shared_expert_gate"),
     ),
 )
 
@@ -142,15 +109,12 @@ QWEN3MOE = replace(
     defaults={
         **QWEN2.defaults,
         "num_key_value_heads": 4,
-        "decoder_sparse_step": 1,
-        "mlp_only_layers": (),
         "num_experts": 128,
         "num_experts_per_tok": 8,
         "moe_intermediate_size": 768,
     },
     weights=(
         *_MOE,
-        Weight("blk.{i}.attn_q_norm", "model.layers.{i}.self_attn.q_norm"),
-        Weight("blk.{i}.attn_k_norm", "model.layers.{i}.self_attn.k_norm"),
+        *QK_NORMS,
     ),
 )

@@ -17,19 +17,41 @@ _SCALED = ("linear", "yarn")
 LONGROPE = ("su", "longrope")
 
 
+# Names that config.json has had for the same.
+THETA = (
+    "global_rope_theta",
+    "rope_global_theta",
+    "rope_theta_global",
+    "rope_theta",
+    "rotary_emb_base",
+)
+THETA_SLIDING = (
+    "local_rope_theta",
+    "rope_local_theta",
+    "rope_theta_local",
+    "swa_rope_theta",
+    "rope_local_base_freq",
+)
+PARTIAL = ("partial_rotary_factor", "rope_pct", "rope_percent")
+
+
+def _first(config: Config, names: tuple[str, ...]) -> Any:
+    return next((config[name] for name in names if config.get(name) is not None), None)
+
+
 def rope_parameters(config: Config) -> dict[str, Any]:
     """Return ``{"full_attention": {...}, "sliding_attention": {...}}``, either may be empty."""
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
     per_type = {k: v for k, v in given.items() if k.endswith("_attention") and v}
     full: dict[str, Any] = {**(per_type.get("full_attention", {}) if per_type else given)}
     sliding: dict[str, Any] = {**per_type.get("sliding_attention", {})}
-    _set_missing(full, "rope_theta", config.get("rope_theta"))
+    _set_missing(full, "rope_theta", _first(config, THETA))
     _set_missing(full, "rope_type", full.get("type"))
-    _set_missing(full, "partial_rotary_factor", config.get("partial_rotary_factor"))
+    _set_missing(full, "partial_rotary_factor", _first(config, PARTIAL))
     _set_missing(
         full, "original_max_position_embeddings", config.get("original_max_position_embeddings")
     )
-    _set_missing(sliding, "rope_theta", config.get("rope_local_base_freq"))
+    _set_missing(sliding, "rope_theta", _first(config, THETA_SLIDING))
     return {"full_attention": full, "sliding_attention": sliding}
 
 

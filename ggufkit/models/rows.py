@@ -157,6 +157,36 @@ class Part(TakeRows):
 
 
 @dataclass(frozen=True)
+class EveryOther(TakeRows):
+    """Every other row of a matrix, or of each one of a stack: interleaved gates and ups.
+
+    Attributes
+    ----------
+    first : {0, 1}
+        The first row that is taken.
+    """
+
+    first: int
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's with half of the rows.
+
+        Raises
+        ------
+        ShapeMismatchError
+            Their number is odd, or there are no rows.
+        """
+        source = sources[0]
+        if len(source) < 2 or source[-2] % 2:
+            raise ShapeMismatchError(f"{source} is not made of pairs of rows")
+        return (*source[:-2], source[-2] // 2, source[-1])
+
+    def index(self, _: Shape, rows: Index) -> Index:
+        """Return where the rows come from."""
+        return 2 * rows + self.first
+
+
+@dataclass(frozen=True)
 class HeadRows(TakeRows):
     """Some rows of every head, as a stack of one matrix per head, or as one tall matrix.
 

@@ -80,13 +80,27 @@ class AddOne(Identity):
 
 
 @dataclass(frozen=True)
+class NegativeExp(Identity):
+    """State-space decays that the checkpoint stores as logarithms: -exp(x), rounded correctly.
+
+    torch's exp, and so llama.cpp's converter, is off by one unit in the last place for some
+    values, which ones depending on the processor.
+    """
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the rows' decays."""
+        return -np.exp(sources.read(rows).astype(np.float64)).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class Reshape(Identity):
-    """The same weights in another shape, whose last dimension stays.
+    """The same weights in another shape.
 
     Attributes
     ----------
     to : tuple of int
-        The new shape; one -1 stands for what is left.
+        The new shape; one -1 stands for what is left. A vector can become a matrix; anything
+        else keeps its last dimension.
     """
 
     to: Shape
@@ -97,13 +111,22 @@ class Reshape(Identity):
         Raises
         ------
         ShapeMismatchError
-            It has another last dimension, or another number of weights.
+            It has another number of weights, or of weights per row.
         """
         known = prod(n for n in self.to if n != -1)
         made = tuple(prod(sources[0]) // known if n == -1 else n for n in self.to)
-        if prod(made) != prod(sources[0]) or made[-1] != sources[0][-1]:
+        same_rows = len(sources[0]) == 1 or made[-1] == sources[0][-1]
+        if prod(made) != prod(sources[0]) or not same_rows:
             raise ShapeMismatchError(f"{sources[0]} can't be seen as {self.to}")
         return made
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the rows."""
+        source = sources.shapes[0]
+        if len(source) > 1:
+            return sources.read(rows)
+        width = self.shape(source)[-1]
+        return sources.read(slice(rows.start * width, rows.stop * width)).reshape(-1, width)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.errors import CheckpointError
+from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.decode import decode_token
 from ggufkit.tokenizers.huggingface import Vocabulary, read_vocabulary
@@ -20,7 +20,7 @@ from ggufkit.tokenizers.special import special_metadata
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ggufkit.tokenizers.files import TokenizerFiles
 
@@ -29,13 +29,26 @@ SCORE = -1000.0
 MAX_VOCAB_SIZE = 4_000_000
 
 
-def bpe_metadata(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+def bpe_metadata(
+    files: TokenizerFiles,
+    config: Mapping[str, Any],
+    pre: str | None,
+    special: Mapping[str, str] | None = None,
+) -> Metadata:
     """Return the metadata of a byte-level BPE tokenizer (``_set_vocab_gpt2``).
+
+    Parameters
+    ----------
+    files, config, pre
+        See `ggufkit.tokenizers.kinds.tokenizer_metadata`.
+    special : mapping of str to str, optional
+        Texts of special tokens that the files do not name.
 
     Raises
     ------
     UnknownTokenizerError
-        There is no tokenizer.json, or its pre-tokenizer is unknown and `pre` is None.
+        There is no tokenizer.json, its pre-tokenizer is unknown and `pre` is None, or it lacks a
+        token of `special`.
     CheckpointError
         A file is malformed or contradicts the config.
     """
@@ -45,8 +58,18 @@ def bpe_metadata(files: TokenizerFiles, config: Mapping[str, Any], pre: str | No
     metadata.set("tokenizer.ggml.pre", pre or find_pre(files), ValueType.STRING)
     metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
     metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
-    metadata.extend(special_metadata(files, merges=True))
+    metadata.extend(special_metadata(files, merges=True, ids=_ids(files, texts, special or {})))
     return metadata
+
+
+def _ids(files: TokenizerFiles, texts: Sequence[str], special: Mapping[str, str]) -> dict[str, int]:
+    """Return the ids of special tokens, given their texts."""
+    missing = set(special.values()) - set(texts)
+    if missing:
+        raise UnknownTokenizerError(
+            f"{files.folder}: tokenizer.json lacks {min(missing)}, which the model needs"
+        )
+    return {name: texts.index(text) for name, text in special.items()}
 
 
 def base_tokens(files: TokenizerFiles, config: Mapping[str, Any]) -> tuple[list[str], list[int]]:

@@ -9,6 +9,14 @@ gemma      tokenizer.model; Gemma 1, with its fill-in-the-middle tokens
 gemma2     tokenizer.model, no space put before the text
 gemma3     as gemma2, else byte-level tokenizer.json
 phi3       tokenizer.model with the added tokens of all files; GPT2Tokenizer means gpt2
+glm4       byte-level tokenizer.json, with GLM-4's special tokens
+glm4_moe   the same with those of GLM-4.5 and later
+modernbert byte-level tokenizer.json, with all special tokens added to a text
+ernie      tokenizer.model, with a space put before the text if tokenizer_config.json says so
+hunyuan    byte-level tokenizer.json; the config's eod_token_id ends a text
+mamba      as qwen, padded to a multiple of 8 tokens
+mamba2     as qwen, padded to a multiple of 16 tokens
+nemotron   tokenizer.model, with Nemotron's padding and unknown tokens
 bert       WordPiece tokenizer.json
 roberta    byte-level tokenizer.json, with the number of token types
 t5         unigram tokenizer.model or spiece.model
@@ -44,6 +52,20 @@ GRANITE_VOCAB_SIZE = 49152
 
 # Of CodeGemma; llama.cpp writes them for every Gemma 1.
 GEMMA_TOKENS = {"prefix": 67, "suffix": 69, "middle": 68, "fsep": 70, "eot": 107}
+
+# Of GLM-4, where its files do not name them; the order is that of the file.
+GLM4_TOKENS = {
+    "eos": "<|endoftext|>",
+    "eot": "<|user|>",
+    "unk": "<|endoftext|>",
+    "bos": "<|endoftext|>",
+}
+GLM4_MOE_TOKENS = {
+    "bos": "[gMASK]",
+    "eot": "<|user|>",
+    "unk": "<|endoftext|>",
+    "eom": "<|observation|>",
+}
 
 
 def tokenizer_metadata(
@@ -134,6 +156,62 @@ def _phi3(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> 
     return phi3_metadata(files, config)
 
 
+def _glm4(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    return bpe_metadata(files, config, pre, special=GLM4_TOKENS)
+
+
+def _glm4_moe(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    return bpe_metadata(files, config, pre, special=GLM4_MOE_TOKENS)
+
+
+def _modernbert(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = Metadata()
+    for name in ("bos", "eos", "sep"):
+        metadata.set(f"tokenizer.ggml.add_{name}_token", True, ValueType.BOOL)
+    metadata.extend(bpe_metadata(files, config, pre))
+    return metadata
+
+
+def _ernie(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    metadata = spm_metadata(files, config)
+    prefix = (files.config or {}).get("add_prefix_space")
+    if isinstance(prefix, bool):
+        metadata.set(ADD_SPACE_PREFIX, prefix, ValueType.BOOL)
+    return metadata
+
+
+def _hunyuan(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = bpe_metadata(files, config, pre)
+    eod = config.get("eod_token_id", 3)
+    if isinstance(eod, int):
+        metadata.set("tokenizer.ggml.eos_token_id", eod, ValueType.UINT32)
+    return metadata
+
+
+def _mamba(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    return _padded(files, config, pre, multiple=8)
+
+
+def _mamba2(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    return _padded(files, config, pre, multiple=16)
+
+
+def _padded(
+    files: TokenizerFiles, config: Mapping[str, Any], pre: str | None, *, multiple: int
+) -> Metadata:
+    """Return the metadata of a vocabulary whose size is rounded up, as the embeddings' rows are."""
+    multiple = config.get("pad_vocab_size_multiple", multiple)
+    padded = {**config, "vocab_size": -(-config["vocab_size"] // multiple) * multiple}
+    return _qwen(files, padded, pre)
+
+
+def _nemotron(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    metadata = spm_metadata(files, config)
+    for name, token in (("padding", 0), ("unknown", 1)):
+        metadata.set(f"tokenizer.ggml.{name}_token_id", token, ValueType.UINT32)
+    return metadata
+
+
 def _roberta(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     metadata = bpe_metadata(files, config, pre)
     n_types = config.get("type_vocab_size", 1)
@@ -154,6 +232,14 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "gemma2": _gemma2,
     "gemma3": _gemma3,
     "phi3": _phi3,
+    "glm4": _glm4,
+    "glm4_moe": _glm4_moe,
+    "modernbert": _modernbert,
+    "ernie": _ernie,
+    "hunyuan": _hunyuan,
+    "mamba": _mamba,
+    "mamba2": _mamba2,
+    "nemotron": _nemotron,
     "bert": wpm_metadata,
     "roberta": _roberta,
     "t5": _t5,

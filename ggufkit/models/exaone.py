@@ -1,0 +1,62 @@
+"""EXAONE 4: norms after, norms of queries and keys, windows in three of four layers."""
+
+from __future__ import annotations
+
+from ggufkit.models.base import Architecture, Config, Hparam, Weight
+from ggufkit.models.common import (
+    HPARAMS,
+    QK_NORMS,
+    decoder,
+    n_heads,
+    per_head,
+    sliding_layers,
+    without,
+)
+from ggufkit.models.generated import Generated, llama3_rope_factors
+
+
+def window(config: Config) -> int | None:
+    """Return the window, if there is one."""
+    return config.get("sliding_window")
+
+
+def windowed(config: Config) -> list[bool] | None:
+    """Return which layers attend to a window only, from their types or a pattern like LLLG."""
+    if window(config) is None:
+        return None
+    pattern, n = config.get("sliding_window_pattern"), config["num_hidden_layers"]
+    listed = sliding_layers(config)
+    if listed is None and isinstance(pattern, str):
+        return [pattern[i % len(pattern)] == "L" for i in range(n)]
+    if listed is None and isinstance(pattern, int):
+        return [(i + 1) % pattern != 0 for i in range(n)]
+    return listed
+
+
+_LAYER = "model.layers.{i}"
+
+EXAONE4 = Architecture(
+    name="exaone4",
+    hf_classes=("Exaone4ForCausalLM",),
+    tokenizer="gpt2",
+    defaults={
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "num_key_value_heads": n_heads,
+        "head_dim": per_head,
+    },
+    hparams=(
+        *HPARAMS,
+        Hparam("vocab_size", "vocab_size"),
+        Hparam("attention.sliding_window", window),
+        Hparam("attention.sliding_window_pattern", windowed),
+    ),
+    weights=(
+        *without(decoder(), "attn_norm", "ffn_norm"),
+        Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
+        Weight("blk.{i}.post_ffw_norm", f"{_LAYER}.post_feedforward_layernorm"),
+        *QK_NORMS,
+    ),
+    generated=(Generated("rope_freqs.weight", llama3_rope_factors),),
+)

@@ -1,0 +1,77 @@
+"""Tiny checkpoints of every architecture against what llama.cpp's converter makes of them.
+
+Each file of ``converted`` holds a config, the names and shapes that transformers' class gives the
+tensors, and the metadata (but the tokenizer's) and tensors of the file that
+``convert_hf_to_gguf.py --outtype bf16`` makes when the weights are those of `weights`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from gguf import GGUFReader
+
+from ggufkit.converter import from_checkpoint
+from ggufkit.converter.ladder import convert
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.models import ARCHITECTURES, BY_HF_CLASS, find_architecture
+from tests.models.checkpoints import write_checkpoint
+
+CASES = {p.stem: p for p in sorted((Path(__file__).parent / "converted").glob("*.json"))}
+
+# Covered by whole files in tests/converter/test_oracle.py.
+IN_ORACLE = {"bert", "falcon", "gemma2", "gemma3", "gpt2", "llama", "phi3", "qwen2", "qwen3"}
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest):
+    return json.loads(CASES[request.param].read_text())
+
+
+@pytest.mark.parametrize("case", CASES, indirect=True)
+def test_the_file_is_the_converters(case, tmp_path: Path, monkeypatch) -> None:
+    tokens = [f"token {i}" for i in range(case["n_tokens"])]
+    vocabulary = Metadata({"tokenizer.ggml.tokens": tokens})
+    monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: vocabulary)
+    name = next(value for key, _, value in case["metadata"] if key == "general.name")
+    write_checkpoint(tmp_path / "model", case["config"], case["checkpoint"])
+    convert(tmp_path / "model", tmp_path / "out.gguf", ladder="BF16", name=name)
+
+    file = GGUFReader(tmp_path / "out.gguf")
+    metadata = [
+        [key, "/".join(t.name for t in field.types), field.contents()]
+        for key, field in file.fields.items()
+        if not key.startswith(("GGUF.", "tokenizer."))
+    ]
+    assert metadata == case["metadata"]
+    tensors = [
+        [t.name, [int(n) for n in t.shape][::-1], t.tensor_type.name, digest(t.name, t.data)]
+        for t in file.tensors
+    ]
+    for got, want in zip(tensors, case["tensors"], strict=True):
+        assert got[:3] == want[:3]
+        # -exp(x) differs from torch's in the last place
+        if not want[0].endswith("ssm_a"):
+            assert got == want
+
+
+def digest(name: str, data) -> str:
+    return hashlib.sha256(data.tobytes()).hexdigest()[:16]
+
+
+def test_every_architecture_is_checked_against_the_converter() -> None:
+    classes = {
+        json.loads(path.read_text())["config"]["architectures"][0] for path in CASES.values()
+    }
+    checked = {id(BY_HF_CLASS[name]) for name in classes}
+    unchecked = {a.name for a in ARCHITECTURES if id(a) not in checked}
+    assert unchecked - {"deepseek2", "llama", "qwen3moe"} <= IN_ORACLE
+
+
+def test_no_class_belongs_to_two_architectures() -> None:
+    names = [name for architecture in ARCHITECTURES for name in architecture.hf_classes]
+    assert len(names) == len(set(names))
+    assert all(find_architecture({"architectures": [name]}) for name in names)
