@@ -201,8 +201,9 @@ def _padded(
 ) -> Metadata:
     """Return the metadata of a vocabulary whose size is rounded up, as the embeddings' rows are."""
     multiple = config.get("pad_vocab_size_multiple", multiple)
-    padded = {**config, "vocab_size": -(-config["vocab_size"] // multiple) * multiple}
-    return _qwen(files, padded, pre)
+    size = config.get("vocab_size")
+    padded = {} if size is None else {"vocab_size": -(-size // multiple) * multiple}
+    return _qwen(files, {**config, **padded}, pre)
 
 
 def _nemotron(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
