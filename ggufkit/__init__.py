@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ggufkit.errors import GGUFKitError as GGUFKitError
     from ggufkit.gguf.joined import JoinedFile as JoinedFile
     from ggufkit.gguf.metadata import Metadata as Metadata
+    from ggufkit.toolbox.diff import diff as diff
     from ggufkit.toolbox.hashing import hash_file as hash_file
     from ggufkit.types import FileType as FileType
     from ggufkit.types import TensorType as TensorType
@@ -55,6 +56,7 @@ _HOMES = {
     "ValueType": "ggufkit.types",
     "convert": "ggufkit.converter.ladder",
     "dequantize": "ggufkit.api",
+    "diff": "ggufkit.toolbox.diff",
     "hash_file": "ggufkit.toolbox.hashing",
     "open": "ggufkit.api",
     "quantize": "ggufkit.codecs",
@@ -76,6 +78,7 @@ __all__ = [
     "__version__",
     "convert",
     "dequantize",
+    "diff",
     "hash_file",
     "open",
     "quantize",

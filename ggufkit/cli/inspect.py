@@ -169,14 +169,14 @@ def _json_pair(metadata: Metadata, key: str) -> dict[str, Any]:
     pair: dict[str, Any] = {"type": metadata.type_of(key).name}
     if pair["type"] == "ARRAY":
         pair["items"] = metadata.item_type_of(key).name
-    pair["value"] = _json_value(metadata[key])
+    pair["value"] = json_value(metadata[key])
     return pair
 
 
-def _json_value(value: Any) -> Any:
-    """JSON has no infinities and no NaN: they become text."""
+def json_value(value: Any) -> Any:
+    """Return a value for JSON, which has no infinities and no NaN: they become text."""
     if isinstance(value, list):
-        return [_json_value(item) for item in value]
+        return [json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
@@ -197,7 +197,7 @@ def _show(
     if keys:
         render.blank()
         render.heading(f"Metadata: {len(keys)} keys")
-        render.table(("key", "type", "value"), [_metadata_row(file.metadata, key) for key in keys])
+        render.table(("key", "type", "value"), [metadata_row(file.metadata, key) for key in keys])
     if tensors or not everything:
         _show_tensors(file, wanted)
 
@@ -306,15 +306,17 @@ def _show_tensors(file: JoinedFile, wanted: Callable[[str], bool]) -> None:
     )
 
 
-def _metadata_row(metadata: Metadata, key: str) -> tuple[str, str, str]:
+def metadata_row(metadata: Metadata, key: str) -> tuple[str, str, str]:
+    """Return key, type and value as text, the value shortened."""
     stored = metadata.type_of(key)
-    shown = _short_type(stored.name)
+    shown = short_type(stored.name)
     if shown == "array":
-        shown = f"{_short_type(metadata.item_type_of(key).name)}[{metadata.n_items_of(key)}]"
+        shown = f"{short_type(metadata.item_type_of(key).name)}[{metadata.n_items_of(key)}]"
     return key, shown, _shown_value(metadata, key)
 
 
-def _short_type(name: str) -> str:
+def short_type(name: str) -> str:
+    """Return the short name of a value type: u32 for UINT32."""
     short = {"UINT": "u", "INT": "i", "FLOAT": "f"}
     match = re.fullmatch(r"(UINT|INT|FLOAT)(\d+)", name)
     return short[match[1]] + match[2] if match else name.lower()
@@ -323,16 +325,17 @@ def _short_type(name: str) -> str:
 def _shown_value(metadata: Metadata, key: str) -> str:
     if metadata.type_of(key).name != "ARRAY":
         value = metadata[key]
-        return _shorten(value if isinstance(value, str) else _number(value))
+        return _shorten(value if isinstance(value, str) else number_text(value))
     more = ", ..." if metadata.n_items_of(key) > _FIRST_ITEMS else ""
     items = [
-        json.dumps(item, ensure_ascii=False) if isinstance(item, str) else _number(item)
+        json.dumps(item, ensure_ascii=False) if isinstance(item, str) else number_text(item)
         for item in metadata.first_items_of(key, _FIRST_ITEMS)
     ]
     return _shorten(", ".join(items) + more)
 
 
-def _number(value: Any) -> str:
+def number_text(value: Any) -> str:
+    """Return a number as people write it."""
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
