@@ -137,7 +137,9 @@ def _encoder(type: TensorType, level: str) -> Encoder | None:  # noqa: A002 - th
         elif importance.shape != (n_cols,) or not _plain(importance, "float32"):
             raise CodecError(f"{type.name}: importance must be {n_cols} contiguous float32 values")
         weights = None if importance is None else importance.ctypes.data
-        more = () if grid is None else (tables(grid, library).ctypes.data,)
+        # held by name while the kernel reads it
+        table = None if grid is None else tables(grid, library)
+        more = () if table is None else (table.ctypes.data,)
         kernel(rows.ctypes.data, weights, out.ctypes.data, n_rows, n_cols, *more)
 
     return encode
@@ -155,7 +157,8 @@ def _decoder(type: TensorType, level: str) -> Decoder | None:  # noqa: A002 - th
     def decode(data: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         n_rows, n_cols = _checked(out, data, type)
         n_blocks = n_rows * (n_cols // type.block_size)
-        more = () if grid is None else (points(grid.name).ctypes.data,)
+        numbers = None if grid is None else points(grid.name)
+        more = () if numbers is None else (numbers.ctypes.data,)
         kernel(data.ctypes.data, out.ctypes.data, n_blocks, *more)
 
     return decode

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from ggufkit.types import TensorType
@@ -49,9 +50,18 @@ def points(name: str) -> NDArray[np.uint16]:
         return np.ascontiguousarray(arrays[name], np.uint16)
 
 
-@cache
 def tables(grid: Grid, library: ctypes.CDLL) -> NDArray[np.uint8]:
     """Return the ``grid`` of grid.h: numbers of points, and neighbours of all other patterns."""
+    # `cache` alone would let threads that come at once each build their own
+    with _building:
+        return _tables(grid, library)
+
+
+_building = Lock()
+
+
+@cache
+def _tables(grid: Grid, library: ctypes.CDLL) -> NDArray[np.uint8]:
     import numpy as np
 
     build = library.build_grid

@@ -22,7 +22,8 @@ typedef struct {
 
 INLINE void search_plain(found *f, const vf *x) {
     vf scales[SUBS];
-    for (int j = 0; j < SUBS; j++) scales[j] = make_q3_quants(SUB, NMAX, x + SUB * j, f->L + SUB * j);
+    for (int j = 0; j < SUBS; j += Q3_ABREAST)
+        make_q3_quants(NMAX, x + SUB * j, f->L + SUB * j, scales + j);
     const vf max_scale = largest(SUBS, scales), iscale = -32.f / max_scale;
     const vi some = max_scale != 0.f;
     for (int j = 0; j < SUBS; j++) {

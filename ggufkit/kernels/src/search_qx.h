@@ -65,39 +65,65 @@ INLINE symmetric make_qx_quants(int n, int nmax, const vf *x, const vf *w) {
     return (symmetric){(vf)((vi)scale & ~dead), best_iscale, dead};
 }
 
-/* Weights x^2; L gets the stored levels 0..2*nmax-1. A lane that changed nothing in a round
- * changes nothing in the next: it may run along until all lanes are done. */
-INLINE vf make_q3_quants(int n, int nmax, const vf *x, vi *L) {
-    const vf max = largest(n, x), iscale = (float)-nmax / max;
-    const vi dead = abs_f(max) < GROUP_MAX_EPS;
-    vf l[QX_BLOCK_MAX], w[QX_BLOCK_MAX], wx[QX_BLOCK_MAX];
-    vf sumlx = vf_all(0), suml2 = vf_all(0);
-    for (int i = 0; i < n; i++) {
-        l[i] = signed_level(iscale, x[i], nmax);
-        w[i] = x[i] * x[i];
-        wx[i] = w[i] * x[i];
-        sumlx += wx[i] * l[i];
-        suml2 += w[i] * l[i] * l[i];
+/* Sub-blocks that make_q3_quants works on side by side: each is one long chain of dependent
+ * operations, several keep the processor busy. */
+#define Q3_ABREAST 4
+enum { Q3_BLOCK = 16 };
+
+/* One of them: weights w = x^2, the present levels and their sums. */
+typedef struct {
+    vf l[Q3_BLOCK], w[Q3_BLOCK], wx[Q3_BLOCK], sumlx, suml2;
+    vi dead;
+} q3_state;
+
+INLINE void q3_start(int nmax, const vf *x, q3_state *s) {
+    const vf max = largest(Q3_BLOCK, x), iscale = (float)-nmax / max;
+    s->dead = abs_f(max) < GROUP_MAX_EPS;
+    s->sumlx = s->suml2 = vf_all(0);
+    for (int i = 0; i < Q3_BLOCK; i++) {
+        s->l[i] = signed_level(iscale, x[i], nmax);
+        s->w[i] = x[i] * x[i];
+        s->wx[i] = s->w[i] * x[i];
+        s->sumlx += s->wx[i] * s->l[i];
+        s->suml2 += s->w[i] * s->l[i] * s->l[i];
     }
+}
+
+/* Move level i to what is best for it alone, where that is a gain; returns where it moved. */
+INLINE vi q3_move(int nmax, vf x, int i, q3_state *s) {
+    const vf l = s->l[i], w = s->w[i], wx = s->wx[i];
+    vf slx = s->sumlx - wx * l, sl2 = s->suml2 - w * l * l;
+    vi take = slx > 0.f;
+    const vf new_l = to_float(clamp_i(nearest_int(x * sl2 / slx), -nmax, nmax - 1));
+    take &= new_l != l;
+    slx += wx * new_l;
+    sl2 += w * new_l * new_l;
+    take &= (sl2 > 0.f) & (slx * slx * s->suml2 > s->sumlx * s->sumlx * sl2);
+    s->l[i] = select_f(take, new_l, l);
+    s->sumlx = select_f(take, slx, s->sumlx);
+    s->suml2 = select_f(take, sl2, s->suml2);
+    return take;
+}
+
+/* Q3_ABREAST consecutive sub-blocks; L gets the stored levels 0..2*nmax-1. A lane that changed
+ * nothing in a round changes nothing in the next: it may run along until all lanes are done. */
+INLINE void make_q3_quants(int nmax, const vf *x, vi *L, vf *scales) {
+    q3_state s[Q3_ABREAST];
+    for (int j = 0; j < Q3_ABREAST; j++) q3_start(nmax, x + Q3_BLOCK * j, &s[j]);
     vi changed = vi_all(-1);
-    for (int round = 0; round < 5 && any(changed & ~dead); round++) {
+    for (int round = 0; round < 5 && any(changed); round++) {
         changed = vi_all(0);
-        for (int i = 0; i < n; i++) {
-            vf slx = sumlx - wx[i] * l[i], sl2 = suml2 - w[i] * l[i] * l[i];
-            vi take = slx > 0.f;
-            const vf new_l = to_float(clamp_i(nearest_int(x[i] * sl2 / slx), -nmax, nmax - 1));
-            take &= new_l != l[i];
-            slx += wx[i] * new_l;
-            sl2 += w[i] * new_l * new_l;
-            take &= (sl2 > 0.f) & (slx * slx * suml2 > sumlx * sumlx * sl2);
-            l[i] = select_f(take, new_l, l[i]);
-            sumlx = select_f(take, slx, sumlx);
-            suml2 = select_f(take, sl2, suml2);
-            changed |= take;
-        }
+        for (int i = 0; i < Q3_BLOCK; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < Q3_ABREAST; j++)
+                changed |= q3_move(nmax, x[Q3_BLOCK * j + i], i, &s[j]) & ~s[j].dead;
     }
-    for (int i = 0; i < n; i++) L[i] = (to_int(l[i]) + nmax) & ~dead;
-    return (vf)((vi)(sumlx / suml2) & (suml2 > 0.f) & ~dead);
+    for (int j = 0; j < Q3_ABREAST; j++) {
+        for (int i = 0; i < Q3_BLOCK; i++)
+            L[Q3_BLOCK * j + i] = (to_int(s[j].l[i]) + nmax) & ~s[j].dead;
+        const vi some = (s[j].suml2 > 0.f) & ~s[j].dead;
+        scales[j] = (vf)((vi)(s[j].sumlx / s[j].suml2) & some);
+    }
 }
 
 #endif

@@ -56,12 +56,17 @@ INLINE vf max_f(vf a, vf b) {
     return r;
 }
 
-INLINE vi min_i(vi a, int b) { return select_i(a < b, a, vi_all(b)); }
-
-INLINE vi clamp_i(vi x, int lo, int hi) {
-    x = select_i(x < lo, vi_all(lo), x);
-    return select_i(x > hi, vi_all(hi), x);
+INLINE vi min_i(vi a, int b) {
+    for (int i = 0; i < LANES; i++) a[i] = a[i] < b ? a[i] : b;
+    return a;
 }
+
+INLINE vi max_i(vi a, int b) {
+    for (int i = 0; i < LANES; i++) a[i] = a[i] > b ? a[i] : b;
+    return a;
+}
+
+INLINE vi clamp_i(vi x, int lo, int hi) { return min_i(max_i(x, lo), hi); }
 
 INLINE vf sqrt_f(vf a) {
     vf r;
