@@ -87,3 +87,16 @@ def test_importing_loads_neither_numpy_nor_a_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert printed.stdout.startswith("False CacheInfo(hits=0, misses=0")
+
+
+def test_threads_that_come_at_once_share_a_grids_tables() -> None:
+    code = (
+        "import numpy as np; from concurrent.futures import ThreadPoolExecutor;"
+        "from ggufkit.codecs import quantize; from ggufkit.types import TensorType;"
+        "rows = np.random.default_rng(0).standard_normal((8, 1024)).astype(np.float32);"
+        "pool = ThreadPoolExecutor(8);"
+        "parts = list(pool.map(lambda _: quantize(rows, TensorType.IQ3_S), range(16)));"
+        "assert all((part == parts[0]).all() for part in parts)"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
