@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata as Metadata
     from ggufkit.toolbox.diff import diff as diff
     from ggufkit.toolbox.hashing import hash_file as hash_file
+    from ggufkit.toolbox.resplit import merge as merge
+    from ggufkit.toolbox.resplit import split as split
     from ggufkit.types import FileType as FileType
     from ggufkit.types import TensorType as TensorType
     from ggufkit.types import ValueType as ValueType
@@ -58,9 +60,11 @@ _HOMES = {
     "dequantize": "ggufkit.api",
     "diff": "ggufkit.toolbox.diff",
     "hash_file": "ggufkit.toolbox.hashing",
+    "merge": "ggufkit.toolbox.resplit",
     "open": "ggufkit.api",
     "quantize": "ggufkit.codecs",
     "save": "ggufkit.api",
+    "split": "ggufkit.toolbox.resplit",
 }
 
 __all__ = [
@@ -80,9 +84,11 @@ __all__ = [
     "dequantize",
     "diff",
     "hash_file",
+    "merge",
     "open",
     "quantize",
     "save",
+    "split",
 ]
 
 

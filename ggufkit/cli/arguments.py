@@ -1,6 +1,8 @@
-"""Types of arguments that several commands take."""
+"""Arguments that several commands take."""
 
 from __future__ import annotations
+
+import argparse
 
 
 def positive(text: str) -> int:
@@ -9,3 +11,12 @@ def positive(text: str) -> int:
     if number < 1:
         raise ValueError(text)
     return number
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Declare what commands that write files have in common."""
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="show what would be written, and stop")
+    add("--force", action="store_true", help="replace files that exist")
+    add("--json", action="store_true", help="print the result as JSON")
+    add("-q", "--quiet", action="store_true", help="no progress bar")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.files import tensor_bytes
 from ggufkit.cli.inspect import MAX_SHOWN, json_value, number_text, short_type
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from ggufkit.toolbox.diff import diff
 
     quiet = args.quiet or args.no_data
-    total = 0 if quiet else _bytes_of(args.a) + _bytes_of(args.b)
+    total = 0 if quiet else sum(map(tensor_bytes, (args.a, args.b)))
     with render.progress(total, "compare", enabled=not quiet) as advance:
         found = diff(args.a, args.b, data=not args.no_data, jobs=args.jobs, progress=advance)
     if args.json:
@@ -54,13 +55,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(found)
     return int(bool(found))
-
-
-def _bytes_of(path: Path) -> int:
-    from ggufkit.gguf.joined import open_gguf
-
-    with open_gguf(path) as model:
-        return sum(info.nbytes for info in model.tensors.values())
 
 
 def as_json(found: Difference) -> dict[str, Any]:

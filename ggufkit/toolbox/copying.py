@@ -1,0 +1,154 @@
+"""Writing files whose tensors come, byte for byte, from other files.
+
+The kernel copies where it can (``copy_file_range``: file systems with reference-linked blocks then
+copy nothing at all); elsewhere the bytes go through memory in chunks. No file takes its final
+name before all of them are complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ggufkit.errors import OutputError, TruncatedError
+from ggufkit.gguf.writer import PartialFile
+
+if TYPE_CHECKING:
+    from ggufkit.gguf.joined import JoinedFile
+    from ggufkit.gguf.layout import Layout, TensorInfo
+    from ggufkit.gguf.reader import GGUFFile
+    from ggufkit.toolbox import Progress
+
+_CHUNK = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A file to write.
+
+    Attributes
+    ----------
+    path : Path
+        Its final name.
+    layout : Layout
+        From `plan_layout`.
+    sources : tuple of TensorInfo
+        For each of the layout's tensors, the one of the model whose data it gets.
+    """
+
+    path: Path
+    layout: Layout
+    sources: tuple[TensorInfo, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of tensor data, without padding."""
+        return sum(info.nbytes for info in self.sources)
+
+
+def refuse_existing(targets: Iterable[Target]) -> None:
+    """Refuse to replace files.
+
+    Raises
+    ------
+    OutputError
+        One exists.
+    """
+    for target in targets:
+        if os.path.lexists(target.path):
+            raise OutputError(
+                f"{target.path} exists: replace it with --force, or choose another name"
+            )
+
+
+def copy_tensors(model: JoinedFile, targets: Sequence[Target], progress: Progress) -> None:
+    """Write all of `targets`, or none; files of these names are replaced.
+
+    Raises
+    ------
+    OutputError
+        A file can't be written.
+    TruncatedError
+        The model's file has shrunk since it was opened.
+    """
+    _refuse_sources(model, targets)
+    with ExitStack() as opened:
+        files = []
+        for target in targets:
+            file = PartialFile(target.path, target.layout.file_size)
+            opened.callback(file.discard)
+            files.append(file)
+        for file, target in zip(files, targets, strict=True):
+            file.write_at(0, target.layout.header)
+            _Copier(model, file, opened).copy(target, progress)
+            file.sync()
+        for file in files:
+            file.publish()
+
+
+def _refuse_sources(model: JoinedFile, targets: Iterable[Target]) -> None:
+    """Refuse targets whose partial file would overwrite what is being read."""
+    read = {part.path.resolve() for part in model.parts if part.path is not None}
+    for target in targets:
+        partial = target.path.with_name(target.path.name + ".partial")
+        if partial.resolve() in read:
+            raise OutputError(f"{target.path}: is written as {partial}, the source: rename that")
+
+
+class _Copier:
+    """Copies tensors of a model into one partial file."""
+
+    def __init__(self, model: JoinedFile, file: PartialFile, opened: ExitStack) -> None:
+        self.model = model
+        self.file = file
+        self.opened = opened
+        self.fd = self._open(file.path, os.O_WRONLY)
+        self.sources: dict[int, int] = {}
+        self.in_kernel = hasattr(os, "copy_file_range")
+
+    def copy(self, target: Target, progress: Progress) -> None:
+        for info, source in zip(target.layout.tensors, target.sources, strict=True):
+            done = 0
+            while done < source.nbytes:
+                at = target.layout.data_offset + info.offset + done
+                size = min(source.nbytes - done, _CHUNK)
+                copied = self._copy_in_kernel(source, done, at, size)
+                if not copied:
+                    self.file.write_at(at, self.model.read_bytes(source, done, size))
+                    copied = size
+                done += copied
+                progress(copied)
+
+    def _copy_in_kernel(self, source: TensorInfo, start: int, at: int, size: int) -> int:
+        """Return the bytes copied, 0 if this has to go through memory."""
+        if not self.in_kernel:
+            return 0
+        part = self.model.part_of(source.name)
+        try:
+            return os.copy_file_range(
+                self._fd_of(part), self.fd, size, part.data_offset + source.offset + start, at
+            )
+        except OSError:
+            # Other file systems, or none that can: if the disk is the reason, writing says so.
+            self.in_kernel = False
+            return 0
+
+    def _fd_of(self, part: GGUFFile) -> int:
+        if id(part) not in self.sources:
+            fd = self._open(part.path or Path(), os.O_RDONLY)
+            if os.fstat(fd).st_size != part.file_size:
+                raise TruncatedError("the file changed while in use", path=part.path)
+            self.sources[id(part)] = fd
+        return self.sources[id(part)]
+
+    def _open(self, path: Path, flags: int) -> int:
+        try:
+            fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+        except OSError as error:
+            raise OutputError(f"{path}: {error.strerror}") from error
+        self.opened.callback(os.close, fd)
+        return fd
