@@ -27,6 +27,7 @@ from ggufkit.models.neox import BLOOM, GPTNEOX
 from ggufkit.models.olmo import OLMO, OLMO2, OLMO3, OLMOE
 from ggufkit.models.phi import PHI2, PHI3
 from ggufkit.models.qwen import QWEN2, QWEN2MOE, QWEN3, QWEN3MOE
+from ggufkit.models.qwen_hybrid import QWEN3NEXT, QWEN35, QWEN35MOE
 from ggufkit.models.seed_oss import SEED_OSS
 from ggufkit.models.stablelm import STABLELM
 from ggufkit.models.starcoder import STARCODER, STARCODER2
@@ -68,7 +69,10 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     QWEN2,
     QWEN2MOE,
     QWEN3,
+    QWEN35,
+    QWEN35MOE,
     QWEN3MOE,
+    QWEN3NEXT,
     ROBERTA,
     SEED_OSS,
     SMOLLM3,

@@ -15,6 +15,7 @@ from ggufkit.models.generated import Generated
 from ggufkit.models.transforms import IDENTITY, Transform
 
 Config = Mapping[str, Any]
+Renames = tuple[tuple[str, str], ...]
 Derived = Callable[[Config], "Value | None"]
 
 # The place of general.file_type among the hparams; its value is the rung's, not the model's.
@@ -103,8 +104,9 @@ class Architecture:
         Every tensor that belongs to the model.
     defaults : mapping
         What transformers assumes for config keys that config.json leaves out.
-    rename : tuple of (pattern, replacement)
-        Applied to checkpoint names before they are matched: prefixes of wrapper classes.
+    rename : tuple of (pattern, replacement) or callable
+        Applied to checkpoint names before they are matched: prefixes of wrapper classes; or a
+        function of the config that returns them.
     ignore : tuple of str or callable
         Globs of checkpoint tensors that have no place in the file; or a function of the config
         that returns them.
@@ -120,7 +122,7 @@ class Architecture:
     hparams: tuple[Hparam | str, ...]
     weights: tuple[Weight, ...]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    rename: tuple[tuple[str, str], ...] = ()
+    rename: Renames | Callable[[Config], Renames] = ()
     ignore: tuple[str, ...] | Callable[[Config], tuple[str, ...]] = ()
     generated: tuple[Generated, ...] = ()
     first: tuple[Hparam, ...] = ()

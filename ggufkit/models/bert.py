@@ -14,6 +14,7 @@ def labels(config: Config) -> list[str] | None:
     return None if ordered in ([], ["LABEL_0", "LABEL_1"]) else ordered
 
 
+_OLD_NORMS = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
 _LAYER = "encoder.layer.{i}"
 
 BERT = Architecture(
@@ -42,7 +43,7 @@ BERT = Architecture(
         Weight("blk.{i}.layer_output_norm", f"{_LAYER}.output.LayerNorm"),
         Weight("cls.output", "classifier", optional=True),
     ),
-    rename=((r"^bert\.", ""), (r"\.gamma$", ".weight"), (r"\.beta$", ".bias")),
+    rename=((r"^bert\.", ""), *_OLD_NORMS),
     ignore=(
         "*embeddings.position_ids",
         "*pooler.dense.*",
@@ -82,5 +83,5 @@ ROBERTA = replace(
         Weight("cls", "classifier.dense", optional=True),
         Weight("cls.output", "classifier.out_proj", optional=True),
     ),
-    rename=((r"^roberta\.", ""), *BERT.rename),
+    rename=((r"^roberta\.", ""), *_OLD_NORMS),
 )

@@ -155,6 +155,7 @@ HPARAMS: tuple[Hparam | str, ...] = (
     Hparam("rope.scaling.yarn_attn_factor", rope.yarn("attention_factor", "attn_factor")),
     Hparam("rope.scaling.yarn_beta_fast", rope.yarn("beta_fast")),
     Hparam("rope.scaling.yarn_beta_slow", rope.yarn("beta_slow")),
+    Hparam("rope.dimension_sections", rope.sections),
     Hparam("rope.freq_base", rope.freq_base),
     Hparam("rope.freq_base_swa", rope.freq_base_swa),
     Hparam("attention.layer_norm_rms_epsilon", ("rms_norm_eps", "norm_eps")),

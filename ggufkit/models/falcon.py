@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
-from ggufkit.models.rows import RegroupQKV
+from ggufkit.models.rows import Regroup
 
 
 def n_heads(config: Config) -> int:
@@ -18,9 +18,11 @@ def n_heads_kv(config: Config) -> int:
     return int(config.get("n_head_kv", 1) if given is None else given)
 
 
-def regroup(context: Context) -> RegroupQKV:
+def regroup(context: Context) -> Regroup:
     """Return the order of fused queries, keys and values."""
-    return RegroupQKV(n_heads(context.config), n_heads_kv(context.config))
+    heads, heads_kv = n_heads(context.config), n_heads_kv(context.config)
+    head_dim = int(context.config["hidden_size"]) // heads
+    return Regroup((heads // heads_kv * head_dim, head_dim, head_dim), (0, 1, 2))
 
 
 _LAYER = "transformer.h.{i}"

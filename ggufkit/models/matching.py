@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 
 from ggufkit.errors import MissingWeightsError, UnmappedTensorsError
-from ggufkit.models.base import Architecture, Context, Weight, block_count, expert_count
+from ggufkit.models.base import Architecture, Context, Renames, Weight, block_count, expert_count
 from ggufkit.models.transforms import Transform
 
 SUFFIXES = (".weight", ".bias")
@@ -99,6 +99,11 @@ class _Matcher:
         return make(self.context)
 
     @cached_property
+    def renames(self) -> Renames:
+        given = self.architecture.rename
+        return given(self.context.config) if callable(given) else given
+
+    @cached_property
     def ignored(self) -> tuple[str, ...]:
         given = self.architecture.ignore
         return (*IGNORE, *(given(self.context.config) if callable(given) else given))
@@ -108,7 +113,7 @@ class _Matcher:
 
     def find(self, name: str) -> list[_Match]:
         """Return what a checkpoint tensor is part of, in the order of the architecture."""
-        for pattern, replacement in self.architecture.rename:
+        for pattern, replacement in self.renames:
             name = re.sub(pattern, replacement, name)
         suffix = next((s for s in SUFFIXES if name.endswith(s)), "")
         full, block, expert = _generalize(name)

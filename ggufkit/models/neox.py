@@ -7,7 +7,7 @@ from dataclasses import replace
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
 from ggufkit.models.common import per_head
 from ggufkit.models.rope import full
-from ggufkit.models.rows import RegroupQKV
+from ggufkit.models.rows import Regroup
 
 
 def n_heads(config: Config) -> int:
@@ -15,10 +15,12 @@ def n_heads(config: Config) -> int:
     return int(config["n_head"] if "n_head" in config else config["num_attention_heads"])
 
 
-def regroup(context: Context) -> RegroupQKV:
-    """Return the order of fused queries, keys and values."""
-    heads = n_heads(context.config)
-    return RegroupQKV(heads, heads)
+def regroup(context: Context) -> Regroup:
+    """Return the order of fused queries, keys and values, which come head by head."""
+    config = context.config
+    width = config["hidden_size"] if "hidden_size" in config else config["n_embed"]
+    head_dim = int(width) // n_heads(config)
+    return Regroup((head_dim,) * 3, (0, 1, 2))
 
 
 def rotated(config: Config) -> int:

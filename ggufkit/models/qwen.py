@@ -14,6 +14,7 @@ from ggufkit.models.common import (
     decoder,
     experts,
     gate_half,
+    keep,
     n_heads,
     up_half,
     without,
@@ -48,29 +49,26 @@ QWEN3 = replace(
 
 _MLP = "model.layers.{i}.mlp"
 
+# Experts as transformers keeps them in memory: stacked already, gates and ups in one tensor.
+FUSED_EXPERTS = tuple(
+    Weight(
+        f"blk.{{i}}.ffn_{part}_exps.weight", f"{_MLP}.experts.{source}", transform, True, exact=True
+    )
+    for part, source, transform in (
+        ("down", "down_proj", keep),
+        ("gate", "gate_up_proj", gate_half),
+        ("up", "gate_up_proj", up_half),
+    )
+)
+
 # llama.cpp has no place for the blocks without experts that transformers can mix in.
-# One tensor per expert; or, as transformers keeps them in memory, stacked already.
 _MOE = (
     *without(decoder(), *FFN),
     Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate"),
     *experts(f"{_MLP}.experts", EXPERT_PARTS),
-    Weight("blk.{i}.ffn_down_exps.weight", f"{_MLP}.experts.down_proj", exact=True, optional=True),
-    Weight(
-        "blk.{i}.ffn_gate_exps.weight",
-        f"{_MLP}.experts.gate_up_proj",
-        gate_half,
-        exact=True,
-        optional=True,
-    ),
-    Weight(
-        "blk.{i}.ffn_up_exps.weight",
-        f"{_MLP}.experts.gate_up_proj",
-        up_half,
-        exact=True,
-        optional=True,
-    ),
+    *FUSED_EXPERTS,
 )
-_MOE_HPARAMS = (
+MOE_HPARAMS = (
     *HPARAMS,
     Hparam("expert_feed_forward_length", "moe_intermediate_size"),
     Hparam("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
@@ -88,7 +86,7 @@ QWEN2MOE = replace(
         "moe_intermediate_size": 1408,
         "shared_expert_intermediate_size": 5632,
     },
-    hparams=_MOE_HPARAMS,
+    hparams=MOE_HPARAMS,
     weights=(
         *_MOE,
         *(

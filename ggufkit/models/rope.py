@@ -98,3 +98,9 @@ def yarn(*names: str) -> Any:
         return next((full(config)[n] for n in names if full(config).get(n) is not None), None)
 
     return value
+
+
+def sections(config: Config) -> Value | None:
+    """Return ``rope.dimension_sections``: dimensions for time, height, width and one more."""
+    given = full(config).get("mrope_section")
+    return None if given is None else (list(given) + [0] * 4)[:4]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.errors import ShapeMismatchError
-from ggufkit.models.transforms import Floats, Shape, Sources, n_rows
+from ggufkit.models.transforms import Floats, Shape, Sources
 
 Index = NDArray[np.int64]
 
@@ -226,17 +226,66 @@ class HeadRows(TakeRows):
 
 
 @dataclass(frozen=True)
-class RegroupQKV(TakeRows):
-    """Fused queries, keys and values, from groups (q q k v, q q k v) to (q q q q, k k, v v).
+class Regroup(TakeRows):
+    """Rows of fused parts from groups (q q k v, q q k v) to one part after the other.
 
     Attributes
     ----------
-    n_heads, n_heads_kv : int
-        Heads of queries, and of keys and of values: one group each.
+    sizes : tuple of int
+        Rows of each part in a group.
+    take : tuple of int
+        The parts to keep, in the order of the result.
     """
 
-    n_heads: int
-    n_heads_kv: int
+    sizes: tuple[int, ...]
+    take: tuple[int, ...]
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's with the rows of the parts.
+
+        Raises
+        ------
+        ShapeMismatchError
+            Its rows are not whole groups.
+        """
+        if len(sources[0]) not in (1, 2) or sources[0][0] % sum(self.sizes):
+            raise ShapeMismatchError(f"{sources[0]} is not made of groups of {self.sizes} rows")
+        taken = sum(self.sizes[part] for part in self.take)
+        return (sources[0][0] // sum(self.sizes) * taken, *sources[0][1:])
+
+    def index(self, source: Shape, rows: Index) -> Index:
+        """Return where the rows come from."""
+        sizes = np.array([self.sizes[part] for part in self.take])
+        offsets = np.array([sum(self.sizes[:part]) for part in self.take])
+        lengths = sizes * (source[0] // sum(self.sizes))
+        ends = np.cumsum(lengths)
+        place = np.searchsorted(ends, rows, side="right")
+        group, row = np.divmod(rows - (ends - lengths)[place], sizes[place])
+        where: Index = group * sum(self.sizes) + offsets[place] + row
+        return where
+
+
+@dataclass(frozen=True)
+class TileHeads(TakeRows):
+    """Heads from the order (a0 a1, b0 b1) of groups to the order (a0 b0, a1 b1) of tiles.
+
+    Linear attention repeats each head of keys for the heads of values of its group; ggml repeats
+    all of them one after the other.
+
+    Attributes
+    ----------
+    n_groups, per_group : int
+        Heads of keys, and heads of values for each.
+    head_dim : int
+        Rows per head of values.
+    start : int
+        The first row of them; rows before it stay.
+    """
+
+    n_groups: int
+    per_group: int
+    head_dim: int
+    start: int = 0
 
     def shape(self, *sources: Shape) -> Shape:
         """Return the source's.
@@ -244,22 +293,33 @@ class RegroupQKV(TakeRows):
         Raises
         ------
         ShapeMismatchError
-            Its rows are not these heads.
+            The rows are not these heads.
         """
-        heads = self.n_heads + 2 * self.n_heads_kv
-        if sources[0][0] % heads or self.n_heads % self.n_heads_kv:
-            raise ShapeMismatchError(
-                f"{sources[0]} is not made of {self.n_heads} heads of queries and "
-                f"{self.n_heads_kv} of keys and values each"
-            )
+        expected = self.start + self.n_groups * self.per_group * self.head_dim
+        if sources[0][0] != expected:
+            raise ShapeMismatchError(f"{sources[0]} has not the {expected} rows of its heads")
         return sources[0]
 
-    def index(self, source: Shape, rows: Index) -> Index:
+    def index(self, _: Shape, rows: Index) -> Index:
         """Return where the rows come from."""
-        head_dim = n_rows(source) // (self.n_heads + 2 * self.n_heads_kv)
-        per_group = self.n_heads // self.n_heads_kv
-        head, row = np.divmod(rows, head_dim)
-        kv, in_values = head - self.n_heads, head - self.n_heads >= self.n_heads_kv
-        of_q = head // per_group * (per_group + 2) + head % per_group
-        of_kv = kv % self.n_heads_kv * (per_group + 2) + per_group + in_values
-        return np.where(kv < 0, of_q, of_kv) * head_dim + row
+        head, row = np.divmod(rows - self.start, self.head_dim)
+        tile, group = np.divmod(head, self.n_groups)
+        tiled = self.start + (group * self.per_group + tile) * self.head_dim + row
+        return np.where(rows < self.start, rows, tiled)
+
+
+@dataclass(frozen=True)
+class TileColumns:
+    """The same for columns, whose heads `tiles` describes: what comes after linear attention."""
+
+    tiles: TileHeads
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's, whose columns must be the heads."""
+        self.tiles.shape(sources[0][::-1])
+        return sources[0]
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the rows."""
+        columns = np.arange(sources.shapes[0][-1])
+        return sources.read(rows)[:, self.tiles.index((), columns)]
