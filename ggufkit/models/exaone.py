@@ -7,7 +7,6 @@ from ggufkit.models.common import (
     HPARAMS,
     QK_NORMS,
     decoder,
-    n_heads,
     per_head,
     sliding_layers,
     without,
@@ -43,8 +42,9 @@ EXAONE4 = Architecture(
         "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
-        "num_key_value_heads": n_heads,
+        "num_key_value_heads": 32,
         "head_dim": per_head,
+        "sliding_window_pattern": 4,
     },
     hparams=(
         *HPARAMS,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
-from ggufkit.models.common import HPARAMS, WRAPPED, decoder, n_heads, plus_one
+from ggufkit.models.common import HPARAMS, WRAPPED, decoder, plus_one
 from ggufkit.models.rows import KeepRows
 
 
@@ -31,7 +31,7 @@ GEMMA = Architecture(
     tokenizer="gemma",
     defaults={
         "max_position_embeddings": 8192,
-        "num_key_value_heads": n_heads,
+        "num_key_value_heads": 16,
         "head_dim": 256,
         "rms_norm_eps": 1e-6,
     },

@@ -6,8 +6,9 @@ Experts that are stored as MXFP4 blocks are not converted yet.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from ggufkit.models.base import Architecture, Context, Hparam, Weight
+from ggufkit.models.base import Architecture, Config, Context, Hparam, Weight
 from ggufkit.models.common import FFN, HPARAMS, decoder, without
 from ggufkit.models.rows import EveryOther
 from ggufkit.models.transforms import Then, Transform, Transpose
@@ -28,6 +29,19 @@ def every_other_bias(first: int) -> Callable[[Context], Transform]:
     return lambda _: Then(Then(Transpose(), EveryOther(first)), Transpose())
 
 
+def default_scaling(config: Config) -> dict[str, Any] | None:
+    """Return how rope is scaled where config.json does not say."""
+    if config.get("rope_parameters"):
+        return None
+    return {
+        "rope_type": "yarn",
+        "factor": 32.0,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "original_max_position_embeddings": 4096,
+    }
+
+
 _LAYER = "model.layers.{i}"
 _EXPERTS = f"{_LAYER}.mlp.experts"
 _EXPS = "blk.{i}.ffn_%s_exps.%s"
@@ -45,6 +59,7 @@ GPT_OSS = Architecture(
         "num_local_experts": 128,
         "num_experts_per_tok": 4,
         "sliding_window": 128,
+        "rope_scaling": default_scaling,
     },
     hparams=(
         *HPARAMS,

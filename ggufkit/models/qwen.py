@@ -81,6 +81,7 @@ QWEN2MOE = replace(
     tokenizer="gpt2",
     defaults={
         **QWEN2.defaults,
+        "num_key_value_heads": 16,
         "num_experts": 60,
         "num_experts_per_tok": 4,
         "moe_intermediate_size": 1408,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ggufkit.models.base import FILE_TYPE, Architecture, Hparam
-from ggufkit.models.common import decoder, n_heads, rotated
+from ggufkit.models.common import decoder, rotated
 
 STABLELM = Architecture(
     name="stablelm",
@@ -13,7 +13,7 @@ STABLELM = Architecture(
         "max_position_embeddings": 4096,
         "layer_norm_eps": 1e-5,
         "partial_rotary_factor": 0.25,
-        "num_key_value_heads": n_heads,
+        "num_key_value_heads": 32,
         "use_parallel_residual": False,
     },
     hparams=(

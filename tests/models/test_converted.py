@@ -26,19 +26,14 @@ CASES = {p.stem: p for p in sorted((Path(__file__).parent / "converted").glob("*
 IN_ORACLE = {"bert", "falcon", "gemma2", "gemma3", "gpt2", "llama", "phi3", "qwen2", "qwen3"}
 
 
-@pytest.fixture
-def case(request: pytest.FixtureRequest):
-    return json.loads(CASES[request.param].read_text())
-
-
-@pytest.mark.parametrize("case", CASES, indirect=True)
-def test_the_file_is_the_converters(case, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_the_file_is_the_converters(name: str, tmp_path: Path, monkeypatch) -> None:
+    case = json.loads(CASES[name].read_text())
     tokens = [f"token {i}" for i in range(case["n_tokens"])]
     vocabulary = Metadata({"tokenizer.ggml.tokens": tokens})
     monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: vocabulary)
-    name = next(value for key, _, value in case["metadata"] if key == "general.name")
-    write_checkpoint(tmp_path / "model", case["config"], case["checkpoint"])
-    convert(tmp_path / "model", tmp_path / "out.gguf", ladder="BF16", name=name)
+    write_checkpoint(tmp_path / name, case["config"], case["checkpoint"])
+    convert(tmp_path / name, tmp_path / "out.gguf", ladder="BF16")
 
     file = GGUFReader(tmp_path / "out.gguf")
     metadata = [
