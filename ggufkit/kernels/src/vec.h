@@ -5,8 +5,7 @@
  * reference encoder performs on its block: same order, same rounding, no fused multiply-add
  * (-ffp-contract=off). A branch of the reference becomes a mask and a select.
  *
- * Only GCC/Clang vector extensions are used; min, max and sqrt are loops over lanes that the
- * compiler turns into one instruction. */
+ * All of it is written in the vector types of GCC and Clang, for every instruction set alike. */
 #ifndef GGUFKIT_VEC_H
 #define GGUFKIT_VEC_H
 
@@ -42,37 +41,38 @@ INLINE int any(vi mask) {
     return r != 0;
 }
 
-/* a < b ? a : b, hence b when either is NaN. */
-INLINE vf min_f(vf a, vf b) {
-    vf r;
-    for (int i = 0; i < LANES; i++) r[i] = a[i] < b[i] ? a[i] : b[i];
-    return r;
-}
-
-/* a > b ? a : b, hence b when either is NaN. */
-INLINE vf max_f(vf a, vf b) {
-    vf r;
-    for (int i = 0; i < LANES; i++) r[i] = a[i] > b[i] ? a[i] : b[i];
-    return r;
-}
-
-INLINE vi min_i(vi a, int b) {
-    for (int i = 0; i < LANES; i++) a[i] = a[i] < b ? a[i] : b;
-    return a;
-}
-
-INLINE vi max_i(vi a, int b) {
-    for (int i = 0; i < LANES; i++) a[i] = a[i] > b ? a[i] : b;
-    return a;
-}
-
-INLINE vi clamp_i(vi x, int lo, int hi) { return min_i(max_i(x, lo), hi); }
-
+/* a < b ? a : b lane by lane, hence b when either is NaN; max_f likewise. On x86 that is one
+ * instruction, which GCC misses where loops are unrolled: the only intrinsics of the kernels. */
+#if defined(__SSE2__)
+#include <immintrin.h>
+#if LANES == 16
+#define X86(name) _mm512_##name
+#elif LANES == 8
+#define X86(name) _mm256_##name
+#else
+#define X86(name) _mm_##name
+#endif
+INLINE vf min_f(vf a, vf b) { return (vf)X86(min_ps)(a, b); }
+INLINE vf max_f(vf a, vf b) { return (vf)X86(max_ps)(a, b); }
+INLINE vf sqrt_f(vf a) { return (vf)X86(sqrt_ps)(a); }
+#else
+INLINE vf min_f(vf a, vf b) { return select_f(a < b, a, b); }
+INLINE vf max_f(vf a, vf b) { return select_f(a > b, a, b); }
 INLINE vf sqrt_f(vf a) {
-    vf r;
-    for (int i = 0; i < LANES; i++) r[i] = sqrtf(a[i]);
-    return r;
+    for (int i = 0; i < LANES; i++) a[i] = sqrtf(a[i]);
+    return a;
 }
+#endif
+
+#if LANES >= 8
+typedef long long v64 __attribute__((vector_size(4 * LANES)));
+INLINE vi min_i(vi a, int b) { return (vi)X86(min_epi32)((v64)a, (v64)vi_all(b)); }
+INLINE vi max_i(vi a, int b) { return (vi)X86(max_epi32)((v64)a, (v64)vi_all(b)); }
+#else
+INLINE vi min_i(vi a, int b) { return select_i(a < b, a, vi_all(b)); }
+INLINE vi max_i(vi a, int b) { return select_i(a > b, a, vi_all(b)); }
+#endif
+INLINE vi clamp_i(vi x, int lo, int hi) { return min_i(max_i(x, lo), hi); }
 
 INLINE vf abs_f(vf a) { return (vf)((vi)a & 0x7fffffff); }
 INLINE vf to_float(vi a) { return __builtin_convertvector(a, vf); }
