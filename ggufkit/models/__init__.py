@@ -8,7 +8,7 @@ from typing import Any
 
 from ggufkit.errors import UnknownArchitectureError
 from ggufkit.models.base import Architecture
-from ggufkit.models.bert import BERT, ROBERTA
+from ggufkit.models.bert import BERT, ROBERTA, XLM_ROBERTA
 from ggufkit.models.cohere import COHERE, COHERE2
 from ggufkit.models.deepseek import DEEPSEEK2, DEEPSEEK3
 from ggufkit.models.exaone import EXAONE4
@@ -79,6 +79,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     STABLELM,
     STARCODER,
     STARCODER2,
+    XLM_ROBERTA,
 )
 
 BY_HF_CLASS: Mapping[str, Architecture] = MappingProxyType(

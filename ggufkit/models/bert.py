@@ -85,3 +85,9 @@ ROBERTA = replace(
     ),
     rename=((r"^roberta\.", ""), *_OLD_NORMS),
 )
+
+XLM_ROBERTA = replace(
+    ROBERTA,
+    hf_classes=("XLMRobertaModel", "XLMRobertaForSequenceClassification"),
+    tokenizer="xlm_roberta",
+)

@@ -1,26 +1,27 @@
 """The tokenizer kinds that architectures name, each the way one model class of llama.cpp reads.
 
-=========  =======================================================================================
-llama      tokenizer.model, else tokenizer.json with byte fallback, else byte-level tokenizer.json
-qwen       tokenizer.model, else byte-level tokenizer.json
-spm        tokenizer.model
-gpt2       byte-level tokenizer.json
-gemma      tokenizer.model; Gemma 1, with its fill-in-the-middle tokens
-gemma2     tokenizer.model, no space put before the text
-gemma3     as gemma2, else byte-level tokenizer.json
-phi3       tokenizer.model with the added tokens of all files; GPT2Tokenizer means gpt2
-glm4       byte-level tokenizer.json, with GLM-4's special tokens
-glm4_moe   the same with those of GLM-4.5 and later
-modernbert byte-level tokenizer.json, with all special tokens added to a text
-ernie      tokenizer.model, with a space put before the text if tokenizer_config.json says so
-hunyuan    byte-level tokenizer.json; the config's eod_token_id ends a text
-mamba      as qwen, padded to a multiple of 8 tokens
-mamba2     as qwen, padded to a multiple of 16 tokens
-nemotron   tokenizer.model, with Nemotron's padding and unknown tokens
-bert       WordPiece tokenizer.json
-roberta    byte-level tokenizer.json, with the number of token types
-t5         unigram tokenizer.model or spiece.model
-=========  =======================================================================================
+===========  =======================================================================================
+llama        tokenizer.model, else tokenizer.json with byte fallback, else byte-level tokenizer.json
+qwen         tokenizer.model, else byte-level tokenizer.json
+spm          tokenizer.model
+gpt2         byte-level tokenizer.json
+gemma        tokenizer.model; Gemma 1, with its fill-in-the-middle tokens
+gemma2       tokenizer.model, no space put before the text
+gemma3       as gemma2, else byte-level tokenizer.json
+phi3         tokenizer.model with the added tokens of all files; GPT2Tokenizer means gpt2
+glm4         byte-level tokenizer.json, with GLM-4's special tokens
+glm4_moe     the same with those of GLM-4.5 and later
+modernbert   byte-level tokenizer.json, with all special tokens added to a text
+ernie        tokenizer.model, with a space put before the text if tokenizer_config.json says so
+hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
+mamba        as qwen, padded to a multiple of 8 tokens
+mamba2       as qwen, padded to a multiple of 16 tokens
+nemotron     tokenizer.model, with Nemotron's padding and unknown tokens
+bert         WordPiece tokenizer.json
+roberta      byte-level tokenizer.json, with the number of token types
+xlm_roberta  unigram sentencepiece.bpe.model, with other special tokens before it
+t5           unigram tokenizer.model or spiece.model
+===========  =======================================================================================
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ from ggufkit.tokenizers.bpe import bpe_metadata, byte_fallback_metadata, has_byt
 from ggufkit.tokenizers.files import TokenizerFiles
 from ggufkit.tokenizers.pre import check_pre
 from ggufkit.tokenizers.special import special_metadata
-from ggufkit.tokenizers.spm import MODEL_NAME, phi3_metadata, spm_metadata, t5_metadata
+from ggufkit.tokenizers.spm import (
+    MODEL_NAME,
+    phi3_metadata,
+    spm_metadata,
+    t5_metadata,
+    xlm_roberta_metadata,
+)
 from ggufkit.tokenizers.wpm import wpm_metadata
 from ggufkit.types import ValueType
 
@@ -220,6 +227,10 @@ def _roberta(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) 
     return metadata
 
 
+def _xlm_roberta(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    return xlm_roberta_metadata(files, config)
+
+
 def _t5(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
     return t5_metadata(files, config)
 
@@ -243,5 +254,6 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "nemotron": _nemotron,
     "bert": wpm_metadata,
     "roberta": _roberta,
+    "xlm_roberta": _xlm_roberta,
     "t5": _t5,
 }

@@ -116,15 +116,45 @@ def t5_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
     model = _read_model(files, name)
     if model.model_type == ModelType.BPE:
         return spm_metadata(files, config)
-    tokens = _base_tokens(files, config, model)
+    return _unigram(files, model, _base_tokens(files, config, model))
+
+
+def xlm_roberta_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
+    """Return the metadata of XLM-RoBERTa's unigram tokenizer (``_xlmroberta_set_vocab``).
+
+    transformers' ids are those of the SentencePiece model with other special tokens before them.
+
+    Raises
+    ------
+    UnknownTokenizerError
+        There is no sentencepiece.bpe.model.
+    CheckpointError
+        A file is malformed.
+    """
+    model = _read_model(files, "sentencepiece.bpe.model")
+    if model.model_type != ModelType.UNIGRAM:
+        raise files.malformed("sentencepiece.bpe.model", "not a unigram model")
+    size = _vocab_size(files, max(config.get("vocab_size") or 0, len(model.pieces)))
+    tokens = _Tokens.padding(size)
+    _put_pieces(tokens, model)
+    # the model starts with <unk> <s> </s>, and the last row of the padded list is left out
+    tokens.texts = ["<s>", "<pad>", "</s>", "<unk>", *tokens.texts[3:-1]]
+    tokens.scores = [*[0.0] * 4, *tokens.scores[3:-1]]
+    control = int(TokenType.CONTROL)
+    tokens.types = [*[control] * 3, int(TokenType.UNKNOWN), *tokens.types[3:-1]]
+    return _unigram(files, model, tokens, n_types=config.get("type_vocab_size", 1))
+
+
+def _unigram(
+    files: TokenizerFiles, model: SentencePieceModel, tokens: _Tokens, n_types: int | None = None
+) -> Metadata:
     metadata = Metadata()
     tokens.write(metadata, "t5")
-    flags = {
-        "tokenizer.ggml.add_space_prefix": model.add_dummy_prefix,
-        "tokenizer.ggml.remove_extra_whitespaces": model.remove_extra_whitespaces,
-    }
-    for key, value in flags.items():
-        metadata.set(key, value, ValueType.BOOL)
+    add_prefix, remove = model.add_dummy_prefix, model.remove_extra_whitespaces
+    metadata.set("tokenizer.ggml.add_space_prefix", add_prefix, ValueType.BOOL)
+    if n_types is not None:
+        metadata.set("tokenizer.ggml.token_type_count", n_types, ValueType.UINT32)
+    metadata.set("tokenizer.ggml.remove_extra_whitespaces", remove, ValueType.BOOL)
     if model.precompiled_charsmap:
         charsmap = list(model.precompiled_charsmap)
         metadata.set("tokenizer.ggml.precompiled_charsmap", charsmap, ValueType.UINT8)
@@ -153,19 +183,27 @@ def _base_tokens(
     """Return the model's pieces and the tokens of added_tokens.json, padded to the vocab size."""
     model = model or _read_model(files, MODEL_NAME)
     size = config.get("vocab_size_per_layer_input", config.get("vocab_size")) or len(model.pieces)
-    if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
-        raise files.malformed("config.json", f"vocab_size {size!r} is not a size")
-    tokens = _Tokens.padding(size)
-    for token_id, text in enumerate(model.pieces):
-        # Pieces that the model's author defined are ordinary tokens to llama.cpp.
-        kind = model.types[token_id]
-        kind = TokenType.NORMAL if kind == TokenType.USER_DEFINED else kind
-        tokens.put(token_id, text, model.scores[token_id], kind)
+    tokens = _Tokens.padding(_vocab_size(files, size))
+    _put_pieces(tokens, model)
     for text, token_id in (files.json("added_tokens.json", 64 << 20) or {}).items():
         if type(token_id) is not int:
             raise files.malformed("added_tokens.json", f"the token {text!r} has no id")
         tokens.put(token_id, text, ADDED_SCORE, TokenType.USER_DEFINED)
     return tokens
+
+
+def _vocab_size(files: TokenizerFiles, size: Any) -> int:
+    if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
+        raise files.malformed("config.json", f"vocab_size {size!r} is not a size")
+    return size
+
+
+def _put_pieces(tokens: _Tokens, model: SentencePieceModel) -> None:
+    for token_id, text in enumerate(model.pieces):
+        # Pieces that the model's author defined are ordinary tokens to llama.cpp.
+        kind = model.types[token_id]
+        kind = TokenType.NORMAL if kind == TokenType.USER_DEFINED else kind
+        tokens.put(token_id, text, model.scores[token_id], kind)
 
 
 def _decoder_entries(files: TokenizerFiles) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -33,6 +33,9 @@ def test_the_file_is_the_converters(name: str, tmp_path: Path, monkeypatch) -> N
     vocabulary = Metadata({"tokenizer.ggml.tokens": tokens})
     monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: vocabulary)
     write_checkpoint(tmp_path / name, case["config"], case["checkpoint"])
+    for path, content in case["files"].items():
+        (tmp_path / name / path).parent.mkdir(exist_ok=True)
+        (tmp_path / name / path).write_text(json.dumps(content))
     convert(tmp_path / name, tmp_path / "out.gguf", ladder="BF16")
 
     file = GGUFReader(tmp_path / "out.gguf")
