@@ -73,3 +73,12 @@ def test_no_class_belongs_to_two_architectures() -> None:
     names = [name for architecture in ARCHITECTURES for name in architecture.hf_classes]
     assert len(names) == len(set(names))
     assert all(find_architecture({"architectures": [name]}) for name in names)
+
+
+def test_the_documentation_has_every_class() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| ")]
+    documented = {(row[2].strip(), row[3].strip()) for row in rows}
+    for architecture in ARCHITECTURES:
+        classes = ", ".join(f"`{name}`" for name in architecture.hf_classes)
+        assert (f"`{architecture.name}`", classes) in documented
