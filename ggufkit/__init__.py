@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ggufkit.gguf.joined import JoinedFile as JoinedFile
     from ggufkit.gguf.metadata import Metadata as Metadata
     from ggufkit.toolbox.diff import diff as diff
+    from ggufkit.toolbox.edit import edit as edit
     from ggufkit.toolbox.hashing import hash_file as hash_file
     from ggufkit.toolbox.resplit import merge as merge
     from ggufkit.toolbox.resplit import split as split
@@ -59,6 +60,7 @@ _HOMES = {
     "convert": "ggufkit.converter.ladder",
     "dequantize": "ggufkit.api",
     "diff": "ggufkit.toolbox.diff",
+    "edit": "ggufkit.toolbox.edit",
     "hash_file": "ggufkit.toolbox.hashing",
     "merge": "ggufkit.toolbox.resplit",
     "open": "ggufkit.api",
@@ -83,6 +85,7 @@ __all__ = [
     "convert",
     "dequantize",
     "diff",
+    "edit",
     "hash_file",
     "merge",
     "open",

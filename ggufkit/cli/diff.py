@@ -63,10 +63,7 @@ def as_json(found: Difference) -> dict[str, Any]:
         "same": not found,
         "data_compared": found.data_compared,
         "reordered": found.reordered,
-        "metadata": [
-            {"key": key.key, "a": _json_typed(key.a), "b": _json_typed(key.b)}
-            for key in found.metadata
-        ],
+        "metadata": json_keys(found.metadata),
         "n_tensors": found.n_tensors,
         "tensors": [
             {
@@ -80,6 +77,11 @@ def as_json(found: Difference) -> dict[str, Any]:
         ],
         "errors": _json_errors(found.errors),
     }
+
+
+def json_keys(keys: tuple[KeyDifference, ...]) -> list[dict[str, Any]]:
+    """Return differences of metadata, ready for `json.dump`."""
+    return [{"key": k.key, "a": _json_typed(k.a), "b": _json_typed(k.b)} for k in keys]
 
 
 def _json_typed(value: TypedValue | None) -> dict[str, Any] | None:
@@ -159,6 +161,8 @@ def _first_difference(x: Sequence[Any], y: Sequence[Any]) -> int:
 
 def _from(value: Any, start: int) -> str:
     if isinstance(value, list):
+        if start and start == len(value):
+            return "ends before the difference"
         shown = value[start : start + _ITEMS]
         text = ", ".join(
             json.dumps(item, ensure_ascii=False) if isinstance(item, str) else number_text(item)

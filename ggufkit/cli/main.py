@@ -17,7 +17,7 @@ from ggufkit.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("convert", "inspect", "diff", "hash", "split", "merge", "types", "doctor")
+COMMANDS = ("convert", "inspect", "diff", "hash", "split", "merge", "edit", "types", "doctor")
 
 
 class Command(Protocol):

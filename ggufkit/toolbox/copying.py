@@ -8,8 +8,9 @@ name before all of them are complete.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +86,8 @@ def copy_tensors(model: JoinedFile, targets: Sequence[Target], progress: Progres
         for file, target in zip(files, targets, strict=True):
             file.write_at(0, target.layout.header)
             _Copier(model, file, opened).copy(target, progress)
+            with suppress(OSError):  # a file that is replaced hands on its permissions
+                shutil.copymode(target.path, file.path)
             file.sync()
         for file in files:
             file.publish()

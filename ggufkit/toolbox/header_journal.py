@@ -1,0 +1,187 @@
+r"""Replacing a file's header in place, so that a kill at any moment loses nothing.
+
+The new header is first written to ``FILE.edit-journal``, next to the file::
+
+    | "GGUFKIT\1" | n: u64 | file size: u64 | old header: n bytes | new header: n bytes | SHA-256 |
+
+The digest is that of all bytes before it. Each step is on disk before the next one starts:
+
+1. write the journal      killed here: the digest is wrong, the file is untouched: discard
+2. write the header       killed here: the header may be torn: write it again
+3. remove the journal     killed here: the header is complete: write it again, which changes nothing
+
+Whoever edits next finishes what was interrupted (`HeaderEditor`). A journal is only replayed into
+a file of the noted size whose every header byte is that of the old or of the new header.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from ggufkit.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has no advisory locks
+    fcntl = None  # type: ignore[assignment]
+
+SUFFIX = ".edit-journal"
+_MAGIC = b"GGUFKIT\1"
+_HEAD = struct.Struct("<8sQQ")
+_DIGEST_SIZE = 32
+
+
+def journal_path(path: Path) -> Path:
+    """Return where a file's journal is while its header is being replaced."""
+    return path.with_name(path.name + SUFFIX)
+
+
+class HeaderEditor:
+    """An open, locked file whose header can be replaced; a context manager.
+
+    Opening it finishes an edit that was interrupted.
+
+    Parameters
+    ----------
+    path : Path
+        A regular file, no symbolic link.
+
+    Raises
+    ------
+    OutputError
+        The file can't be written, another process edits it, or a journal next to it belongs to
+        another file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = journal_path(path)
+        with _errors(path):
+            self._fd = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                self._lock()
+                self._recover()
+            except BaseException:
+                self.close()
+                raise
+
+    def replace(self, header: bytes) -> None:
+        """Replace the first bytes of the file by as many others."""
+        with _errors(self.journal):
+            try:
+                self._write_journal(header)
+            except BaseException:
+                with suppress(OSError):
+                    self.journal.unlink()
+                raise
+        with _errors(self.path):
+            self._write_header(header)
+
+    def close(self) -> None:
+        """Close and unlock the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _lock(self) -> None:
+        if fcntl is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(self._fd), self.path.lstat()):
+            # replaced by another edit between our open and our lock
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    def _recover(self) -> None:
+        try:
+            data = self.journal.read_bytes()
+        except FileNotFoundError:
+            return
+        header = self._parse_journal(data)
+        if header is None:
+            self._remove_journal()
+        else:
+            self._write_header(header)
+
+    def _parse_journal(self, data: bytes) -> bytes | None:
+        """Return the new header, or None if the journal was not complete."""
+        body = data[:-_DIGEST_SIZE]
+        if len(body) < _HEAD.size or hashlib.sha256(body).digest() != data[-_DIGEST_SIZE:]:
+            return None
+        magic, n, file_size = _HEAD.unpack_from(body)
+        old, new = body[_HEAD.size :][:n], body[_HEAD.size + n :]
+        now = os.pread(self._fd, n, 0)
+        if (
+            magic != _MAGIC
+            or not n == len(old) == len(new) == len(now)
+            or os.fstat(self._fd).st_size != file_size
+            or any(byte not in pair for byte, *pair in zip(now, old, new, strict=True))
+        ):
+            raise OutputError(
+                f"{self.journal} is of an interrupted edit, but not of {self.path}: "
+                "remove it if the file was replaced since"
+            )
+        return new
+
+    def _write_journal(self, header: bytes) -> None:
+        old = os.pread(self._fd, len(header), 0)
+        body = _HEAD.pack(_MAGIC, len(header), os.fstat(self._fd).st_size) + old + header
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+        fd = os.open(self.journal, flags, 0o666)
+        try:
+            _write_all(fd, body + hashlib.sha256(body).digest())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self._sync_folder()
+
+    def _write_header(self, header: bytes) -> None:
+        _write_all(self._fd, header)
+        os.fsync(self._fd)
+        self._remove_journal()
+
+    def _remove_journal(self) -> None:
+        self.journal.unlink()
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        fd = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view, at = memoryview(data), 0
+    while at < len(view):
+        at += os.pwrite(fd, view[at:], at)
+
+
+_ADVICE = {
+    errno.EAGAIN: "another process is editing it",
+    errno.ELOOP: "it is a symbolic link: name the file itself, or write another file",
+    errno.ENOENT: "there is no such file",
+    errno.EACCES: "it is not writable: write another file",
+    errno.EROFS: "it is not writable: write another file",
+}
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "check the disk, then edit again to finish")
+        raise OutputError(f"{path}: {error.strerror}; {advice}") from error
