@@ -1,5 +1,5 @@
-/* Decoders of IQ4_NL, IQ4_XS, MXFP4, TQ1_0 and TQ2_0: layouts in iq4.c, mxfp4.c and ternary.c.
- * ggml's dequantize_row_iq4_nl and so on. */
+/* Decoders of the types of 4 bits and less without a grid: layouts in iq4.c, fp4.c, ternary.c and
+ * q1_q2_0.c. ggml's dequantize_row_iq4_nl and so on. */
 #include "decode.h"
 
 static const int8_t IQ4_LEVELS[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
@@ -36,6 +36,37 @@ INLINE void block_MXFP4(const uint8_t *restrict b, float *restrict y) {
     look_up(FP4_LEVELS, d, b + 1, y);
 }
 
+/* d / 2 of an unsigned float, 4 exponent bits and 3 mantissa bits. */
+INLINE float half_of_ue4m3(uint8_t code) {
+    const uint32_t exponent = code >> 3, mantissa = code & 7;
+    const uint32_t bits = (exponent % 16 + 127 - 8) << 23 | mantissa << 20;
+    float d;
+    memcpy(&d, &bits, 4);
+    if (exponent % 16 == 0) d = (float)mantissa * 0x1p-10f;
+    return code == 0x7f ? 0.f : d;
+}
+
+INLINE void block_NVFP4(const uint8_t *restrict b, float *restrict y) {
+    for (int s = 0; s < 4; s++) {
+        const float d = half_of_ue4m3(b[s]);
+        const uint8_t *qs = b + 4 + 8 * s;
+        for (int j = 0; j < 8; j++) {
+            y[16 * s + j] = d * (float)FP4_LEVELS[qs[j] & 15];
+            y[16 * s + j + 8] = d * (float)FP4_LEVELS[qs[j] >> 4];
+        }
+    }
+}
+
+INLINE void block_Q1_0(const uint8_t *restrict b, float *restrict y) {
+    const float d = half_at(b);
+    for (int j = 0; j < 128; j++) y[j] = b[2 + j / 8] >> (j % 8) & 1 ? d : -d;
+}
+
+INLINE void block_Q2_0(const uint8_t *restrict b, float *restrict y) {
+    const float d = half_at(b);
+    for (int j = 0; j < 64; j++) y[j] = (float)((b[2 + j / 4] >> (2 * (j % 4)) & 3) - 1) * d;
+}
+
 INLINE void block_TQ2_0(const uint8_t *restrict b, float *restrict y) {
     const float d = half_at(b + 64);
     for (int h = 0; h < 2; h++)
@@ -66,3 +97,6 @@ DECODER(IQ4_XS, 256, 136)
 DECODER(MXFP4, 32, 17)
 DECODER(TQ1_0, 256, 54)
 DECODER(TQ2_0, 256, 66)
+DECODER(NVFP4, 64, 36)
+DECODER(Q1_0, 128, 18)
+DECODER(Q2_0, 64, 18)
