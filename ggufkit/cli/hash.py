@@ -8,6 +8,7 @@ output is a manifest that 'sha256sum -c' and 'ggufkit hash --check' read.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
@@ -56,24 +57,40 @@ def _hash(args: argparse.Namespace) -> int:
     from ggufkit.cli import render
     from ggufkit.toolbox.hashing import hash_file
 
-    results: list[tuple[Path, FileHash]] = []
-    seen: set[Path] = set()
-    with render.progress(_size_of(args.files), "hash", enabled=not args.quiet) as advance:
-        for path in args.files:
-            if path not in seen:
-                results.append((path, hash_file(path, jobs=args.jobs, progress=advance)))
-                seen.update(results[-1][1].files)
+    models, total = _models(args.files)
+    with render.progress(total, "hash", enabled=not args.quiet) as advance:
+        results = [hash_file(path, jobs=args.jobs, progress=advance) for path in models]
     if args.json:
-        sys.stdout.write(json.dumps([_as_dict(found) for _, found in results], indent=1) + "\n")
+        sys.stdout.write(json.dumps([_as_dict(found) for found in results], indent=1) + "\n")
         return 0
-    for path, found in results:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
+    for path, found in zip(models, results, strict=True):
         _show(path, found, tensors=args.tensors)
     return 0
 
 
-def _size_of(paths: list[Path]) -> int:
-    """Bytes of the files named, 0 for what is not there: the error comes later."""
-    return sum(path.stat().st_size for path in paths if path.is_file())
+def _models(paths: list[Path]) -> tuple[list[Path], int]:
+    """Return one file of each model, and the bytes of all their parts."""
+    from ggufkit.gguf.joined import open_gguf
+
+    models: list[Path] = []
+    seen: set[Path | None] = set()
+    total = 0
+    for path in paths:
+        if path not in seen:
+            models.append(path)
+            with open_gguf(path) as model:
+                seen.update(part.path for part in model.parts)
+                total += model.file_size
+    return models, total
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):  # checking it says that it is missing
+        return 0
 
 
 def _show(path: Path, found: FileHash, *, tensors: bool) -> None:
@@ -101,7 +118,8 @@ def _check(args: argparse.Namespace) -> int:
     from ggufkit.toolbox.hashing import check_manifest, read_manifest
 
     paths = [args.check.parent / name for _, name in read_manifest(args.check)]
-    with render.progress(_size_of(paths), "check", enabled=not args.quiet) as advance:
+    total = sum(map(_size_of, paths))
+    with render.progress(total, "check", enabled=not args.quiet) as advance:
         checks = check_manifest(args.check, jobs=args.jobs, progress=advance)
     if args.json:
         listed = [{"name": check.name, "status": check.status} for check in checks]

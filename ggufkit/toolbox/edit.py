@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ggufkit.errors import BadLayoutError, BadValueError, MissingKeyError, MissingTensorError
+from ggufkit.errors import (
+    BadLayoutError,
+    BadValueError,
+    MissingKeyError,
+    MissingTensorError,
+    OutputError,
+)
 from ggufkit.gguf.joined import JoinedFile
 from ggufkit.gguf.layout import Layout, TensorInfo, plan_layout
 from ggufkit.gguf.metadata import Metadata, key_type
@@ -130,6 +136,10 @@ def edit(
     path = Path(path)
     with ExitStack() as opened:
         editor = None
+        if dry_run and journal_path(path).exists():
+            raise OutputError(
+                f"{path}: an edit was interrupted; any edit but a dry run finishes it"
+            )
         if not dry_run and (out is None or journal_path(path).exists()):
             editor = opened.enter_context(HeaderEditor(path))
         file = opened.enter_context(GGUFFile.open(path))

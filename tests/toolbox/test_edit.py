@@ -466,6 +466,14 @@ def test_a_copy_to_another_file_finishes_an_edit_first(path, tmp_path):
     assert read(tmp_path / "out.gguf")[0]["general.name"] == "new name"
 
 
+def test_a_dry_run_finishes_no_edit(path):
+    journal = leave_journal(path, {"general.name": "new name"})
+    journal_path(path).write_bytes(journal)
+    with pytest.raises(OutputError, match="interrupted"):
+        edit(path, dry_run=True)
+    assert journal_path(path).read_bytes() == journal
+
+
 def test_two_edits_at_once(path):
     with HeaderEditor(path), pytest.raises(OutputError, match="another process"):
         edit(path, values={"general.name": "new name"})

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from ggufkit.errors import FormatError, MissingFileError
 from ggufkit.toolbox.hashing import check_manifest, hash_file, manifest_line, read_manifest
 from tests import build
 
+ROOT = Path(__file__).resolve().parents[2]
 A, B = bytes(range(64)), b"\x11" * 34
 
 
@@ -153,6 +157,17 @@ def test_output_is_a_manifest_for_sha256sum(parts, tmp_path, capsys, monkeypatch
         subprocess.run(["sha256sum", "--strict", "--quiet", "-c", "sums"], check=True)
 
 
+def test_names_that_are_not_utf8(tmp_path):
+    name = os.fsdecode(b"odd\xff.gguf")
+    (tmp_path / name).write_bytes(two_tensors())
+    command = [sys.executable, "-m", "ggufkit.cli.main", "hash", name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert sha(two_tensors()).encode() + b"  odd\xff.gguf\n" in done.stdout
+    (tmp_path / "sums").write_bytes(done.stdout)
+    assert [check.status for check in check_manifest(tmp_path / "sums")] == ["ok"]
+
+
 def test_json(parts, capsys):
     assert main(["hash", "--json", str(parts[0])]) == 0
     (found,) = json.loads(capsys.readouterr().out)
@@ -168,11 +183,12 @@ def test_check_finds_what_differs_or_is_missing(tmp_path, capsys):
     sums = tmp_path / "SHA256SUMS"
     sums.write_text(
         f"{sha(b'good').upper()} *good\r\n\n{sha(b'good')}  bad\n{sha(b'')}  gone\n"
-        f"{sha(b'')}  folder\n# a remark\n"
+        f"{sha(b'')}  folder\n# a remark\n{sha(b'')}  {'n' * 5000}\n{sha(b'')}  nul\0\n"
     )
     statuses = {check.name: check.status for check in check_manifest(sums)}
     assert statuses == {
-        "good": "ok", "bad": "different", "gone": "missing", "folder": "missing"
+        "good": "ok", "bad": "different", "gone": "missing", "folder": "missing",
+        "n" * 5000: "missing", "nul\0": "missing",
     }  # fmt: skip
     assert main(["hash", "--check", str(sums)]) == 1
     assert "bad: different\n" in capsys.readouterr().out
