@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ggufkit import kernels
-from ggufkit.codecs.base import Blocks, Bytes, Codec, Floats
+from ggufkit.codecs.base import Bytes, Codec, Floats
+from ggufkit.codecs.finite import fit, lost_weights, misfits
 from ggufkit.codecs.plain import widen_bf16
 from ggufkit.codecs.table import CODECS
 from ggufkit.errors import (
@@ -34,14 +35,10 @@ from ggufkit.errors import (
 from ggufkit.types import TensorType
 
 TILE_WEIGHTS = 1 << 16
+# A kernel has tiles of its own; per call it costs some Python, which threads take turns in.
+KERNEL_TILE_WEIGHTS = 1 << 18
 
 SEARCHES = ("ggml", "thorough")
-
-# No float16 scale reaches this far; a little further ggml's sums overflow and it writes zeros.
-_TOO_LARGE = np.float32(1e11)
-
-# Bits of infinity in the plain types that a float32 may be too large for.
-_INFINITY = {TensorType.F16: 0x7C00, TensorType.BF16: 0x7F80}
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,8 @@ def quantize(
         return result
     weights = None if importance is None else _importance(importance, array.shape)
     encode = partial(_encode_tile, _encoder(codec, weights, search))
-    _run(encode, _matrices(array, result, weights), n_cols, jobs)
+    tile = TILE_WEIGHTS if search != "ggml" else _tile(kernels.encoder(codec.type))
+    _run(encode, _matrices(array, result, weights), max(1, tile // max(1, n_cols)), jobs)
     return result
 
 
@@ -166,8 +164,10 @@ def dequantize(
         )
     n_cols = row_size // codec.type.type_size * codec.type.block_size
     result = _output(out, (*array.shape[:-1], n_cols), np.dtype(np.float32))
-    decode = partial(_decode_tile, codec, kernels.decoder(codec.type))
-    _run(decode, _matrices(array, result, None), n_cols, jobs)
+    decoder = kernels.decoder(codec.type)
+    decode = partial(_decode_tile, codec, decoder)
+    n_rows = max(1, _tile(decoder) // max(1, n_cols))
+    _run(decode, _matrices(array, result, None), n_rows, jobs)
     return result
 
 
@@ -230,11 +230,14 @@ def _contiguous(importance: Floats | None) -> Floats | None:
     return None if importance is None else np.ascontiguousarray(importance)
 
 
+def _tile(kernel: object | None) -> int:
+    return TILE_WEIGHTS if kernel is None else KERNEL_TILE_WEIGHTS
+
+
 def _run(
-    work: Callable[[_Matrix, slice], None], matrices: Iterator[_Matrix], n_cols: int, jobs: int
+    work: Callable[[_Matrix, slice], None], matrices: Iterator[_Matrix], step: int, jobs: int
 ) -> None:
-    """Call `work` for every tile of every matrix; of errors, raise the first tile's."""
-    step = max(1, TILE_WEIGHTS // max(1, n_cols))
+    """Call `work` for every tile of `step` rows; of errors, raise the first tile's."""
     tiles = (
         (matrix, slice(start, start + step))
         for matrix in matrices
@@ -283,15 +286,15 @@ def _encoder(codec: Codec, importance: Floats | None, search: str) -> tuple[Code
 def _encode_tile(chosen: tuple[Codec, Encoder], matrix: _Matrix, rows: slice) -> None:
     codec, encoder = chosen
     values = _as_float32(matrix.source[rows])
-    if codec.type.is_quantized:
-        fits = np.abs(values) < (np.inf if codec.type is TensorType.MXFP4 else _TOO_LARGE)
-        if not fits.all():
-            raise _not_finite(codec, values, matrix, rows, ~fits)
+    if codec.type.is_quantized and not fit(codec, values):
+        raise _not_finite(codec, values, matrix, rows, misfits(codec, values))
     target = matrix.target[rows]
     data = target if target.flags.c_contiguous else np.empty(target.shape, np.uint8)
     with np.errstate(all="ignore"):
         encoder(values, matrix.importance, data)
-        _check_range(codec, values, data, matrix, rows)
+        lost = lost_weights(codec, values, data)
+    if lost is not None:
+        raise _not_finite(codec, values, matrix, rows, lost)
     if data is not target:
         target[...] = data
 
@@ -309,36 +312,6 @@ def _as_float32(rows: NDArray[Any]) -> Floats:
 
 def _is_bf16(dtype: np.dtype[Any]) -> bool:
     return dtype.name == "bfloat16"
-
-
-def _check_range(codec: Codec, values: Floats, data: Bytes, matrix: _Matrix, rows: slice) -> None:
-    """Refuse weights so large that a scale, or the number itself, became infinite."""
-    blocks = data.view(codec.layout)
-    if codec.type.is_quantized:
-        lost = _broken_blocks(codec, blocks)
-        if lost.any():
-            lost = np.repeat(lost, codec.type.block_size, axis=1)
-    elif codec.type in _INFINITY:
-        lost = blocks.view(np.uint16) & 0x7FFF == _INFINITY[codec.type]
-        lost &= np.isfinite(values)
-    else:
-        return
-    if lost.any():
-        raise _not_finite(codec, values, matrix, rows, lost)
-
-
-def _broken_blocks(codec: Codec, blocks: Blocks) -> NDArray[np.bool_]:
-    """Find the blocks (n_rows, blocks of a row) whose scale is not finite."""
-    names = codec.layout.names or ()
-    scales = [name for name in names if codec.layout[name].kind == "f"]
-    if not scales:  # it has a form of its own
-        weights = codec.decode(blocks.reshape(-1)).reshape(*blocks.shape, -1)
-        broken: NDArray[np.bool_] = ~np.isfinite(weights).all(axis=2)
-        return broken
-    broken = np.zeros(blocks.shape, np.bool_)
-    for name in scales:
-        broken |= ~np.isfinite(blocks[name])
-    return broken
 
 
 def _not_finite(

@@ -116,6 +116,7 @@ def test_rows_tiles_and_jobs_do_not_change_bytes(
 ) -> None:
     whole = quantize(weights, codec.type, importance=importance)
     monkeypatch.setattr(tensors, "TILE_WEIGHTS", 512)
+    monkeypatch.setattr(tensors, "KERNEL_TILE_WEIGHTS", 512)
     assert np.array_equal(quantize(weights, codec.type, importance=importance), whole)
     assert np.array_equal(quantize(weights, codec.type, importance=importance, jobs=3), whole)
     row = quantize(weights[4], codec.type, importance=importance)
