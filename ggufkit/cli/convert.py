@@ -14,6 +14,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufkit.cli.arguments import positive
+
 if TYPE_CHECKING:
     from ggufkit.converter.choose import TypeOptions
     from ggufkit.converter.planner import SplitLimits
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ladder", default="Q4_K_M", metavar="TYPES", help="file types; default: %(default)s")
     add("--dry-run", action="store_true", help="show exact sizes and every tensor's type, and stop")
     add("--json", action="store_true", help="print the plan or the result as JSON")
-    add("-j", "--jobs", type=_positive, metavar="N", help="threads; default: one per CPU")
+    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
     add("--report", type=Path, metavar="FILE", help="write errors of every tensor to a JSON file")
     add("--force", action="store_true", help="replace files that this ladder did not make")
     add("-q", "--quiet", action="store_true", help="no progress bar")
@@ -74,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("splits")
     add = group.add_argument
     add("--split-max-size", metavar="N(K|M|G)", help="most tensor data per file, such as 4G")
-    add("--split-max-tensors", type=_positive, default=0, metavar="N", help="most tensors per file")
+    add("--split-max-tensors", type=positive, default=0, metavar="N", help="most tensors per file")
     add("--no-tensor-first-split", action="store_true", help="no tensors in the first file")
 
 
@@ -110,13 +112,6 @@ def run(args: argparse.Namespace) -> int:
         show.write_json(show.errors(ladder), args.report)
     show.result(ladder, as_json=args.json)
     return 0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def _tensor_type(name: str) -> TensorType:
