@@ -20,7 +20,13 @@ from ggufkit.converter.source import (
 from ggufkit.errors import ShapeMismatchError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.models import find_architecture
-from ggufkit.models.base import Context, complete_config, write_first, write_hparams
+from ggufkit.models.base import (
+    Context,
+    complete_config,
+    config_errors,
+    write_first,
+    write_hparams,
+)
 from ggufkit.models.card import general_metadata
 from ggufkit.models.matching import MappedTensor, map_tensors
 from ggufkit.models.transforms import Transform, n_rows
@@ -96,14 +102,17 @@ class CheckpointSource:
             No architecture covers it, or tensors or the tokenizer do not fit.
         """
         architecture = find_architecture(checkpoint.config)
-        config = complete_config(architecture, checkpoint.config)
+        with config_errors(architecture):
+            config = complete_config(architecture, checkpoint.config)
         config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
         tokenizer = tokenizer_metadata(
             checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
         )
         context = Context(config, n_tokens=len(tokenizer["tokenizer.ggml.tokens"]))  # type: ignore[arg-type]
-        mapped = map_tensors(architecture, checkpoint.tensors, context)
-        computed = {g.name: g.compute(config) for g in architecture.generated}
+        with config_errors(architecture):
+            mapped = map_tensors(architecture, checkpoint.tensors, context)
+            described = [_describe(checkpoint, tensor) for tensor in mapped]
+            computed = {g.name: g.compute(config) for g in architecture.generated}
         generated = {name: values for name, values in computed.items() if values is not None}
         return cls(
             checkpoint=checkpoint,
@@ -113,7 +122,7 @@ class CheckpointSource:
             tokenizer=tokenizer,
             tensors=(
                 *(_computed(name, values) for name, values in generated.items()),
-                *(_describe(checkpoint, tensor) for tensor in mapped),
+                *described,
             ),
             mapped={tensor.name: tensor for tensor in mapped},
             generated=generated,
@@ -128,11 +137,20 @@ class CheckpointSource:
         )
 
     def metadata(self, file_type: FileType) -> Metadata:
-        """Return the metadata that llama.cpp's converter writes for `file_type`."""
+        """Return the metadata that llama.cpp's converter writes for `file_type`.
+
+        Raises
+        ------
+        ConversionError
+            config.json lacks something, or has a value that can't be.
+        """
         repo_id = self.checkpoint.repo_id
+        with config_errors(self.architecture):
+            first = write_first(self.architecture, self.config)
+            hparams = write_hparams(self.architecture, self.config, file_type)
         # keys keep the place where they come first
         metadata = Metadata({"general.architecture": self.architecture.name})
-        metadata.extend(write_first(self.architecture, self.config))
+        metadata.extend(first)
         general = general_metadata(
             self.checkpoint.path,
             self.config,
@@ -142,7 +160,7 @@ class CheckpointSource:
             folder_name=repo_id.rpartition("/")[2] if repo_id else None,
         )
         metadata.extend(general)
-        metadata.extend(write_hparams(self.architecture, self.config, file_type))
+        metadata.extend(hparams)
         metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
         metadata.extend(self.tokenizer)
         return metadata

@@ -6,10 +6,12 @@ An architecture is data. Everything that it leaves out here is the same for all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ggufkit.errors import ConversionError, GGUFKitError
 from ggufkit.gguf.metadata import Metadata, Value
 from ggufkit.models.generated import Generated
 from ggufkit.models.transforms import IDENTITY, Transform
@@ -23,6 +25,10 @@ FILE_TYPE = "general.file_type"
 
 # Keys that do not take the architecture's name as their prefix.
 UNPREFIXED = ("general.", "tokenizer.")
+
+# Config keys, the first that is present decides.
+BLOCK_COUNT = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")
+EXPERT_COUNT = ("num_local_experts", "num_experts", "n_routed_experts")
 
 
 @dataclass(frozen=True)
@@ -136,14 +142,57 @@ class Context:
     n_tokens: int
 
 
+# Counts that ranges are made of; no model has nearly as many of anything.
+COUNTS = (*BLOCK_COUNT, *EXPERT_COUNT, "num_nextn_predict_layers", "mtp_num_hidden_layers")
+MAX_COUNT = 1 << 14
+
+
+@contextmanager
+def config_errors(architecture: Architecture) -> Iterator[None]:
+    """Say what is wrong with a config, where an architecture's functions stumble over it.
+
+    Raises
+    ------
+    ConversionError
+        A key is missing, or its value is none that such a model can have.
+    """
+    try:
+        yield
+    except GGUFKitError:
+        raise
+    except KeyError as error:
+        raise ConversionError(
+            f"config.json lacks {error}, which {architecture.name} needs"
+        ) from None
+    except (TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
+        raise ConversionError(
+            f"config.json has a value that {architecture.name} can't have: {error}"
+        ) from None
+
+
 def complete_config(architecture: Architecture, config: Config) -> dict[str, Any]:
-    """Return the config with nested text configs lifted and defaults filled in."""
+    """Return the config with nested text configs lifted and defaults filled in.
+
+    Raises
+    ------
+    ConversionError
+        A count is none.
+    """
     text = config.get("text_config")
     merged = {**config, **text} if isinstance(text, Mapping) else dict(config)
+    _check_counts(merged)  # defaults may be made of them
     for key, default in architecture.defaults.items():
         if merged.get(key) is None:
             merged[key] = default(merged) if callable(default) else default
+    _check_counts(merged)
     return merged
+
+
+def _check_counts(config: Config) -> None:
+    for key in COUNTS:
+        count = config.get(key)
+        if count is not None and (type(count) is not int or not 0 <= count <= MAX_COUNT):
+            raise ConversionError(f"config.json: {key} is {count!r}, not a count up to {MAX_COUNT}")
 
 
 def write_hparams(architecture: Architecture, config: Config, file_type: int) -> Metadata:
@@ -180,8 +229,3 @@ def block_count(config: Config) -> int:
 def expert_count(config: Config) -> int:
     """Return the number of experts that a block chooses from; 0 without experts."""
     return int(Hparam("", EXPERT_COUNT).value(config) or 0)  # type: ignore[arg-type]
-
-
-# Config keys, the first that is present decides.
-BLOCK_COUNT = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")
-EXPERT_COUNT = ("num_local_experts", "num_experts", "n_routed_experts")

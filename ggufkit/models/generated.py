@@ -22,6 +22,11 @@ class Generated:
     compute: Callable[[Mapping[str, Any]], Floats | None]
 
 
+# No model has heads of nearly as many dimensions.
+MAX_HEAD_DIM = 1 << 16
+
+
+@np.errstate(all="ignore")
 def llama3_rope_factors(config: Mapping[str, Any]) -> Floats | None:
     """Compute the frequency factors of llama 3's rope scaling, (head_dim / 2,).
 
@@ -36,6 +41,8 @@ def llama3_rope_factors(config: Mapping[str, Any]) -> Floats | None:
     low, high = (float(params.get(f"{end}_freq_factor", d)) for end, d in (("low", 1), ("high", 4)))
     context = float(params.get("original_max_position_embeddings", 8192))
 
+    if not 0 < int(head_dim) <= MAX_HEAD_DIM:
+        raise ConversionError(f"config.json: heads of {head_dim} dimensions can't be rotated")
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     base = float(params.get("rope_theta", 10000.0))
     # correctly rounded float32 powers, independent of the platform's powf
@@ -44,7 +51,10 @@ def llama3_rope_factors(config: Mapping[str, Any]) -> Floats | None:
     smooth = (np.float32(context) / wavelengths - np.float32(low)) / np.float32(high - low)
     between = np.float32(1) / ((np.float32(1) - smooth) / factor + smooth)
     factors = np.where(wavelengths > context / low, factor, between)
-    return np.where(wavelengths < context / high, np.float32(1), factors).astype(np.float32)
+    values = np.where(wavelengths < context / high, np.float32(1), factors).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ConversionError("config.json: its rope scaling gives factors that are not finite")
+    return values
 
 
 def longrope_factors(which: str) -> Callable[[Mapping[str, Any]], Floats | None]:

@@ -59,6 +59,12 @@ def map_tensors(
             f"{_shorten(unknown)}. Is config.json the one of these weights?"
         )
     mapped = list(matcher.place(found))
+    twice = [name for name, n in Counter(tensor.name for tensor in mapped).items() if n > 1]
+    if twice:
+        raise UnmappedTensorsError(
+            f"several of the checkpoint's tensors would become {_shorten(twice)}: "
+            "it mixes two layouts"
+        )
     missing = [*matcher.missing(tensor.name for tensor in mapped), *matcher.missing_experts(found)]
     if missing:
         raise MissingWeightsError(

@@ -1,0 +1,112 @@
+"""Configs that lack keys or lie: an architecture refuses them with one clear error."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from ggufkit.checkpoint import Checkpoint
+from ggufkit.converter import from_checkpoint
+from ggufkit.converter.from_checkpoint import CheckpointSource
+from ggufkit.errors import (
+    ConversionError,
+    GGUFKitError,
+    MissingWeightsError,
+    ShapeMismatchError,
+    UnmappedTensorsError,
+)
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.models import find_architecture
+from ggufkit.models.base import (
+    Context,
+    complete_config,
+    config_errors,
+    write_first,
+    write_hparams,
+)
+from ggufkit.models.matching import map_tensors
+from tests.models.checkpoints import write_checkpoint
+from tests.models.test_converted import CASES
+
+JUNK = [None, 0, -1, 10**30, 1.5, "", "x", [], [1], {}, {"a": 1}, True, float("nan")]
+
+
+def open_source(folder: Path, config, tensors) -> CheckpointSource:
+    write_checkpoint(folder, config, tensors)
+    return CheckpointSource.open(Checkpoint.open(folder))
+
+
+@pytest.fixture(autouse=True)
+def vocabulary(monkeypatch) -> None:
+    tokens = Metadata({"tokenizer.ggml.tokens": [f"token {i}" for i in range(512)]})
+    monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: tokens)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_any_value_is_used_or_refused(name: str) -> None:
+    case = json.loads(CASES[name].read_text())
+    keys = sorted(set(case["config"]) - {"architectures"})
+    for key, value in product(keys, JUNK):
+        with suppress(GGUFKitError):
+            read_all({**case["config"], key: value}, case["checkpoint"])
+
+
+def read_all(config, tensors) -> None:
+    """Call every function of the config's architecture."""
+    architecture = find_architecture(config)
+    with config_errors(architecture):
+        complete = complete_config(architecture, config)
+        for tensor in map_tensors(architecture, tensors, Context(complete, 512)):
+            tensor.transform.shape(*(tuple(tensors[source][1]) for source in tensor.sources))
+        for generated in architecture.generated:
+            generated.compute(complete)
+        write_first(architecture, complete)
+        write_hparams(architecture, complete, 32)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    case = json.loads(CASES["starcoder2"].read_text())
+    del case["config"]["num_hidden_layers"]
+    with pytest.raises(ConversionError, match="num_hidden_layers"):
+        open_source(tmp_path, case["config"], case["checkpoint"])
+
+
+def test_a_huge_count_is_refused_at_once(tmp_path: Path) -> None:
+    case = json.loads(CASES["qwen3_5"].read_text())
+    with pytest.raises(ConversionError, match="mtp_num_hidden_layers is 1000000000000"):
+        open_source(
+            tmp_path, {**case["config"], "mtp_num_hidden_layers": 10**12}, case["checkpoint"]
+        )
+
+
+def test_a_missing_expert_is_named(tmp_path: Path) -> None:
+    case = json.loads(CASES["qwen2_moe"].read_text())
+    del case["checkpoint"]["model.layers.1.mlp.experts.2.up_proj.weight"]
+    with pytest.raises(MissingWeightsError, match=r"blk\.1\.ffn_up_exps\.weight \(expert 2 of 4\)"):
+        open_source(tmp_path, case["config"], case["checkpoint"])
+
+
+def test_experts_of_different_shapes_are_refused(tmp_path: Path) -> None:
+    case = json.loads(CASES["qwen2_moe"].read_text())
+    case["checkpoint"]["model.layers.1.mlp.experts.2.up_proj.weight"] = ["BF16", [16, 64]]
+    with pytest.raises(ShapeMismatchError, match="experts differ"):
+        open_source(tmp_path, case["config"], case["checkpoint"])
+
+
+def test_a_block_too_many_is_refused(tmp_path: Path) -> None:
+    case = json.loads(CASES["granite"].read_text())
+    del case["checkpoint"]["model.layers.1.mlp.up_proj.weight"]
+    case["checkpoint"]["model.layers.1.mlp.sideways_proj.weight"] = ["BF16", [16, 64]]
+    with pytest.raises(UnmappedTensorsError, match="sideways_proj"):
+        open_source(tmp_path, case["config"], case["checkpoint"])
+
+
+def test_two_layouts_at_once_are_refused(tmp_path: Path) -> None:
+    case = json.loads(CASES["qwen2_moe"].read_text())
+    case["checkpoint"]["model.layers.0.mlp.experts.down_proj"] = ["BF16", [4, 64, 32]]
+    with pytest.raises(UnmappedTensorsError, match="two layouts"):
+        open_source(tmp_path, case["config"], case["checkpoint"])
