@@ -222,8 +222,17 @@ def _write(metadata: Metadata, architecture: Architecture, hparam: Hparam, confi
 
 
 def block_count(config: Config) -> int:
-    """Return the number of blocks."""
-    return int(Hparam("", BLOCK_COUNT).value(config))  # type: ignore[arg-type]
+    """Return the number of blocks.
+
+    Raises
+    ------
+    ConversionError
+        The config does not say.
+    """
+    count = Hparam("", BLOCK_COUNT).value(config)
+    if not isinstance(count, int):
+        raise ConversionError(f"config.json lacks the number of blocks, {' or '.join(BLOCK_COUNT)}")
+    return count
 
 
 def expert_count(config: Config) -> int:
