@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ggufkit import kernels
 from ggufkit.codecs.base import Blocks, Bytes, Codec, Floats
+from ggufkit.kernels.measure import all_below
 from ggufkit.types import TensorType
 
 Mask = NDArray[np.bool_]
@@ -24,9 +25,7 @@ def _limit(codec: Codec) -> float:
 
 def fit(codec: Codec, values: Floats) -> bool:
     """Whether a block type can take all of `values`."""
-    limit = _limit(codec)
-    # NaN is neither above nor below anything, and wins both reductions
-    return values.size == 0 or bool(-limit < values.min() and values.max() < limit)
+    return all_below(values, _limit(codec))
 
 
 def misfits(codec: Codec, values: Floats) -> Mask:

@@ -35,8 +35,12 @@ from ggufkit.errors import (
 from ggufkit.types import TensorType
 
 TILE_WEIGHTS = 1 << 16
-# A kernel has tiles of its own; per call it costs some Python, which threads take turns in.
+# A kernel has tiles of its own, but each call costs some Python, which threads take turns in. What
+# it encodes is looked over before, and should still be in the cache then, unless threads wait.
 KERNEL_TILE_WEIGHTS = 1 << 18
+THREADED_TILE_WEIGHTS = 1 << 20
+# A decoder only writes: every thread gets a few long stretches.
+STRETCHES_PER_JOB = 2
 
 SEARCHES = ("ggml", "thorough")
 
@@ -113,7 +117,9 @@ def quantize(
         return result
     weights = None if importance is None else _importance(importance, array.shape)
     encode = partial(_encode_tile, _encoder(codec, weights, search))
-    tile = TILE_WEIGHTS if search != "ggml" else _tile(kernels.encoder(codec.type))
+    tile = TILE_WEIGHTS
+    if search == "ggml" and kernels.encoder(codec.type) is not None:
+        tile = THREADED_TILE_WEIGHTS if jobs > 1 else KERNEL_TILE_WEIGHTS
     _run(encode, _matrices(array, result, weights), max(1, tile // max(1, n_cols)), jobs)
     return result
 
@@ -166,8 +172,10 @@ def dequantize(
     result = _output(out, (*array.shape[:-1], n_cols), np.dtype(np.float32))
     decoder = kernels.decoder(codec.type)
     decode = partial(_decode_tile, codec, decoder)
-    n_rows = max(1, _tile(decoder) // max(1, n_cols))
-    _run(decode, _matrices(array, result, None), n_rows, jobs)
+    tile = TILE_WEIGHTS
+    if decoder is not None and result.flags.c_contiguous:
+        tile = max(tile, -(-result.size // (jobs * STRETCHES_PER_JOB)))
+    _run(decode, _matrices(array, result, None), max(1, tile // max(1, n_cols)), jobs)
     return result
 
 
@@ -228,10 +236,6 @@ def _matrices(
 
 def _contiguous(importance: Floats | None) -> Floats | None:
     return None if importance is None else np.ascontiguousarray(importance)
-
-
-def _tile(kernel: object | None) -> int:
-    return TILE_WEIGHTS if kernel is None else KERNEL_TILE_WEIGHTS
 
 
 def _run(

@@ -117,15 +117,18 @@ def role_of(name: str) -> str:
     return next((role for part, role in ROLES if part in name), "other")
 
 
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop leading 1s, as llama-quantize does: to ggml they are no dimensions."""
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
 def allows_quantization(tensor: Candidate) -> bool:
     """Whether llama-quantize would quantize the tensor at all."""
     name = tensor.name
-    # ggml_n_dims: trailing ne of 1, that is leading 1s of a numpy shape, are not dimensions
-    shape = list(tensor.shape)
-    while len(shape) > 1 and shape[0] == 1:
-        shape.pop(0)
     return (
-        len(shape) >= 2
+        len(without_ones(tensor.shape)) >= 2
         and name.endswith("weight")
         and name not in KEPT_NAMES
         and not any(part in name for part in KEPT)

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.converter.choose import Candidate, Choice, TypeOptions, choose_types, model_facts
+from ggufkit.converter.choose import (
+    Candidate,
+    Choice,
+    TypeOptions,
+    choose_types,
+    model_facts,
+    without_ones,
+)
 from ggufkit.converter.plan import Part, Plan, Rung, Target
 from ggufkit.converter.rules import Recipe
 from ggufkit.converter.source import (
@@ -136,7 +143,10 @@ class _Planner:
             tensors = tuple(sorted(self.source.tensors, key=quantize_order))
             metadata = self._quantized_metadata(recipe)
             chosen = self._choose(recipe, tensors, metadata)
-        specs = [(t.name, t.shape, chosen[t.name].type) for t in tensors]
+        specs = [
+            (t.name, t.shape if direct else without_ones(t.shape), chosen[t.name].type)
+            for t in tensors
+        ]
         parts = self._lay_out(metadata, specs, path, direct)
         targets = {
             info.name: Target(

@@ -221,3 +221,15 @@ def test_peak_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
     small, large = peaks
     # 12 layers hold 370 MB of bfloat16 more than one: a loader of whole models would show it
     assert large - small < 80_000, peaks
+
+
+def test_quantized_rungs_drop_leading_ones_as_llama_quantize_does(tmp_path: Path) -> None:
+    tensors = {
+        "token_types.weight": (np.ones((1, 256), np.float32), ggufkit.TensorType.F32),
+        "blk.0.ffn_up.weight": (np.ones((2, 256), np.float32), ggufkit.TensorType.F32),
+    }
+    ggufkit.save(tmp_path / "f32.gguf", {"general.architecture": "bert"}, tensors)
+    (path,) = convert(tmp_path / "f32.gguf", tmp_path / "q8.gguf", ladder="Q8_0").paths
+    with ggufkit.open(path) as file:
+        assert file.tensors["token_types.weight"].shape == (256,)
+        assert file.tensors["blk.0.ffn_up.weight"].shape == (2, 256)

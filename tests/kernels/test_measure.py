@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ggufkit import kernels
-from ggufkit.kernels.measure import error_sums
+from ggufkit.kernels.measure import all_below, error_sums
 
 
 @pytest.mark.parametrize("level", ["none", *kernels.available()])
@@ -32,3 +32,18 @@ def test_every_level_adds_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("GGUFKIT_KERNELS", level)
         results.add(error_sums(source, decoded))
     assert len(results) == min(1, len(kernels.available()))
+
+
+@pytest.mark.parametrize("level", ["none", *kernels.available()])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 100.0, -100.0])
+def test_one_weight_that_is_not_below_is_found_anywhere(
+    level: str, bad: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GGUFKIT_KERNELS", level)
+    values = np.linspace(-99, 99, 77, dtype=np.float32)
+    assert all_below(values, 100.0)
+    assert all_below(values[:0], 100.0)
+    for i in range(len(values)):
+        spoilt = values.copy()
+        spoilt[i] = bad
+        assert not all_below(spoilt, 100.0)

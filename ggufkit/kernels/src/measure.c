@@ -1,4 +1,5 @@
-/* What errors of weights are computed from, in one pass over both arrays.
+/* What errors of weights are computed from, in one pass over both arrays; and whether weights
+ * are small enough to be encoded.
  *
  * Sums are kept in 32 places, float over a run of 2048 weights and double beyond it: as precise
  * as a report needs, quick, and in an order that no instruction level changes. */
@@ -50,4 +51,16 @@ EXPORT void measure_error(const float *source, const float *decoded, int64_t n, 
     out[1] = sums.source2;
     out[2] = sums.decoded2;
     out[3] = sums.largest;
+}
+
+/* Whether |x| < limit for all n values; NaN is not. */
+EXPORT int all_below(const float *values, int64_t n, float limit) {
+    int32_t above[PLACES] = {0};
+    int64_t i = 0;
+    for (; i + PLACES <= n; i += PLACES)
+        for (int j = 0; j < PLACES; j++) above[j] |= !(fabsf(values[i + j]) < limit);
+    for (; i < n; i++) above[0] |= !(fabsf(values[i]) < limit);
+    int32_t any_above = 0;
+    for (int j = 0; j < PLACES; j++) any_above |= above[j];
+    return !any_above;
 }
