@@ -71,6 +71,24 @@ class TensorType(IntEnum):
     Q1_0 = 41, 128, 18
     Q2_0 = 42, 64, 18
 
+    @classmethod
+    def unknown(cls, number: int) -> TensorType:
+        """Return a stand-in for a type that is newer than this table.
+
+        It can be named and copied, not decoded: its block size is 1 and its type size 0, and how
+        many bytes a tensor of it takes only the file's offsets tell.
+        """
+        member = int.__new__(cls, number)
+        member._name_ = f"TYPE_{number}"
+        member._value_ = number
+        member.block_size, member.type_size = 1, 0
+        return member
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the table of types has it."""
+        return self.type_size > 0
+
     @property
     def bits_per_weight(self) -> float:
         """Bits that one weight takes, its share of the scales included."""

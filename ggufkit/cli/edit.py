@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="make room in the header for later edits in place; 0 gives it up",
     )
+    add(
+        "--lenient",
+        action="store_true",
+        help="also take what the format forbids, and copy tensors of types that are not known",
+    )
     add_output(parser)
 
 
@@ -81,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
             rename_tensors=dict(args.rename_tensor),
             drop_tensors=args.drop_tensor,
             reserve=args.reserve,
+            lenient=args.lenient,
             dry_run=args.dry_run,
             force=args.force,
             progress=advance,

@@ -22,6 +22,9 @@ class CodecTable(Mapping[TensorType, Codec]):
             codec = self._loaded[key] = _load(key)
         return codec
 
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, TensorType) and key.is_known
+
     def __iter__(self) -> Iterator[TensorType]:
         return iter(TensorType)
 
@@ -30,7 +33,7 @@ class CodecTable(Mapping[TensorType, Codec]):
 
 
 def _load(key: TensorType) -> Codec:
-    if not isinstance(key, TensorType):
+    if not isinstance(key, TensorType) or not key.is_known:
         raise UnknownTensorTypeError(f"{key!r} is no tensor type; see ggufkit.types.TensorType")
     name = key.name
     module = name.lower() if key.is_quantized else "plain"

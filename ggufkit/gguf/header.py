@@ -8,7 +8,7 @@ rejected here too; `Header` says what a strict reader rejects on top.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ggufkit.errors import (
     BadLayoutError,
@@ -83,8 +83,8 @@ def parse_header(data: Buffer, *, strict: bool = True) -> Header:
     strict : bool
         Reject what llama.cpp reads but the format does not allow: strings that are not UTF-8,
         keys above 65535 bytes, empty tensor names, an alignment outside 8 to 2^20. Without it
-        these are read (bytes that are not UTF-8 as surrogates), and so are nested arrays and
-        big-endian files, which llama.cpp rejects.
+        these are read (bytes that are not UTF-8 as surrogates), and so are nested arrays,
+        big-endian files and tensors of types that are not known, which llama.cpp rejects.
 
     Raises
     ------
@@ -209,12 +209,16 @@ class _Parser:
 
     def tensors(self, n_tensors: int, alignment: int) -> dict[str, TensorInfo]:
         infos: dict[str, TensorInfo] = {}
+        opaque: TensorInfo | None = None
         end = 0
         for _ in range(n_tensors):
             start = self.pos
             info = self._tensor()
             if info.name in infos:
                 raise BadLayoutError(f"two tensors are named {info.name!r}", offset=start)
+            if opaque is not None:
+                # Of an unknown type only the next offset tells where the data ends.
+                end = self._close(infos, opaque, info.offset, alignment)
             if info.offset != end:
                 # Strict order without gaps: no two tensors share bytes, none are hidden.
                 raise BadLayoutError(
@@ -223,7 +227,23 @@ class _Parser:
                 )
             end += align(info.nbytes, alignment)
             infos[info.name] = info
+            opaque = None if info.type.is_known else info
+        if opaque is not None:
+            self._close(infos, opaque, len(self.data) - align(self.pos, alignment), 1)
         return infos
+
+    def _close(
+        self, infos: dict[str, TensorInfo], opaque: TensorInfo, end: int, alignment: int
+    ) -> int:
+        """Give a tensor of unknown type the bytes up to `end`, and return `end`."""
+        if end < opaque.offset or end % alignment:
+            raise BadLayoutError(
+                f"tensor {opaque.name!r} of the unknown type {int(opaque.type)} at offset "
+                f"{opaque.offset} can't end at {end}",
+                offset=self.pos,
+            )
+        infos[opaque.name] = replace(opaque, opaque_bytes=end - opaque.offset)
+        return end
 
     def _tensor(self) -> TensorInfo:
         start = self.pos
@@ -239,9 +259,11 @@ class _Parser:
         offset = self.u64("a tensor offset")
         tensor_type = _TENSOR_TYPES.get(type_id)
         if tensor_type is None:
-            raise BadValueError(
-                f"tensor {name[:80]!r} has the unknown type {type_id}", offset=start
-            )
+            if self.strict or type_id > limits.MAX_TYPE_ID:
+                raise BadValueError(
+                    f"tensor {name[:80]!r} has the unknown type {type_id}", offset=start
+                )
+            tensor_type = TensorType.unknown(type_id)
         shape = tuple(reversed(ne))
         try:
             check_name(name, strict=self.strict)

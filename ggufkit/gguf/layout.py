@@ -15,7 +15,7 @@ The result is byte for byte what llama.cpp writes, the padding behind the last t
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -50,12 +50,15 @@ class TensorInfo:
         How the weights are stored.
     offset : int
         First byte of the data, counted from the file's data offset.
+    opaque_bytes : int or None
+        Bytes of data, padding included, of a tensor whose type is unknown.
     """
 
     name: str
     shape: Shape
     type: TensorType
     offset: int
+    opaque_bytes: int | None = None
 
     @property
     def n_weights(self) -> int:
@@ -65,11 +68,15 @@ class TensorInfo:
     @property
     def nbytes(self) -> int:
         """Bytes of data, without padding."""
+        if self.opaque_bytes is not None:
+            return self.opaque_bytes
         return n_bytes(self.shape, self.type)
 
     @property
     def data_shape(self) -> Shape:
-        """Shape of the data as bytes: (..., row_size)."""
+        """Shape of the data as bytes: (..., row_size); (n_bytes,) if the type is unknown."""
+        if self.opaque_bytes is not None:
+            return (self.opaque_bytes,)
         return (*self.shape[:-1], self.type.row_size(self.shape[-1] if self.shape else 1))
 
 
@@ -111,7 +118,7 @@ def n_bytes(shape: Shape, tensor_type: TensorType) -> int:
 
 def plan_layout(
     metadata: Metadata,
-    tensors: Iterable[tuple[str, Shape, TensorType]],
+    tensors: Iterable[tuple[str, Shape, TensorType] | TensorInfo],
     *,
     alignment: int | None = None,
     version: int = VERSION,
@@ -122,8 +129,9 @@ def plan_layout(
     ----------
     metadata : Metadata
         Its key ``general.alignment``, if set, is the alignment; 32 otherwise.
-    tensors : iterable of (name, shape, type)
-        In file order; shapes in numpy order.
+    tensors : iterable of (name, shape, type) or TensorInfo
+        In file order; shapes in numpy order. Of a `TensorInfo` the offset does not count; one of
+        an unknown type keeps its bytes.
     alignment : int, optional
         Only checked: what the caller takes the alignment to be.
     version : {3, 2}
@@ -143,11 +151,12 @@ def plan_layout(
         raise BadValueError(f"GGUF version {version} can't be written, only 2 and 3")
     infos: list[TensorInfo] = []
     offset = 0
-    for name, dims, tensor_type in tensors:
-        shape = tuple(int(dim) for dim in dims)
-        check_name(name)
-        check_shape(name, shape, tensor_type)
-        infos.append(TensorInfo(name, shape, tensor_type, offset))
+    for given in tensors:
+        info = given if isinstance(given, TensorInfo) else TensorInfo(*given, offset=0)
+        shape = tuple(int(dim) for dim in info.shape)
+        check_name(info.name)
+        check_shape(info.name, shape, info.type)
+        infos.append(replace(info, shape=shape, offset=offset))
         offset += align(infos[-1].nbytes, stated)
     check_unique(info.name for info in infos)
     head = struct.pack("<4sIQQ", MAGIC, version, len(infos), len(metadata))

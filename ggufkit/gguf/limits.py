@@ -30,3 +30,6 @@ MIN_TENSOR_BYTES = 8 + 4 + 4 + 8
 
 #: What a part's number and count (uint16) can hold.
 MAX_PARTS = (1 << 16) - 1
+
+#: Highest id of a tensor type that a lenient reader takes for a type to come: ggml has 43 so far.
+MAX_TYPE_ID = 65535

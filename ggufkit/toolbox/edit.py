@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +79,7 @@ def edit(
     rename_tensors: Mapping[str, str] | None = None,
     drop_tensors: Iterable[str] = (),
     reserve: int | None = None,
+    lenient: bool = False,
     dry_run: bool = False,
     force: bool = False,
     progress: Progress = silent,
@@ -108,6 +109,9 @@ def edit(
         Regular expressions: tensors whose whole name matches are left out.
     reserve : int, optional
         Bytes to reserve in the header for later edits; 0 gives them up.
+    lenient : bool
+        Also take what only a lenient reader takes, such as tensors of types that are not known:
+        their bytes are copied.
     dry_run : bool
         Change nothing.
     force : bool
@@ -142,13 +146,13 @@ def edit(
             )
         if not dry_run and (out is None or journal_path(path).exists()):
             editor = opened.enter_context(HeaderEditor(path))
-        file = opened.enter_context(GGUFFile.open(path))
+        file = opened.enter_context(GGUFFile.open(path, strict=not lenient))
         sources, dropped = _keep(file, drop_tensors)
         metadata = _edit_metadata(file.metadata, delete, rename or {}, values or {}, assignments)
         if reserve is not None:
             _set_reserve(metadata, reserve)
         names = _renamed([info.name for info in sources], rename_tensors or {})
-        specs = [(n, i.shape, i.type) for n, i in zip(names, sources, strict=True)]
+        specs = [replace(info, name=n) for n, info in zip(names, sources, strict=True)]
         layout, metadata = _plan(file, metadata, specs, resize=reserve is None)
         how = "rewritten" if out else _how(file, layout, sources)
         target = Target(Path(out) if out else path, layout, sources)
