@@ -68,7 +68,7 @@ def attempt(work: Callable[[int], object]) -> float | None:
     """Measure what may not exist for this type."""
     try:
         return rate(work)
-    except (NotImplementedError, AttributeError, KeyError):
+    except (NotImplementedError, AttributeError, KeyError, ValueError):
         return None
 
 
@@ -80,6 +80,11 @@ def ggml_decoder(ggml: Ggml, tensor_type: TensorType) -> Callable[..., None]:
     function = getattr(ggml.lib, rows.get(name, f"dequantize_row_{name}"))
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
     return function
+
+
+def in_gguf_py(tensor_type: TensorType) -> gguf.GGMLQuantizationType:
+    """Return gguf-py's name for a type; ValueError where it is newer than gguf-py."""
+    return gguf.GGMLQuantizationType(int(tensor_type))
 
 
 def encoding(
@@ -94,19 +99,19 @@ def encoding(
         quantize(values[:n], tensor_type, importance=importance)
 
     native = forced(kernels.active(), ours) if kernels.encoder(tensor_type) else None
-    theirs = gguf.GGMLQuantizationType(int(tensor_type))
     return [
         forced("none", ours),
         native,
         attempt(lambda n: ggml.quantize(values[:n], tensor_type, importance)),
-        attempt(lambda n: gguf.quantize(values[:n], theirs)) if importance is None else None,
+        attempt(lambda n: gguf.quantize(values[:n], in_gguf_py(tensor_type)))
+        if importance is None
+        else None,
     ]
 
 
 def decoding(ggml: Ggml, tensor_type: TensorType, data: NDArray[np.uint8]) -> list[float | None]:
     """Return the four speeds of decoding."""
     out = np.empty((len(data), N_COLS), np.float32)
-    theirs = gguf.GGMLQuantizationType(int(tensor_type))
 
     def ours(n: int) -> None:
         dequantize(data[:n], tensor_type, out=out[:n])
@@ -120,7 +125,7 @@ def decoding(ggml: Ggml, tensor_type: TensorType, data: NDArray[np.uint8]) -> li
         forced("none", ours),
         native,
         attempt(by_ggml),
-        attempt(lambda n: gguf.dequantize(data[:n], theirs)),
+        attempt(lambda n: gguf.dequantize(data[:n], in_gguf_py(tensor_type))),
     ]
 
 

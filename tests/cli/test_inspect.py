@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ggufkit.cli import inspect
+from ggufkit.cli.main import main
+from ggufkit.converter.imatrix import Entry, Imatrix
 from ggufkit.errors import BadValueError, FormatError
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
@@ -206,6 +208,8 @@ import sys, time
 start = time.perf_counter()
 import argparse
 from ggufkit.cli import inspect
+from ggufkit.cli.main import main
+from ggufkit.converter.imatrix import Entry, Imatrix
 if len(sys.argv) > 1:
     parser = argparse.ArgumentParser()
     inspect.add_arguments(parser)
@@ -237,3 +241,23 @@ def test_a_vocabulary_of_262144_tokens_is_shown_at_once(tmp_path):
     path = write(tmp_path / "x.gguf", plan_layout(metadata, []), [])
     seconds = min(float(run_script(path).stderr.split()[-1]) for _ in range(3))
     assert seconds < 0.5  # 0.1 on an idle core
+
+
+def test_an_imatrix_in_the_legacy_format_is_shown(tmp_path, capsys):
+    entry = Entry(np.ones((1, 256), np.float32), np.ones(1, np.float32))
+    path = tmp_path / "m.dat"
+    Imatrix({"blk.0.attn_q.weight": entry}, "m.dat", ("text.txt",), 4).save(path)
+    assert main(["inspect", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "legacy" in shown
+    assert "text.txt" in shown
+    assert "blk.0.attn_q.weight" in shown
+    assert main(["inspect", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tensors"] == {"blk.0.attn_q.weight": 256}
+
+
+def test_a_dat_file_that_is_no_imatrix_is_one_error(tmp_path, capsys):
+    path = tmp_path / "m.dat"
+    path.write_bytes(b"\x01\x00\x00\x00nonsense")
+    assert main(["inspect", str(path)]) == 3
+    assert "imatrix" in capsys.readouterr().err

@@ -59,12 +59,17 @@ INLINE void block_NVFP4(const uint8_t *restrict b, float *restrict y) {
 
 INLINE void block_Q1_0(const uint8_t *restrict b, float *restrict y) {
     const float d = half_at(b);
-    for (int j = 0; j < 128; j++) y[j] = b[2 + j / 8] >> (j % 8) & 1 ? d : -d;
+    uint32_t bits, signs[128];
+    memcpy(&bits, &d, 4);
+    for (int i = 0; i < 16; i++)
+        for (int k = 0; k < 8; k++) signs[8 * i + k] = bits ^ (~((uint32_t)b[2 + i] >> k) << 31);
+    memcpy(y, signs, sizeof signs);
 }
 
 INLINE void block_Q2_0(const uint8_t *restrict b, float *restrict y) {
     const float d = half_at(b);
-    for (int j = 0; j < 64; j++) y[j] = (float)((b[2 + j / 4] >> (2 * (j % 4)) & 3) - 1) * d;
+    for (int i = 0; i < 16; i++)
+        for (int k = 0; k < 4; k++) y[4 * i + k] = (float)((b[2 + i] >> (2 * k) & 3) - 1) * d;
 }
 
 INLINE void block_TQ2_0(const uint8_t *restrict b, float *restrict y) {
