@@ -208,8 +208,6 @@ import sys, time
 start = time.perf_counter()
 import argparse
 from ggufkit.cli import inspect
-from ggufkit.cli.main import main
-from ggufkit.converter.imatrix import Entry, Imatrix
 if len(sys.argv) > 1:
     parser = argparse.ArgumentParser()
     inspect.add_arguments(parser)
