@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from ggufkit import kernels
 from ggufkit.codecs.base import Blocks, Bytes, Codec, Floats
-from ggufkit.kernels.measure import all_below
 from ggufkit.types import TensorType
 
 Mask = NDArray[np.bool_]
@@ -19,18 +18,23 @@ TOO_LARGE = float(np.float32(1e11))
 INFINITY = {TensorType.F16: 0x7C00, TensorType.BF16: 0x7F80}
 
 
-def _limit(codec: Codec) -> float:
+def limit_of(codec: Codec) -> float | None:
+    """Return what every weight has to be below; None for plain types, which hold all."""
+    if not codec.type.is_quantized:
+        return None
     return np.inf if codec.type is TensorType.MXFP4 else TOO_LARGE
-
-
-def fit(codec: Codec, values: Floats) -> bool:
-    """Whether a block type can take all of `values`."""
-    return all_below(values, _limit(codec))
 
 
 def misfits(codec: Codec, values: Floats) -> Mask:
     """Return which of `values` a block type can't take."""
-    return ~(np.abs(values) < _limit(codec))
+    limit = limit_of(codec)
+    return ~(np.abs(values) < (np.inf if limit is None else limit))
+
+
+def all_below(values: Floats, limit: float) -> bool:
+    """Whether the absolute value of every weight is below `limit`; NaN is not."""
+    # NaN is neither above nor below anything, and wins both reductions
+    return values.size == 0 or bool(-limit < values.min() and values.max() < limit)
 
 
 def lost_weights(codec: Codec, values: Floats, data: Bytes) -> Mask | None:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ggufkit import kernels
 from ggufkit.codecs.base import Bytes, Codec, Floats
-from ggufkit.codecs.finite import fit, lost_weights, misfits
+from ggufkit.codecs.finite import all_below, limit_of, lost_weights, misfits
 from ggufkit.codecs.plain import widen_bf16
 from ggufkit.codecs.table import CODECS
 from ggufkit.errors import (
@@ -35,10 +35,8 @@ from ggufkit.errors import (
 from ggufkit.types import TensorType
 
 TILE_WEIGHTS = 1 << 16
-# A kernel has tiles of its own, but each call costs some Python, which threads take turns in. What
-# it encodes is looked over before, and should still be in the cache then, unless threads wait.
-KERNEL_TILE_WEIGHTS = 1 << 18
-THREADED_TILE_WEIGHTS = 1 << 20
+# A kernel has tiles of its own, but each call costs some Python, which threads take turns in.
+KERNEL_TILE_WEIGHTS = 1 << 20
 # A decoder only writes: every thread gets a few long stretches.
 STRETCHES_PER_JOB = 2
 
@@ -119,7 +117,7 @@ def quantize(
     encode = partial(_encode_tile, _encoder(codec, weights, search))
     tile = TILE_WEIGHTS
     if search == "ggml" and kernels.encoder(codec.type) is not None:
-        tile = THREADED_TILE_WEIGHTS if jobs > 1 else KERNEL_TILE_WEIGHTS
+        tile = KERNEL_TILE_WEIGHTS
     _run(encode, _matrices(array, result, weights), max(1, tile // max(1, n_cols)), jobs)
     return result
 
@@ -256,7 +254,8 @@ def _run(
             pass
 
 
-Encoder = Callable[[Floats, Floats | None, Bytes], None]
+# Encodes rows into the last argument but one, if all weights are below the last: were they?
+Encoder = Callable[[Floats, Floats | None, Bytes, float | None], bool]
 
 
 def _encoder(codec: Codec, importance: Floats | None, search: str) -> tuple[Codec, Encoder]:
@@ -270,19 +269,26 @@ def _encoder(codec: Codec, importance: Floats | None, search: str) -> tuple[Code
     if codec.needs_importance and importance is None:
         raise ImportanceRequiredError(f"{name} needs importance: give an importance matrix")
 
-    def by_codec(rows: Floats, importance: Floats | None, out: Bytes) -> None:
+    def by_codec(rows: Floats, importance: Floats | None, out: Bytes, limit: float | None) -> bool:
+        if limit is not None and not all_below(rows, limit):
+            return False
         out[...] = encode(rows, importance).view(np.uint8).reshape(out.shape)
+        return True
 
     encoder = kernels.encoder(codec.type) or by_codec
     if search == "ggml":
         return codec, encoder
 
-    def thoroughly(rows: Floats, importance: Floats | None, out: Bytes) -> None:
+    def thoroughly(
+        rows: Floats, importance: Floats | None, out: Bytes, limit: float | None
+    ) -> bool:
         from ggufkit.codecs.thorough import refine
 
-        encoder(rows, importance, out)
+        if not encoder(rows, importance, out, limit):
+            return False
         blocks = out.view(codec.layout)
         blocks[...] = refine(codec, rows, importance, blocks.reshape(-1)).reshape(blocks.shape)
+        return True
 
     return codec, thoroughly
 
@@ -290,13 +296,13 @@ def _encoder(codec: Codec, importance: Floats | None, search: str) -> tuple[Code
 def _encode_tile(chosen: tuple[Codec, Encoder], matrix: _Matrix, rows: slice) -> None:
     codec, encoder = chosen
     values = _as_float32(matrix.source[rows])
-    if codec.type.is_quantized and not fit(codec, values):
-        raise _not_finite(codec, values, matrix, rows, misfits(codec, values))
     target = matrix.target[rows]
     data = target if target.flags.c_contiguous else np.empty(target.shape, np.uint8)
     with np.errstate(all="ignore"):
-        encoder(values, matrix.importance, data)
-        lost = lost_weights(codec, values, data)
+        if encoder(values, matrix.importance, data, limit_of(codec)):
+            lost = lost_weights(codec, values, data)
+        else:
+            lost = misfits(codec, values)
     if lost is not None:
         raise _not_finite(codec, values, matrix, rows, lost)
     if data is not target:

@@ -12,11 +12,12 @@ The environment variable GGUFKIT_KERNELS forces a level: ``none``, ``x86-64``, `
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ggufkit.errors import CodecError, ImportanceRequiredError
 from ggufkit.kernels.grids import GRIDS, points, tables
@@ -28,7 +29,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Encoder = Callable[[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.uint8]], None]
+    class Encoder(Protocol):
+        """Encodes rows, if all their weights are below a limit."""
+
+        def __call__(
+            self,
+            rows: NDArray[np.float32],
+            importance: NDArray[np.float32] | None,
+            out: NDArray[np.uint8],
+            limit: float | None = None,
+        ) -> bool:
+            """Return whether they are; see `encoder`."""
+
     Decoder = Callable[[NDArray[np.uint8], NDArray[np.float32]], None]
 
 __all__ = ["active", "available", "decoder", "encoder"]
@@ -78,7 +90,8 @@ def encoder(type: TensorType) -> Encoder | None:  # noqa: A002 - the field's nam
     """Return the kernel that encodes rows to `type`, or None: then numpy must do it.
 
     The kernel takes rows ``(n_rows, n_cols)``, importance ``(n_cols,)`` or None, and the output
-    ``(n_rows, row_size)``, all C-contiguous. It may run in many threads at once.
+    ``(n_rows, row_size)``, all C-contiguous. It may run in many threads at once. With a limit, it
+    stops and returns False where a weight's absolute value is not below it.
     """
     return _encoder(type, active())
 
@@ -122,14 +135,17 @@ def _encoder(type: TensorType, level: str) -> Encoder | None:  # noqa: A002 - th
     if library is None or kernel is None:
         return None
     grid = GRIDS.get(type)
-    kernel.restype = None
-    kernel.argtypes = [_POINTER] * 3 + [_SIZE] * 2 + [_POINTER] * (grid is not None)
+    address = ctypes.cast(kernel, ctypes.c_void_p)
+    run = library.encode_below
+    run.restype = ctypes.c_int
+    run.argtypes = [_POINTER] * 4 + [_SIZE] * 3 + [ctypes.c_float, _POINTER]
 
     def encode(
         rows: NDArray[np.float32],
         importance: NDArray[np.float32] | None,
         out: NDArray[np.uint8],
-    ) -> None:
+        limit: float | None = None,
+    ) -> bool:
         n_rows, n_cols = _checked(rows, out, type)
         if importance is None:
             if type in _NEEDS_IMPORTANCE:
@@ -139,8 +155,11 @@ def _encoder(type: TensorType, level: str) -> Encoder | None:  # noqa: A002 - th
         weights = None if importance is None else importance.ctypes.data
         # held by name while the kernel reads it
         table = None if grid is None else tables(grid, library)
-        more = () if table is None else (table.ctypes.data,)
-        kernel(rows.ctypes.data, weights, out.ctypes.data, n_rows, n_cols, *more)
+        pointers = rows.ctypes.data, weights, out.ctypes.data
+        shape = n_rows, n_cols, type.row_size(n_cols)
+        more = None if table is None else table.ctypes.data
+        below = math.nan if limit is None else limit
+        return bool(run(address, *pointers, *shape, below, more))
 
     return encode
 

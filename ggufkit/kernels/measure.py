@@ -1,4 +1,4 @@
-"""Looking over many weights in one pass, natively where a kernel library is there."""
+"""Errors of decoded weights, measured in one pass where a kernel library is there."""
 
 from __future__ import annotations
 
@@ -44,14 +44,3 @@ def _by_numpy(
     # numpy adds pairwise: precise, and the same on every machine, unlike BLAS
     error2, source2, decoded2 = (float(np.square(v).sum()) for v in (error, source, decoded))
     return error2, source2, decoded2, float(np.abs(error).max(initial=0))
-
-
-def all_below(values: NDArray[np.float32], limit: float) -> bool:
-    """Whether the absolute value of every weight is below `limit`; NaN is not."""
-    values = np.ascontiguousarray(values)
-    library = _library_of(active())
-    if library is None:
-        # NaN is neither above nor below anything, and wins both reductions
-        return values.size == 0 or bool(-limit < values.min() and values.max() < limit)
-    data, n = ctypes.c_void_p(values.ctypes.data), ctypes.c_int64(values.size)
-    return bool(library.all_below(data, n, ctypes.c_float(limit)))

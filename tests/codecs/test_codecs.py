@@ -117,7 +117,6 @@ def test_rows_tiles_and_jobs_do_not_change_bytes(
     whole = quantize(weights, codec.type, importance=importance)
     monkeypatch.setattr(tensors, "TILE_WEIGHTS", 512)
     monkeypatch.setattr(tensors, "KERNEL_TILE_WEIGHTS", 512)
-    monkeypatch.setattr(tensors, "THREADED_TILE_WEIGHTS", 512)
     monkeypatch.setattr(tensors, "STRETCHES_PER_JOB", 7)
     assert np.array_equal(quantize(weights, codec.type, importance=importance), whole)
     assert np.array_equal(quantize(weights, codec.type, importance=importance, jobs=3), whole)

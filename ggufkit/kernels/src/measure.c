@@ -1,5 +1,5 @@
-/* What errors of weights are computed from, in one pass over both arrays; and whether weights
- * are small enough to be encoded.
+/* What errors of weights are computed from, in one pass over both arrays; and encoding weights
+ * that are looked over first, while they are in the cache.
  *
  * Sums are kept in 32 places, float over a run of 2048 weights and double beyond it: as precise
  * as a report needs, quick, and in an order that no instruction level changes. */
@@ -54,7 +54,7 @@ EXPORT void measure_error(const float *source, const float *decoded, int64_t n, 
 }
 
 /* Whether |x| < limit for all n values; NaN is not. */
-EXPORT int all_below(const float *values, int64_t n, float limit) {
+static int all_below(const float *values, int64_t n, float limit) {
     int32_t above[PLACES] = {0};
     int64_t i = 0;
     for (; i + PLACES <= n; i += PLACES)
@@ -63,4 +63,27 @@ EXPORT int all_below(const float *values, int64_t n, float limit) {
     int32_t any_above = 0;
     for (int j = 0; j < PLACES; j++) any_above |= above[j];
     return !any_above;
+}
+
+typedef void Encode(const float *, const float *, uint8_t *, int64_t, int64_t);
+typedef void EncodeWithTable(const float *, const float *, uint8_t *, int64_t, int64_t,
+                             const void *);
+
+/* Encodes rows a cacheful at a time; returns 0 at the first that has a weight not below `limit`.
+ * A limit of NaN is none. */
+EXPORT int encode_below(void *kernel, const float *rows, const float *importance, uint8_t *out,
+                        int64_t n_rows, int64_t n_cols, int64_t row_size, float limit,
+                        const void *table) {
+    enum { CACHEFUL = 1 << 17 };
+    const int64_t step = n_cols < CACHEFUL ? CACHEFUL / (n_cols > 0 ? n_cols : 1) : 1;
+    for (int64_t i = 0; i < n_rows; i += step) {
+        const int64_t n = n_rows - i < step ? n_rows - i : step;
+        const float *x = rows + i * n_cols;
+        if (limit == limit && !all_below(x, n * n_cols, limit)) return 0;
+        if (table)
+            ((EncodeWithTable *)kernel)(x, importance, out + i * row_size, n, n_cols, table);
+        else
+            ((Encode *)kernel)(x, importance, out + i * row_size, n, n_cols);
+    }
+    return 1;
 }
