@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
     from ggufkit.gguf.joined import open_gguf
 
     if args.file.endswith(".dat"):
-        return _show_legacy_imatrix(args.file, as_json=args.json)
+        from ggufkit.cli.legacy_imatrix import show
+
+        return show(args.file, as_json=args.json)
 
     def wanted(name: str) -> bool:
         return args.filter is None or args.filter.search(name) is not None
@@ -85,39 +87,6 @@ def run(args: argparse.Namespace) -> int:
         else:
             _show(file, wanted, tensors=args.tensors, everything=args.filter is None)
     sys.stdout.flush()
-    return 0
-
-
-def _show_legacy_imatrix(path: str, *, as_json: bool) -> int:
-    """Print an importance matrix in the format before GGUF."""
-    from ggufkit.converter.imatrix import Imatrix
-
-    imatrix = Imatrix.open(path)
-    sizes = {name: int(entry.sums.size) for name, entry in sorted(imatrix.entries.items())}
-    facts = {
-        "type": "imatrix",
-        "entries": len(imatrix.entries),
-        "chunks": imatrix.n_chunks,
-        "datasets": list(imatrix.datasets),
-        "tensors": sizes,
-    }
-    if as_json:
-        sys.stdout.write(json.dumps(facts) + "\n")
-        return 0
-    from ggufkit.cli import render
-
-    render.heading(imatrix.name)
-    render.fields(
-        [
-            ("type", "imatrix, legacy format"),
-            ("entries", f"{len(imatrix.entries)} tensors"),
-            ("chunks", str(imatrix.n_chunks)),
-            ("datasets", ", ".join(imatrix.datasets) or "not said"),
-        ]
-    )
-    render.blank()
-    rows = [(name, str(size)) for name, size in sizes.items()]
-    render.table(("tensor", "values"), rows, right=("values",))
     return 0
 
 
