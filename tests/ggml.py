@@ -51,6 +51,22 @@ class Ggml:
         assert written == out.nbytes
         return out
 
+    def dequantize(
+        self,
+        data: NDArray[np.uint8],
+        type: TensorType,  # noqa: A002 - the field's name
+    ) -> NDArray[np.float32]:
+        """Decode (n_rows, row_size) bytes to (n_rows, n_cols) float32, by the type's to_float."""
+        name = type.name.lower()
+        name = name[:-1] + "K" if name.endswith("_k") else name
+        function = getattr(self.lib, f"dequantize_row_{name}")
+        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+        data = np.ascontiguousarray(data)
+        n_cols = data.shape[1] // type.type_size * type.block_size
+        out = np.empty((len(data), n_cols), np.float32)
+        function(data.ctypes.data, out.ctypes.data, out.size)
+        return out
+
 
 def load_ggml() -> Ggml:
     """Load the library that libggml-python ships."""
