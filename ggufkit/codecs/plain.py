@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs.base import Blocks, Codec, Floats
+from ggufkit.errors import CodecError
 from ggufkit.types import TensorType
 
 
@@ -25,6 +26,23 @@ def widen_bf16(bits: NDArray[np.uint16]) -> Floats:
     wide = bits.astype(np.uint32)
     wide <<= 16
     return wide.view(np.float32)
+
+
+def as_float32(rows: NDArray[Any]) -> Floats:
+    """Widen rows of float16 or bfloat16; float32 is not copied."""
+    if is_bf16(rows.dtype):
+        return widen_bf16(np.ascontiguousarray(rows).view(np.uint16))
+    if rows.dtype not in (np.float32, np.float16):
+        raise CodecError(
+            f"weights of dtype {rows.dtype} can't be encoded: "
+            f"convert to float32, float16 or bfloat16"
+        )
+    return np.ascontiguousarray(rows, np.float32)
+
+
+def is_bf16(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype is a bfloat16, as other packages register it."""
+    return dtype.name == "bfloat16"
 
 
 def round_bf16(values: Floats) -> NDArray[np.uint16]:

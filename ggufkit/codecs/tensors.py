@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from ggufkit import kernels
 from ggufkit.codecs.base import Bytes, Codec, Floats
 from ggufkit.codecs.finite import all_below, limit_of, lost_weights, misfits
-from ggufkit.codecs.plain import widen_bf16
+from ggufkit.codecs.plain import as_float32, is_bf16
 from ggufkit.codecs.table import CODECS
 from ggufkit.errors import (
     CodecError,
@@ -36,9 +36,9 @@ from ggufkit.types import TensorType
 
 TILE_WEIGHTS = 1 << 16
 # A kernel has tiles of its own, but each call costs some Python, which threads take turns in.
-KERNEL_TILE_WEIGHTS = 1 << 20
-# A decoder only writes: every thread gets a few long stretches.
+# So every thread gets a few long stretches; an encoder's are bounded, since float16 is widened.
 STRETCHES_PER_JOB = 2
+KERNEL_TILE_WEIGHTS = 1 << 22
 
 SEARCHES = ("ggml", "thorough")
 
@@ -117,7 +117,7 @@ def quantize(
     encode = partial(_encode_tile, _encoder(codec, weights, search))
     tile = TILE_WEIGHTS
     if search == "ggml" and kernels.encoder(codec.type) is not None:
-        tile = KERNEL_TILE_WEIGHTS
+        tile = min(KERNEL_TILE_WEIGHTS, _stretch(array.size, jobs))
     _run(encode, _matrices(array, result, weights), max(1, tile // max(1, n_cols)), jobs)
     return result
 
@@ -172,9 +172,14 @@ def dequantize(
     decode = partial(_decode_tile, codec, decoder)
     tile = TILE_WEIGHTS
     if decoder is not None and result.flags.c_contiguous:
-        tile = max(tile, -(-result.size // (jobs * STRETCHES_PER_JOB)))
+        tile = _stretch(result.size, jobs)
     _run(decode, _matrices(array, result, None), max(1, tile // max(1, n_cols)), jobs)
     return result
+
+
+def _stretch(size: int, jobs: int) -> int:
+    """Return the weights of a thread's stretch of `size`."""
+    return max(TILE_WEIGHTS, -(-size // (max(1, jobs) * STRETCHES_PER_JOB)))
 
 
 def _row_length(array: NDArray[Any], codec: Codec) -> int:
@@ -200,7 +205,7 @@ def _output(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: np.dtype[An
 def _is_stored_as(dtype: np.dtype[Any], codec: Codec) -> bool:
     """Whether numbers of `dtype` already have the bits that a plain type stores."""
     if codec.type is TensorType.BF16:
-        return _is_bf16(dtype)
+        return is_bf16(dtype)
     return not codec.type.is_quantized and dtype == codec.layout
 
 
@@ -295,7 +300,7 @@ def _encoder(codec: Codec, importance: Floats | None, search: str) -> tuple[Code
 
 def _encode_tile(chosen: tuple[Codec, Encoder], matrix: _Matrix, rows: slice) -> None:
     codec, encoder = chosen
-    values = _as_float32(matrix.source[rows])
+    values = as_float32(matrix.source[rows])
     target = matrix.target[rows]
     data = target if target.flags.c_contiguous else np.empty(target.shape, np.uint8)
     with np.errstate(all="ignore"):
@@ -307,21 +312,6 @@ def _encode_tile(chosen: tuple[Codec, Encoder], matrix: _Matrix, rows: slice) ->
         raise _not_finite(codec, values, matrix, rows, lost)
     if data is not target:
         target[...] = data
-
-
-def _as_float32(rows: NDArray[Any]) -> Floats:
-    if _is_bf16(rows.dtype):
-        return widen_bf16(np.ascontiguousarray(rows).view(np.uint16))
-    if rows.dtype not in (np.float32, np.float16):
-        raise CodecError(
-            f"weights of dtype {rows.dtype} can't be encoded: "
-            f"convert to float32, float16 or bfloat16"
-        )
-    return np.ascontiguousarray(rows, np.float32)
-
-
-def _is_bf16(dtype: np.dtype[Any]) -> bool:
-    return dtype.name == "bfloat16"
 
 
 def _not_finite(
