@@ -8,13 +8,13 @@ have reached the disk; a line cut short by a crash is not believed.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import astuple
 from pathlib import Path
 from typing import IO
 
 from ggufkit.converter.report import ErrorSums, TaskResult
+from ggufkit.converter.textfile import replace_text
 from ggufkit.errors import OutputError
 
 
@@ -42,19 +42,13 @@ class Journal:
         self._start(self._read())
 
     def _start(self, complete: list[str]) -> None:
-        path = self.path
+        # Rewritten rather than appended to: a torn last line must not precede new ones.
+        first = json.dumps({"ladder": self._ladder}) + "\n"
+        replace_text(self.path, first + "".join(complete))
         try:
-            # Rewritten rather than appended to: a torn last line must not precede new ones.
-            temporary = path.with_name(path.name + ".new")
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(json.dumps({"ladder": self._ladder}) + "\n")
-                file.writelines(complete)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            self._file = path.open("a", encoding="utf-8")
+            self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"{path}: can't write the journal: {error.strerror}") from error
+            raise OutputError(f"{self.path}: can't write the journal: {error.strerror}") from error
 
     def _read(self) -> list[str]:
         try:

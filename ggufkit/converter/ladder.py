@@ -28,6 +28,7 @@ from ggufkit.converter.recipes import parse_ladder
 from ggufkit.converter.report import Report
 from ggufkit.converter.rules import Recipe
 from ggufkit.converter.source import Source
+from ggufkit.converter.textfile import replace_text
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.naming import build_name
@@ -318,23 +319,11 @@ class _Book:
 
     def _write(self) -> None:
         lines = [f"{entry['sha256']}  {name}\n" for name, entry in sorted(self.files.items())]
-        _replace(self.folder / SUMS_NAME, "".join(lines))
+        replace_text(self.folder / SUMS_NAME, "".join(lines))
         text = json.dumps({"files": dict(sorted(self.files.items()))}, indent=1, ensure_ascii=False)
-        _replace(self.folder / LADDER_NAME, text + "\n")
+        replace_text(self.folder / LADDER_NAME, text + "\n")
 
 
 def _sha256(part: Part) -> str:
     with part.path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,27 @@
+"""Small text files beside a ladder: replaced whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ggufkit.errors import OutputError
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file under its name only when all of it is on disk.
+
+    Raises
+    ------
+    OutputError
+        It can't be written.
+    """
+    temporary = path.with_name(path.name + ".new")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written: {error.strerror}") from error
