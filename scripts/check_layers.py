@@ -24,10 +24,19 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"gguf.metadata", "gguf.naming"},
     "converter": {"gguf", "codecs", "kernels.measure", "checkpoint", "tokenizers", "models"},
     "api": {"gguf", "codecs"},
-    "toolbox": {"gguf", "codecs", "converter.report"},
+    "toolbox": {
+        "gguf",
+        "codecs",
+        "kernels.measure",
+        "checkpoint",
+        "tokenizers",
+        "models",
+        "converter",
+    },
+    "ship": {"gguf", "codecs", "checkpoint", "tokenizers", "models", "converter", "toolbox"},
     "cli": {
         *("gguf", "codecs", "kernels", "checkpoint", "tokenizers", "models", "converter"),
-        "toolbox",
+        *("toolbox", "ship"),
     },
 }
 

@@ -1,0 +1,1 @@
+"""Where ladders go: Ollama, llama.cpp, the Hub."""
