@@ -12,11 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ggufkit.checkpoint.files import has_file
-from ggufkit.checkpoint.shards import INDEX_NAME, read_index
+from ggufkit.checkpoint.shards import (
+    INDEX_NAME,
+    PATTERNS,
+    TORCH_INDEX_NAME,
+    find_index,
+    read_index,
+)
 from ggufkit.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 REPO_ID = re.compile(r"[A-Za-z0-9_][\w.\-]*/[A-Za-z0-9_][\w.\-]*", re.ASCII)
 
@@ -41,6 +47,7 @@ SMALL_FILES = (
     "1_Pooling/config.json",
     "sentence_bert_config.json",
     INDEX_NAME,
+    TORCH_INDEX_NAME,
 )
 
 
@@ -94,15 +101,19 @@ def fetch(
 
     try:
         folder = download(revision, SMALL_FILES, ())
-        return download(folder.name, _weight_patterns(folder), ("*/*",))
+        return _download_weights(lambda allow: download(folder.name, allow, ("*/*",)), folder)
     except Exception as error:  # its own errors and those of the HTTP library it happens to use
         _explain(error, repo_id, revision)
 
 
-def _weight_patterns(folder: Path) -> list[str]:
-    if has_file(folder, INDEX_NAME):
-        return sorted(set(read_index(folder).values()))
-    return ["model*.safetensors"]
+def _download_weights(download: Callable[[Sequence[str]], Path], folder: Path) -> Path:
+    """Fetch safetensors, as their index names them or all; torch's files where there are none."""
+    if not has_file(folder, INDEX_NAME):
+        folder = download(PATTERNS[:1])
+    index = find_index(folder)
+    if index is not None:
+        return download(sorted(set(read_index(folder, index).values())))
+    return folder if any(folder.glob(PATTERNS[0])) else download(PATTERNS[1:])
 
 
 def _explain(error: Exception, repo_id: str, revision: str | None) -> NoReturn:

@@ -64,6 +64,9 @@ class CheckpointTensor:
         The file.
     offset, nbytes : int
         The position in the file and the length, in bytes.
+    strides : tuple of int or None
+        Elements from one index to the next on each axis, where the elements don't lie in order
+        (only in torch's files).
     """
 
     name: str
@@ -72,11 +75,12 @@ class CheckpointTensor:
     shard: ShardFile
     offset: int
     nbytes: int
+    strides: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A safetensors file as it was when its header was read.
+    """A file of weights as it was when its header was read.
 
     It is opened anew for each read: nothing to close, threads and processes share nothing, and
     a file that was replaced in between is noticed.
@@ -245,13 +249,31 @@ def read_raw(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray[Any
         begin, end, step = rows.indices(shape[0])
         if step != 1:
             raise ValueError(f"{tensor.name}: rows can't be read with a step, got {rows}")
+        if tensor.strides is not None:
+            return _read_strided(tensor, begin, end)
         row_bytes = tensor.nbytes // shape[0] if shape[0] else 0
         shape, offset = (max(0, end - begin), *shape[1:]), offset + begin * row_bytes
+    if tensor.strides is not None:
+        return _read_strided(tensor, 0, shape[0])
     # Empty shapes have no byte view, so the buffer is one-dimensional until it is filled.
     values = np.empty(math.prod(shape), STORAGE[tensor.dtype])
     if values.size:
         tensor.shard.read_into(values.view(np.uint8).data, offset)
     return values.reshape(shape)
+
+
+def _read_strided(tensor: CheckpointTensor, begin: int, end: int) -> NDArray[Any]:
+    """Return rows whose elements don't lie in order: read all between the first and the last."""
+    steps = tensor.strides or ()
+    shape = (max(0, end - begin), *tensor.shape[1:])
+    dtype = np.dtype(STORAGE[tensor.dtype])
+    extent = sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
+    span = np.empty(extent + 1 if math.prod(shape) else 0, dtype)
+    if span.size:
+        offset = tensor.offset + begin * steps[0] * dtype.itemsize
+        tensor.shard.read_into(span.view(np.uint8).data, offset)
+    strides = [step * dtype.itemsize for step in steps]
+    return np.lib.stride_tricks.as_strided(span, shape, strides).copy(order="C")
 
 
 def read_float32(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray[np.float32]:

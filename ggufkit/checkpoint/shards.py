@@ -1,7 +1,9 @@
-"""The shards of a checkpoint: which safetensors files it consists of, in llama.cpp's order.
+"""The shards of a checkpoint: which files its weights are in, in llama.cpp's order.
 
-The order matters: ``convert_hf_to_gguf.py`` writes tensors in the order in which it meets them,
-shards sorted by file name and, inside a shard, tensors sorted by name as plain strings.
+Safetensors are preferred; torch's files are read where a checkpoint has no others. The order
+matters: ``convert_hf_to_gguf.py`` writes tensors in the order in which it meets them, shards
+sorted by file name and, inside a shard, tensors sorted by name as plain strings (safetensors) or
+as they were saved (torch).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ggufkit.checkpoint.files import MAX_INDEX_BYTES, find_file, has_file, read_json
 from ggufkit.checkpoint.safetensors import read_header
+from ggufkit.checkpoint.torchfile import read_torch_header
 from ggufkit.errors import CheckpointError, MissingFileError
 
 if TYPE_CHECKING:
@@ -20,12 +23,15 @@ if TYPE_CHECKING:
     from ggufkit.checkpoint.safetensors import CheckpointTensor
 
 INDEX_NAME = "model.safetensors.index.json"
-SHARD_NAME = re.compile(r"[\w.\-]+\.safetensors", re.ASCII)
-NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors", re.ASCII)
+TORCH_INDEX_NAME = "pytorch_model.bin.index.json"
+SHARD_NAME = re.compile(r"[\w.\-]+\.(?:safetensors|bin|pt|pth)", re.ASCII)
+NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.(?:safetensors|bin)", re.ASCII)
+# Weights without an index: the first of these that matches.
+PATTERNS = ("model*.safetensors", "pytorch_model*.bin", "pytorch_model.pt", "pytorch_model.pth")
 
 
-def read_index(folder: Path) -> dict[str, str]:
-    """Return the index's ``weight_map``: tensor name to shard file name.
+def read_index(folder: Path, index: str = INDEX_NAME) -> dict[str, str]:
+    """Return an index's ``weight_map``: tensor name to shard file name.
 
     Raises
     ------
@@ -34,14 +40,14 @@ def read_index(folder: Path) -> dict[str, str]:
     CheckpointError
         The index is malformed or names a file outside the folder.
     """
-    weight_map = read_json(folder, INDEX_NAME, MAX_INDEX_BYTES).get("weight_map")
+    weight_map = read_json(folder, index, MAX_INDEX_BYTES).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{folder / INDEX_NAME}: 'weight_map' is missing or empty")
+        raise CheckpointError(f"{folder / index}: 'weight_map' is missing or empty")
     for shard in weight_map.values():
         if not isinstance(shard, str) or not SHARD_NAME.fullmatch(shard):
             raise CheckpointError(
-                f"{folder / INDEX_NAME}: the shard name {str(shard)[:200]!r} is not allowed; "
-                "shards are plain *.safetensors names in the same folder"
+                f"{folder / index}: the shard name {str(shard)[:200]!r} is not allowed; "
+                "shards are plain names of safetensors or torch files in the same folder"
             )
     return weight_map
 
@@ -56,18 +62,30 @@ def read_tensors(folder: Path) -> dict[str, CheckpointTensor]:
     CheckpointError
         A shard is malformed, or shards and index contradict each other.
     """
+    index = find_index(folder)
+    if index is None:
+        return _read_shards(folder, _shards_without_index(folder))
+    weight_map = read_index(folder, index)
+    tensors = _read_shards(folder, set(weight_map.values()))
+    _check_index(folder, index, weight_map, tensors)
+    return tensors
+
+
+def find_index(folder: Path) -> str | None:
+    """Return the name of the index that counts: torch's only where there are no safetensors."""
     if has_file(folder, INDEX_NAME):
-        weight_map = read_index(folder)
-        tensors = _read_shards(folder, set(weight_map.values()))
-        _check_index(folder, weight_map, tensors)
-        return tensors
-    return _read_shards(folder, _shards_without_index(folder))
+        return INDEX_NAME
+    if not any(folder.glob(PATTERNS[0])) and has_file(folder, TORCH_INDEX_NAME):
+        return TORCH_INDEX_NAME
+    return None
 
 
 def _read_shards(folder: Path, names: Iterable[str]) -> dict[str, CheckpointTensor]:
     tensors: dict[str, CheckpointTensor] = {}
     for shard in sorted(names):
-        for name, tensor in read_header(find_file(folder, shard)).items():
+        path = find_file(folder, shard)
+        read = read_header if path.suffix == ".safetensors" else read_torch_header
+        for name, tensor in read(path).items():
             if name in tensors:
                 raise CheckpointError(
                     f"{folder}: tensor {name!r} is in both {tensors[name].shard.path.name} and "
@@ -78,13 +96,14 @@ def _read_shards(folder: Path, names: Iterable[str]) -> dict[str, CheckpointTens
 
 
 def _shards_without_index(folder: Path) -> list[str]:
-    names = [path.name for path in folder.glob("model*.safetensors")]
-    if not names:
+    found = ([path.name for path in folder.glob(pattern)] for pattern in PATTERNS)
+    names = next(filter(None, found), None)
+    if names is None:
         raise MissingFileError(f"{folder}: no model*.safetensors{_other_weights(folder)}")
     for match in filter(None, map(NUMBERED.fullmatch, names)):
-        total = int(match[3])
+        total, suffix = int(match[3]), match[0][match.end(3) :]
         for i in range(1, total + 1):
-            shard = f"{match[1]}-{i:05d}-of-{match[3]}.safetensors"
+            shard = f"{match[1]}-{i:05d}-of-{match[3]}{suffix}"
             if shard not in names:
                 raise MissingFileError(
                     f"{folder}: shard {shard!r} is missing, of {total}; is the download complete?"
@@ -96,22 +115,22 @@ def _other_weights(folder: Path) -> str:
     """Say what else the folder holds, for an error."""
     for pattern in ("consolidated*.safetensors", "*.bin", "*.pth", "*.pt", "*.gguf"):
         for path in folder.glob(pattern):
-            return f" (found {path.name}); only Hugging Face's safetensors checkpoints can be read"
+            return f" (found {path.name}, which is no name of Hugging Face's for weights)"
     return "; is this the folder of a checkpoint?"
 
 
 def _check_index(
-    folder: Path, weight_map: dict[str, str], tensors: dict[str, CheckpointTensor]
+    folder: Path, index: str, weight_map: dict[str, str], tensors: dict[str, CheckpointTensor]
 ) -> None:
     for name, shard in weight_map.items():
         if name not in tensors or tensors[name].shard.path.name != shard:
             raise CheckpointError(
-                f"{folder / shard}: tensor {name!r} is missing, though {INDEX_NAME} says that "
+                f"{folder / shard}: tensor {name!r} is missing, though {index} says that "
                 "this file has it; is the download complete?"
             )
     for name, tensor in tensors.items():
         if name not in weight_map:
             raise CheckpointError(
-                f"{tensor.shard.path}: tensor {name!r} is not in {INDEX_NAME}; "
+                f"{tensor.shard.path}: tensor {name!r} is not in {index}; "
                 "the files belong to different checkpoints"
             )

@@ -61,8 +61,8 @@ def test_sources_that_are_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(MissingFileError, match=r"no model\*\.safetensors; is this the folder"):
         Checkpoint.open(tmp_path)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(MissingFileError, match=r"found pytorch_model\.bin"):
+    (tmp_path / "consolidated.00.pth").write_bytes(b"")
+    with pytest.raises(MissingFileError, match=r"found consolidated\.00\.pth"):
         Checkpoint.open(tmp_path)
     with pytest.raises(CheckpointError, match="a local folder has no revision 'main'"):
         Checkpoint.open(tmp_path, revision="main")
@@ -102,7 +102,7 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../x.safetensors", "/etc/passwd", "a/../../b.safetensors", "x\0y.safetensors", "x.bin",
+    ["../x.safetensors", "/etc/passwd", "a/../../b.safetensors", "x\0y.safetensors", "x.py",
      "x.safetensors\n", "ſ.safetensors", "", 3, None, ["model.safetensors"]],
 )  # fmt: skip
 def test_shard_names_are_plain(tmp_path: Path, name: object) -> None:

@@ -26,7 +26,7 @@ try:
 except CheckpointError as error:
     print(json.dumps({"error": str(error)}))
 else:
-    first = {name: float(c.read(name).ravel()[0]) for name in c.tensors}
+    first = {name: float(c.read(name).ravel()[:1].sum()) for name in c.tensors}
     files = sorted(str(p.relative_to(c.path)) for p in c.path.rglob("*") if p.is_file())
     print(json.dumps({
         "tensors": first, "files": files, "repo_id": c.repo_id, "revision": c.revision,
@@ -175,11 +175,22 @@ def test_an_index_that_leads_out_of_the_repository_fetches_nothing_more(
     assert "'../secret.safetensors' is not allowed" in got["error"]
 
 
-def test_a_repository_without_safetensors_is_named(hub: Hub, tmp_path: Path) -> None:
-    hub.repos["o/old"] = {"main": checkpoint(tmp_path / "old", {})}
-    (tmp_path / "old" / "pytorch_model.bin").write_bytes(b"x")
-    got = open_checkpoint(hub.url, tmp_path / "home", "o/old")
+def test_a_repository_without_weights_is_named(hub: Hub, tmp_path: Path) -> None:
+    hub.repos["o/none"] = {"main": checkpoint(tmp_path / "none", {})}
+    (tmp_path / "none" / "flax_model.msgpack").write_bytes(b"x")
+    got = open_checkpoint(hub.url, tmp_path / "home", "o/none")
     assert "no model*.safetensors" in got["error"]
+
+
+def test_torch_files_are_fetched_where_there_are_no_safetensors(hub: Hub, tmp_path: Path) -> None:
+    torch_file = (Path(__file__).parent / "torch" / "state_dict.bin").read_bytes()
+    shards = {"both": {"model.safetensors": {"w": f32(2)}}, "old": {}}
+    for name in shards:
+        hub.repos[f"o/{name}"] = {"main": checkpoint(tmp_path / name, shards[name])}
+        (tmp_path / name / "pytorch_model.bin").write_bytes(torch_file)
+    assert list(open_checkpoint(hub.url, tmp_path / "home", "o/both")["tensors"]) == ["w"]
+    assert "pytorch_model.bin" not in hub.fetched
+    assert "bias" in open_checkpoint(hub.url, tmp_path / "home", "o/old")["tensors"]
 
 
 def test_a_download_that_breaks_off_leaves_no_half_shard(hub: Hub, tmp_path: Path) -> None:
