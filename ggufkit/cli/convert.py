@@ -50,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default: quantize the source's own values",
     )
 
+    add(
+        "--nonfinite",
+        choices=("error", "zero", "keep"),
+        default="error",
+        help="weights that are NaN or infinite: stop; make them 0; keep them, which only F32, "
+        "F16 and BF16 can; default: %(default)s",
+    )
+
     group = parser.add_argument_group("tensor types, as in llama-quantize")
     add = group.add_argument
     add("--imatrix", type=Path, metavar="FILE", help="importance matrix (.gguf or .dat)")
@@ -101,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         options=_type_options(args),
         split=_split_limits(args),
         search=args.search,
+        nonfinite=args.nonfinite,
     )
     if args.dry_run:
         show.plan(plan, as_json=args.json)

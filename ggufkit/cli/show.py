@@ -55,6 +55,9 @@ def result(ladder: Ladder, *, as_json: bool) -> None:
         },
     )
     _remarks(ladder.plan)
+    for name, n in ladder.report.nonfinite.items():
+        what = "set to 0" if ladder.plan.nonfinite == "zero" else "kept"
+        render.note(f"{name}: {n} weights that are NaN or infinite were {what}.")
     if totals:
         render.note("RMSE, max error and cosine are errors of weights; they do not rate the model.")
     if ladder.done_before:

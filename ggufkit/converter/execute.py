@@ -24,8 +24,8 @@ from ggufkit.codecs import dequantize, quantize
 from ggufkit.converter.journal import Journal
 from ggufkit.converter.plan import Encoding, Part, Plan, Task
 from ggufkit.converter.report import ErrorSums, Report, TaskResult
-from ggufkit.errors import NotFiniteError
-from ggufkit.gguf.writer import PartialFile, write_into_partial
+from ggufkit.errors import NotFiniteError, OutputError
+from ggufkit.gguf.writer import SUFFIX, PartialFile, write_into_partial
 
 # Tasks waiting per worker: enough to keep it busy, few enough to stop at once.
 QUEUE_PER_JOB = 4
@@ -52,8 +52,8 @@ def run_task(task: Task, *, report: bool) -> TaskResult:
             write_into_partial(path, offset, blocks)
             written += blocks.nbytes
         if report:
-            sums[encoding.key] = ErrorSums.of(rows.values, dequantize(blocks, encoding.type))
-    return TaskResult(task.number, written, sums)
+            sums[encoding.key] = rows.errors(dequantize(blocks, encoding.type))
+    return TaskResult(task.number, written, sums, rows.n_nonfinite)
 
 
 class _Rows:
@@ -64,14 +64,24 @@ class _Rows:
         self.slice = slice(task.start, task.stop)
         self.values = task.reader.read(self.slice)
         self._rounded: NDArray[np.float32] | None = None
-        finite = np.isfinite(self.values)
-        if not finite.all():
-            index = np.unravel_index(int(finite.argmin()), finite.shape)
+        self._finite = np.isfinite(self.values)
+        self.n_nonfinite = self._finite.size - int(np.count_nonzero(self._finite))
+        if self.n_nonfinite and task.nonfinite == "error":
+            index = np.unravel_index(int(self._finite.argmin()), self._finite.shape)
             raise self._not_finite((int(index[0]), int(index[1])), "is NaN or infinite")
+        if self.n_nonfinite and task.nonfinite == "zero":
+            self.values = np.where(self._finite, self.values, np.float32(0))
+
+    def errors(self, decoded: NDArray[np.float32]) -> ErrorSums:
+        """Return the errors of the weights that are finite."""
+        if not self.n_nonfinite:
+            return ErrorSums.of(self.values, decoded)
+        return ErrorSums.of(self.values[self._finite], decoded[self._finite])
 
     def encode(self, encoding: Encoding) -> NDArray[np.uint8]:
         """Return the rows' blocks."""
-        if encoding.type is self.task.tensor.stored:
+        changed = self.n_nonfinite and self.task.nonfinite == "zero"
+        if encoding.type is self.task.tensor.stored and not changed:
             stored = self.task.reader.read_blocks(self.slice)
             if stored is not None:
                 return stored
@@ -97,7 +107,7 @@ class _Rows:
         value = self.values[index]
         return NotFiniteError(
             f"{name}: the weight at row {row}, column {col}, {value}, {what}: the checkpoint is "
-            "damaged, or needs another type",
+            "damaged, or needs another type; --nonfinite says what else can become of such weights",
             tensor=name,
             index=(row, col),
         )
@@ -140,6 +150,7 @@ def execute(
         Nothing is published then; the same call goes on where it stopped.
     """
     parts = [part for rung in plan.rungs for part in rung.parts]
+    check_space(parts)
     ladder = hashlib.sha256("".join(map(plan.fingerprint, plan.rungs)).encode())
     journal = Journal(journal_path, f"{ladder.hexdigest()}{' report' if report else ''}")
     n_tasks = sum(1 for _ in plan.tasks())
@@ -156,6 +167,33 @@ def execute(
             for file in files.values():
                 file.publish()
     return Report.collect(plan, journal.done.values())
+
+
+def check_space(parts: Sequence[Part]) -> None:
+    """Refuse to begin what the disk has no room for; what earlier runs have written counts.
+
+    Raises
+    ------
+    OutputError
+        The files need more than is free.
+    """
+    folder = parts[0].path.parent
+    needed = sum(part.layout.file_size - _allocated(part) for part in parts)
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if needed > free:
+        raise OutputError(
+            f"{folder}: the files need {needed} bytes more, {free} are free on this disk; free "
+            "some, choose another folder or fewer file types"
+        )
+
+
+def _allocated(part: Part) -> int:
+    """Return the bytes on disk of a part or of its partial file."""
+    for path in (part.path, part.path.with_name(part.path.name + SUFFIX)):
+        if path.is_file():
+            return min(part.layout.file_size, path.stat().st_blocks * 512)
+    return 0
 
 
 def _is_published(part: Part) -> bool:

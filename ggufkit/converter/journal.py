@@ -101,9 +101,11 @@ class Journal:
 
 def _format(result: TaskResult) -> str:
     sums = {key: astuple(value) for key, value in result.sums.items()}
-    return json.dumps([result.number, result.written, sums], separators=(",", ":")) + "\n"
+    line = [result.number, result.written, sums, result.n_nonfinite]
+    return json.dumps(line, separators=(",", ":")) + "\n"
 
 
 def _parse(line: str) -> TaskResult:
-    number, written, sums = json.loads(line)
-    return TaskResult(number, written, {key: ErrorSums(*values) for key, values in sums.items()})
+    number, written, sums, n_nonfinite = json.loads(line)
+    sums = {key: ErrorSums(*values) for key, values in sums.items()}
+    return TaskResult(number, written, sums, n_nonfinite)

@@ -8,35 +8,30 @@ those of llama.cpp's own tools.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ggufkit.checkpoint import Checkpoint
+from ggufkit.converter.book import Book
 from ggufkit.converter.choose import TypeOptions
 from ggufkit.converter.execute import Progress, execute
 from ggufkit.converter.from_checkpoint import CheckpointSource
 from ggufkit.converter.from_gguf import GGUFSource
 from ggufkit.converter.imatrix import Imatrix
-from ggufkit.converter.plan import Part, Plan, Rung
+from ggufkit.converter.lock import locked
+from ggufkit.converter.plan import Plan, Rung
 from ggufkit.converter.planner import SplitLimits, make_plan
 from ggufkit.converter.recipes import parse_ladder
 from ggufkit.converter.report import Report
 from ggufkit.converter.rules import Recipe
 from ggufkit.converter.source import Source
-from ggufkit.converter.textfile import replace_text
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.naming import build_name
 from ggufkit.types import FileType
-from ggufkit.version import __version__
-
-SUMS_NAME = "SHA256SUMS"
-LADDER_NAME = "ladder.json"
 
 
 @dataclass(frozen=True)
@@ -110,6 +105,7 @@ def plan_ladder(
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
     search: str = "ggml",
+    nonfinite: str = "error",
 ) -> Plan:
     """Plan a ladder: every file's name and bytes, before any weight is read.
 
@@ -123,7 +119,7 @@ def plan_ladder(
         See `ggufkit.converter.recipes.parse_ladder`.
     imatrix : str or Path, optional
         File of an importance matrix, see `ggufkit.converter.imatrix`.
-    via, options, split, search
+    via, options, split, search, nonfinite
         See `ggufkit.converter.planner.make_plan`.
     """
     recipes = parse_ladder(ladder)
@@ -136,6 +132,7 @@ def plan_ladder(
         options=options,
         split=split,
         search=search,
+        nonfinite=nonfinite,
         skip_impossible=":" in ladder or "all" in ladder.lower(),
     )
 
@@ -163,7 +160,7 @@ def run_plan(
     Raises
     ------
     OutputError
-        A file is in the way, or can't be written.
+        A file is in the way or can't be written, or another process writes into the folder.
     """
     paths = [part.path for rung in plan.rungs for part in rung.parts]
     folder = paths[0].parent
@@ -171,7 +168,21 @@ def run_plan(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: can't make the folder: {error.strerror}") from error
-    book = _Book.read(folder)
+    with locked(folder):
+        return _run_locked(plan, paths, executor, jobs, force, report, progress)
+
+
+def _run_locked(
+    plan: Plan,
+    paths: Sequence[Path],
+    executor: Executor | None,
+    jobs: int | None,
+    force: bool,
+    report: bool,
+    progress: Progress,
+) -> Ladder:
+    folder = paths[0].parent
+    book = Book.read(folder)
     done = [rung for rung in plan.rungs if book.has(rung, plan.fingerprint(rung))]
     todo = plan.only([rung for rung in plan.rungs if rung not in done])
     journal = folder / f".ggufkit-{_digest(paths[0].name)}.journal"
@@ -201,6 +212,7 @@ def convert(
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
     search: str = "ggml",
+    nonfinite: str = "error",
     jobs: int | None = None,
     executor: Executor | None = None,
     force: bool = False,
@@ -227,6 +239,7 @@ def convert(
         options=options,
         split=split,
         search=search,
+        nonfinite=nonfinite,
     )
     return run_plan(plan, executor=executor, jobs=jobs, force=force, progress=progress)
 
@@ -271,59 +284,3 @@ def _refuse_strangers(rungs: Sequence[Rung], journal: Path) -> None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-@dataclass
-class _Book:
-    """``ladder.json`` and ``SHA256SUMS`` of a folder."""
-
-    folder: Path
-    files: dict[str, dict[str, Any]]
-
-    @classmethod
-    def read(cls, folder: Path) -> _Book:
-        try:
-            files = json.loads((folder / LADDER_NAME).read_text(encoding="utf-8"))["files"]
-            return cls(folder, dict(files))
-        except (OSError, ValueError, KeyError, TypeError):
-            return cls(folder, {})
-
-    def has(self, rung: Rung, fingerprint: str) -> bool:
-        """Whether all files of a rung are there, as an earlier run with this outcome left them."""
-        return all(
-            part.path.is_file()
-            and part.path.stat().st_size == part.layout.file_size
-            and self.files.get(part.path.name, {}).get("fingerprint") == fingerprint
-            for part in rung.parts
-        )
-
-    def add(self, plan: Plan, report: Report, jobs: int) -> None:
-        parts = [(rung, part) for rung in plan.rungs for part in rung.parts]
-        with ThreadPoolExecutor(jobs) as pool:
-            sums = list(pool.map(lambda pair: _sha256(pair[1]), parts))
-        for (rung, part), digest in zip(parts, sums, strict=True):
-            total = report.of_rung(rung)
-            self.files[part.path.name] = {
-                "sha256": digest,
-                "bytes": part.layout.file_size,
-                "file_type": rung.name,
-                "bits_per_weight": round(rung.bits_per_weight, 4),
-                "weight_error": None if total is None else total.as_dict(),
-                "source": plan.source.origin,
-                "via": plan.via.name if rung.staged else None,
-                "search": plan.search,
-                "ggufkit": __version__,
-                "fingerprint": plan.fingerprint(rung),
-            }
-        self._write()
-
-    def _write(self) -> None:
-        lines = [f"{entry['sha256']}  {name}\n" for name, entry in sorted(self.files.items())]
-        replace_text(self.folder / SUMS_NAME, "".join(lines))
-        text = json.dumps({"files": dict(sorted(self.files.items()))}, indent=1, ensure_ascii=False)
-        replace_text(self.folder / LADDER_NAME, text + "\n")
-
-
-def _sha256(part: Part) -> str:
-    with part.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

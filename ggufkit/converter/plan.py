@@ -7,26 +7,20 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.converter.rules import Recipe
-from ggufkit.converter.source import (
-    Reader,
-    Source,
-    SourceTensor,
-)
+from ggufkit.converter.source import Reader, Source, SourceTensor
 from ggufkit.gguf.layout import Layout
 from ggufkit.types import TensorType
 from ggufkit.version import __version__
 
-if TYPE_CHECKING:
-    pass
-
 # Rows are read, encoded and written in chunks of about this many weights.
 CHUNK_WEIGHTS = 1 << 20
+# What can become of weights that are NaN or infinite.
+NONFINITE = ("error", "zero", "keep")
 
 
 @dataclass(frozen=True)
@@ -146,6 +140,8 @@ class Task:
         Of the matrix that the rows belong to.
     search : str
         How scales are found.
+    nonfinite : str
+        What becomes of weights that are NaN or infinite.
     places : mapping of Encoding to sequence of (Path, int)
         File and first byte for the blocks of each encoding.
     """
@@ -158,6 +154,7 @@ class Task:
     round_to: TensorType | None
     importance: NDArray[np.float32] | None
     search: str
+    nonfinite: str
     places: Mapping[Encoding, Sequence[tuple[Path, int]]]
 
 
@@ -179,6 +176,8 @@ class Plan:
         Rungs that were asked for by range but can't be made, and why.
     search : str
         How scales are found, see `ggufkit.codecs.quantize`.
+    nonfinite : str
+        What becomes of weights that are NaN or infinite, one of `NONFINITE`.
     """
 
     source: Source
@@ -187,6 +186,7 @@ class Plan:
     importance: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     search: str = "ggml"
+    nonfinite: str = "error"
 
     def tasks(self) -> Iterator[Task]:
         """Yield the work, in the order of the source; rows of a stack's matrices stay apart."""
@@ -222,6 +222,7 @@ class Plan:
             None if exact else self.via,
             None if importance is None else importance[matrix],
             self.search,
+            self.nonfinite,
             places,
         )
 
@@ -229,7 +230,7 @@ class Plan:
         """Return a digest of all that decides a rung's bytes."""
         digest = hashlib.sha256()
         origin = self.source.origin["identity"]
-        facts = [__version__, origin, self.via.name, rung.staged, self.search]
+        facts = [__version__, origin, self.via.name, rung.staged, self.search, self.nonfinite]
         digest.update(json.dumps(facts).encode())
         for part in rung.parts:
             digest.update(part.layout.header)

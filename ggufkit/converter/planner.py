@@ -19,7 +19,7 @@ from ggufkit.converter.choose import (
     model_facts,
     without_ones,
 )
-from ggufkit.converter.plan import Part, Plan, Rung, Target
+from ggufkit.converter.plan import NONFINITE, Part, Plan, Rung, Target
 from ggufkit.converter.rules import Recipe
 from ggufkit.converter.source import (
     FILE_TYPE_KEY,
@@ -63,6 +63,7 @@ def make_plan(
     split: SplitLimits | None = None,
     skip_impossible: bool = False,
     search: str = "ggml",
+    nonfinite: str = "error",
 ) -> Plan:
     """Plan a ladder. Reads no tensor data.
 
@@ -87,6 +88,9 @@ def make_plan(
         Leave out rungs that need an importance matrix, instead of refusing.
     search : str
         How scales are found, see `ggufkit.codecs.quantize`.
+    nonfinite : {"error", "zero", "keep"}
+        What becomes of weights that are NaN or infinite: nothing is published; they become 0; or
+        they stay, which block types refuse.
 
     Raises
     ------
@@ -95,6 +99,8 @@ def make_plan(
     ConversionError
         The options contradict each other.
     """
+    if nonfinite not in NONFINITE:
+        raise ConversionError(f"nonfinite is one of {', '.join(NONFINITE)}, not {nonfinite!r}")
     planner = _Planner(
         source,
         _via_type(source, via),
@@ -112,7 +118,7 @@ def make_plan(
             if not skip_impossible:
                 raise
             skipped[recipe.name] = str(error)
-    return Plan(source, tuple(rungs), planner.via, planner.importance, skipped, search)
+    return Plan(source, tuple(rungs), planner.via, planner.importance, skipped, search, nonfinite)
 
 
 @dataclass(frozen=True)

@@ -77,11 +77,12 @@ class ErrorSums:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What a task did: bytes written, and error sums by encoding."""
+    """What a task did: bytes written, error sums by encoding, weights that are not finite."""
 
     number: int
     written: int
     sums: Mapping[str, ErrorSums] = field(default_factory=dict)
+    n_nonfinite: int = 0
 
 
 @dataclass
@@ -92,20 +93,27 @@ class Report:
     ----------
     sums : dict of (tensor name, encoding) to ErrorSums
         Only what was measured.
+    nonfinite : dict of str to int
+        Tensors with weights that are NaN or infinite, and how many.
     """
 
     sums: dict[tuple[str, str], ErrorSums]
+    nonfinite: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def collect(cls, plan: Plan, results: Iterable[TaskResult]) -> Report:
         """Add up the results of all tasks, in the order of their numbers."""
         names = [task.tensor.name for task in plan.tasks()]
         sums: dict[tuple[str, str], ErrorSums] = {}
+        nonfinite: dict[str, int] = {}
         for result in sorted(results, key=lambda r: r.number):
             for encoding, part in result.sums.items():
                 key = (names[result.number], encoding)
                 sums[key] = sums.get(key, ErrorSums()) + part
-        return cls(sums)
+            if result.n_nonfinite:
+                name = names[result.number]
+                nonfinite[name] = nonfinite.get(name, 0) + result.n_nonfinite
+        return cls(sums, nonfinite)
 
     def of_tensor(self, rung: Rung, name: str) -> ErrorSums | None:
         """Return a tensor's errors in a rung."""
@@ -121,6 +129,7 @@ class Report:
         """Return everything, by rung and tensor, for JSON."""
         return {
             "note": "errors of weights against the source; not a measure of quality",
+            "nonfinite": self.nonfinite,
             "rungs": [self._rung_dict(plan, rung) for rung in plan.rungs],
         }
 

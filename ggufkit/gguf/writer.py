@@ -68,7 +68,7 @@ class PartialFile:
         self._fd: int | None = None
         _check_final(self.final_path)
         with _output_errors(self.path):
-            self._fd = _open_locked(self.path)
+            self._fd = open_locked(self.path)
             try:
                 self.resumed = self._prepare(resume)
             except BaseException:
@@ -240,8 +240,19 @@ def _check_final(path: Path) -> None:
         raise OutputError(f"{path}: exists and is not a regular file; choose another name")
 
 
-def _open_locked(path: Path) -> int:
-    """Open or create the partial file, never through a symlink, and lock it."""
+def open_locked(path: Path) -> int:
+    """Open or create a file, never through a symlink, and lock it for this process.
+
+    Returns
+    -------
+    int
+        Its descriptor; the lock ends when that is closed, or the process ends.
+
+    Raises
+    ------
+    OSError
+        With ``EAGAIN``: another process has it locked.
+    """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     while True:
         fd = os.open(path, flags, 0o666)

@@ -1,0 +1,90 @@
+"""The two text files beside a ladder: sums that others check, and where each file comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ggufkit.converter.plan import Part, Plan, Rung
+from ggufkit.converter.report import Report
+from ggufkit.converter.textfile import replace_text
+from ggufkit.version import __version__
+
+SUMS_NAME = "SHA256SUMS"
+LADDER_NAME = "ladder.json"
+
+
+@dataclass
+class Book:
+    """``ladder.json`` and ``SHA256SUMS`` of a folder.
+
+    Attributes
+    ----------
+    folder : Path
+        Where they are.
+    files : dict
+        What ``ladder.json`` says of each file, by name.
+    """
+
+    folder: Path
+    files: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Book:
+        """Read it; a missing or malformed one is empty."""
+        try:
+            files = json.loads((folder / LADDER_NAME).read_text(encoding="utf-8"))["files"]
+            return cls(folder, dict(files))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls(folder, {})
+
+    def has(self, rung: Rung, fingerprint: str) -> bool:
+        """Whether all files of a rung are there, as an earlier run with this outcome left them."""
+        return all(
+            part.path.is_file()
+            and part.path.stat().st_size == part.layout.file_size
+            and self.files.get(part.path.name, {}).get("fingerprint") == fingerprint
+            for part in rung.parts
+        )
+
+    def add(self, plan: Plan, report: Report, jobs: int) -> None:
+        """Note the rungs of a plan that is done, and write both files.
+
+        Raises
+        ------
+        OutputError
+            They can't be written.
+        """
+        parts = [(rung, part) for rung in plan.rungs for part in rung.parts]
+        with ThreadPoolExecutor(jobs) as pool:
+            sums = list(pool.map(lambda pair: _sha256(pair[1]), parts))
+        for (rung, part), digest in zip(parts, sums, strict=True):
+            total = report.of_rung(rung)
+            self.files[part.path.name] = {
+                "sha256": digest,
+                "bytes": part.layout.file_size,
+                "file_type": rung.name,
+                "bits_per_weight": round(rung.bits_per_weight, 4),
+                "weight_error": None if total is None else total.as_dict(),
+                "source": plan.source.origin,
+                "via": plan.via.name if rung.staged else None,
+                "search": plan.search,
+                "ggufkit": __version__,
+                "fingerprint": plan.fingerprint(rung),
+            }
+        self._write()
+
+    def _write(self) -> None:
+        lines = [f"{entry['sha256']}  {name}\n" for name, entry in sorted(self.files.items())]
+        replace_text(self.folder / SUMS_NAME, "".join(lines))
+        text = json.dumps({"files": dict(sorted(self.files.items()))}, indent=1, ensure_ascii=False)
+        replace_text(self.folder / LADDER_NAME, text + "\n")
+
+
+def _sha256(part: Part) -> str:
+    with part.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
