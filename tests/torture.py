@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ggufkit
+from ggufkit.toolbox.edit import edit
+from ggufkit.toolbox.header_journal import journal_path
 from tests.llama import write_llama
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,3 +177,38 @@ def _fill(ballast: Path, disk: Path, leave: int, child: subprocess.Popen[str]) -
             file.write(bytes(max(0, wanted)))
         except OSError:  # the run was faster
             return
+
+
+def stop_edits(folder: Path, n: int, rng: random.Random, tick: Callable[[], None]) -> Counts:
+    """Kill an edit in place `n` times: the file is the old one or the new one."""
+    path = folder / "edited.gguf"
+    source = next((folder / "whole").glob("*Q8_0.gguf"))
+    texts = [letter * 300_000 for letter in "ab"]
+    wanted = []
+    for text in texts:
+        shutil.copy(source, path)
+        edit(path, values={"tokenizer.chat_template": text})
+        wanted.append(path.read_bytes())
+    start = time.monotonic()
+    edit(path, values={"tokenizer.chat_template": texts[0]})
+    seconds = time.monotonic() - start
+    counts: Counts = {"kills": 0, "journals found": 0, "old file": 0, "new file": 0}
+    while counts["kills"] < n:
+        path.write_bytes(wanted[0])
+        child = os.fork()
+        if not child:
+            edit(path, values={"tokenizer.chat_template": texts[1]})
+            os._exit(0)
+        time.sleep(rng.uniform(0.0, 1.2 * seconds))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        counts["journals found"] += journal_path(path).exists()
+        edit(path)  # finishes what was interrupted
+        found = path.read_bytes()
+        assert found in wanted
+        assert not journal_path(path).exists()
+        if os.WIFSIGNALED(status):
+            counts["kills"] += 1
+            counts["new file" if found == wanted[1] else "old file"] += 1
+            tick()
+    return counts
