@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show exact sizes and every tensor's type, and stop")
     add("--json", action="store_true", help="print the plan or the result as JSON")
     add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
+    add(
+        "--executor",
+        default="threads",
+        metavar="NAME",
+        help="threads, processes, or dask:tcp://HOST:8786 for a Dask cluster whose workers see "
+        "the same folders; default: %(default)s",
+    )
     add("--report", type=Path, metavar="FILE", help="write errors of every tensor to a JSON file")
     add("--force", action="store_true", help="replace files that this ladder did not make")
     add("-q", "--quiet", action="store_true", help="no progress bar")
@@ -91,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan, and unless it is a dry run, execute."""
     from ggufkit.cli import render, show
+    from ggufkit.converter.executors import open_executor
     from ggufkit.converter.ladder import open_source, plan_ladder, run_plan
 
     source = open_source(
@@ -115,8 +123,11 @@ def run(args: argparse.Namespace) -> int:
         show.plan(plan, as_json=args.json)
         return 0
     total = sum(target.n_bytes for rung in plan.rungs for target in rung.targets.values())
-    with render.progress(total, show.label(plan), enabled=not args.quiet) as advance:
-        ladder = run_plan(plan, jobs=args.jobs, force=args.force, progress=advance)
+    with (
+        open_executor(args.executor, args.jobs) as (executor, jobs),
+        render.progress(total, show.label(plan), enabled=not args.quiet) as advance,
+    ):
+        ladder = run_plan(plan, executor=executor, jobs=jobs, force=args.force, progress=advance)
     if args.report:
         show.write_json(show.errors(ladder), args.report)
     show.result(ladder, as_json=args.json)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import astuple
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 from ggufkit.converter.report import ErrorSums, TaskResult
 from ggufkit.converter.textfile import replace_text
@@ -38,7 +38,7 @@ class Journal:
         self.path = path
         self.done: dict[int, TaskResult] = {}
         self._ladder = ladder
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
         self._start(self._read())
 
     def _start(self, complete: list[str]) -> None:
@@ -46,7 +46,8 @@ class Journal:
         first = json.dumps({"ladder": self._ladder}) + "\n"
         replace_text(self.path, first + "".join(complete))
         try:
-            self._file = self.path.open("a", encoding="utf-8")
+            # Without a buffer: on a full disk, one would try again to write when it is closed.
+            self._file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise OutputError(f"{self.path}: can't write the journal: {error.strerror}") from error
 
@@ -76,10 +77,15 @@ class Journal:
         try:
             for result in results:
                 self.done[result.number] = result
-                self._file.write(_format(result))
-            self._file.flush()
+                self._write(self._file, _format(result).encode())
         except OSError as error:
             raise OutputError(f"{self.path}: can't write the journal: {error.strerror}") from error
+
+    @staticmethod
+    def _write(file: FileIO, line: bytes) -> None:
+        view = memoryview(line)
+        while view:
+            view = view[file.write(view) :]
 
     def forget(self) -> None:
         """Start over: a file that tasks were written to is gone."""
