@@ -56,8 +56,8 @@ def open_executor(
     elif name.startswith(DASK):
         with _cluster(name.removeprefix(DASK)) as client:
             threads: dict[str, int] = client.nthreads()  # type: ignore[no-untyped-call]
-            pool: Executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
-            yield pool, jobs or sum(threads.values())
+            executor: Executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
+            yield executor, jobs or sum(threads.values())
     else:
         raise ConversionError(
             f"unknown executor {name!r}: known are threads, processes and dask:tcp://HOST:PORT"
