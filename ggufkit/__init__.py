@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ggufkit.errors import GGUFKitError as GGUFKitError
     from ggufkit.gguf.joined import JoinedFile as JoinedFile
     from ggufkit.gguf.metadata import Metadata as Metadata
+    from ggufkit.toolbox.checks.engine import check as check
     from ggufkit.toolbox.diff import diff as diff
     from ggufkit.toolbox.edit import edit as edit
     from ggufkit.toolbox.hashing import hash_file as hash_file
@@ -57,6 +58,7 @@ _HOMES = {
     "TensorType": "ggufkit.types",
     "TypeOptions": "ggufkit.converter.choose",
     "ValueType": "ggufkit.types",
+    "check": "ggufkit.toolbox.checks.engine",
     "convert": "ggufkit.converter.ladder",
     "dequantize": "ggufkit.api",
     "diff": "ggufkit.toolbox.diff",
@@ -82,6 +84,7 @@ __all__ = [
     "TypeOptions",
     "ValueType",
     "__version__",
+    "check",
     "convert",
     "dequantize",
     "diff",

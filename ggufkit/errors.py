@@ -24,6 +24,7 @@
     │   ├── MissingTensorError (KeyError)
     │   ├── UnsupportedDtypeError
     │   └── UnsafePickleError
+    ├── TemplateError                    a chat template fails, or exceeds a limit
     └── ConversionError
         ├── UnknownArchitectureError
         ├── UnmappedTensorsError
@@ -107,6 +108,23 @@ class MissingKeyError(MetadataError, KeyError):
 
 class WrongValueTypeError(MetadataError, TypeError):
     """A value does not fit the value type that its key needs."""
+
+
+class TemplateError(GGUFKitError):
+    """A chat template can't be rendered.
+
+    Parameters
+    ----------
+    message : str
+        What went wrong.
+    kind : {'syntax', 'raised', 'failed', 'unsafe', 'limit'}
+        It can't be parsed; it called ``raise_exception``; it failed otherwise; it tried to get out
+        of the sandbox; it took too much time, memory or output.
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        self.kind = kind
+        super().__init__(message)
 
 
 class CodecError(GGUFKitError, ValueError):

@@ -17,7 +17,18 @@ from ggufkit.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("convert", "inspect", "diff", "hash", "split", "merge", "edit", "types", "doctor")
+COMMANDS = (
+    "convert",
+    "inspect",
+    "diff",
+    "hash",
+    "split",
+    "merge",
+    "edit",
+    "check",
+    "types",
+    "doctor",
+)
 
 
 class Command(Protocol):

@@ -51,7 +51,7 @@ def lost_weights(codec: Codec, values: Floats, data: Bytes) -> Mask | None:
     """
     blocks = data.view(codec.layout)
     if codec.type.is_quantized:
-        broken = _broken_blocks(codec, blocks)
+        broken = broken_blocks(codec, blocks)
         lost = np.repeat(broken, codec.type.block_size, axis=1) if broken.any() else broken
     elif codec.type in INFINITY:
         lost = blocks.view(np.uint16) & 0x7FFF == INFINITY[codec.type]
@@ -61,8 +61,20 @@ def lost_weights(codec: Codec, values: Floats, data: Bytes) -> Mask | None:
     return lost if lost.any() else None
 
 
-def _broken_blocks(codec: Codec, blocks: Blocks) -> Mask:
-    """Find the blocks (n_rows, blocks of a row) whose scale is not finite."""
+def broken_blocks(codec: Codec, blocks: Blocks) -> Mask:
+    """Find the blocks whose scale is not finite.
+
+    Parameters
+    ----------
+    codec : Codec
+        Of a block type.
+    blocks : (n_rows, blocks of a row) of the codec's layout
+        What is encoded.
+
+    Returns
+    -------
+    (n_rows, blocks of a row) bool
+    """
     names = codec.layout.names or ()
     scales = [name for name in names if codec.layout[name].kind == "f"]
     broken = np.zeros(blocks.shape, np.bool_)

@@ -91,8 +91,8 @@ def parse_header(data: Buffer, *, strict: bool = True) -> Header:
     FormatError
         One of its subclasses, with the offset of what is wrong.
     """
-    version, order = _parse_version(data, strict)
-    parser = _Parser(data, order, strict)
+    version, order = parse_version(data, strict=strict)
+    parser = HeaderParser(data, order, strict)
     n_tensors = parser.count("tensors", limits.MIN_TENSOR_BYTES)
     n_pairs = parser.count("metadata pairs", limits.MIN_PAIR_BYTES)
     metadata = parser.metadata(n_pairs)
@@ -106,7 +106,14 @@ def parse_header(data: Buffer, *, strict: bool = True) -> Header:
     return Header(version, order, metadata, tensors, alignment, data_offset, data_end)
 
 
-def _parse_version(data: Buffer, strict: bool) -> tuple[int, ByteOrder]:
+def parse_version(data: Buffer, *, strict: bool = True) -> tuple[int, ByteOrder]:
+    """Check magic and version; return the version and the byte order.
+
+    Raises
+    ------
+    NotGGUFError, UnsupportedVersionError, TruncatedError
+        It is no GGUF file, or none that can be read.
+    """
     magic = bytes(data[:4])
     if magic != MAGIC:
         if len(magic) < len(MAGIC) and MAGIC.startswith(magic):
@@ -137,8 +144,8 @@ def _parse_version(data: Buffer, strict: bool) -> tuple[int, ByteOrder]:
     return version, order
 
 
-class _Parser:
-    """Reads forward from byte 8, in one byte order."""
+class HeaderParser:
+    """Reads a header forward from byte 8, in one byte order; `pos` is the byte it has come to."""
 
     def __init__(self, data: Buffer, order: ByteOrder, strict: bool) -> None:
         self.data = data
@@ -148,16 +155,19 @@ class _Parser:
         self.pos = 8
 
     def u32(self, what: str) -> int:
+        """Read a uint32; `what` it is, for the error."""
         start = self.pos
         self.pos = need(self.data, start, 4, what)
         return int(struct.unpack_from(f"{self.order}I", self.data, start)[0])
 
     def u64(self, what: str) -> int:
+        """Read a uint64."""
         start = self.pos
         self.pos = need(self.data, start, 8, what)
         return int(struct.unpack_from(f"{self.order}Q", self.data, start)[0])
 
     def string(self, what: str) -> str:
+        """Read a string."""
         start = self.pos
         self.pos = measure(self.data, start, ValueType.STRING, self.order)
         try:
@@ -166,6 +176,7 @@ class _Parser:
             raise BadValueError(f"{what}: {error.what}", offset=error.offset) from None
 
     def count(self, what: str, least_bytes: int) -> int:
+        """Read a count of things that take at least so many bytes each."""
         start = self.pos
         count = self.u64(f"the number of {what}")
         if count * least_bytes > len(self.data) - start:
@@ -176,6 +187,7 @@ class _Parser:
         return count
 
     def metadata(self, n_pairs: int) -> Metadata:
+        """Read all metadata pairs."""
         entries: dict[str, Entry] = {}
         for _ in range(n_pairs):
             start = self.pos
@@ -184,7 +196,7 @@ class _Parser:
             if key in entries:
                 raise BadValueError(f"key {key!r} appears twice", offset=start)
             try:
-                entries[key] = self._entry()
+                entries[key] = self.entry()
             except FormatError as error:
                 raise type(error)(f"{key!r}: {error.what}", offset=error.offset) from None
         return Metadata.from_entries(entries, errors=self.errors)
@@ -198,7 +210,8 @@ class _Parser:
             except BadValueError as error:
                 raise BadValueError(error.what, offset=start) from None
 
-    def _entry(self) -> Entry:
+    def entry(self) -> Entry:
+        """Read a value type and check the value behind it."""
         value_type = value_type_of(self.u32("a value type"), self.pos - 4)
         start = self.pos
         self.pos = measure(self.data, start, value_type, self.order, nested=not self.strict)
@@ -208,6 +221,7 @@ class _Parser:
         return entry
 
     def tensors(self, n_tensors: int, alignment: int) -> dict[str, TensorInfo]:
+        """Read all tensor infos."""
         infos: dict[str, TensorInfo] = {}
         opaque: TensorInfo | None = None
         end = 0

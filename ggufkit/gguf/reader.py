@@ -97,7 +97,7 @@ class GGUFFile(Mapping[str, Tensor]):
             One of its subclasses: the file is not what the format allows.
         """
         path = Path(path)
-        fd = _open_regular(path)
+        fd = open_regular(path)
         try:
             data = _map(fd)
             return cls(data, _parse(data, path, strict), path, fd)
@@ -213,8 +213,14 @@ class GGUFFile(Mapping[str, Tensor]):
         return self._data
 
 
-def _open_regular(path: Path) -> int:
-    """Open a file for reading; a FIFO or device would hang or never end."""
+def open_regular(path: Path) -> int:
+    """Open a file for reading and return its descriptor; a FIFO or device would hang or never end.
+
+    Raises
+    ------
+    MissingFileError
+        It can't be opened, or is no regular file.
+    """
     import stat
 
     try:

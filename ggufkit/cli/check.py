@@ -1,0 +1,180 @@
+"""Look for faults that GGUF files really have, and fix those that are safe to fix.
+
+FILE may be any part of a split model; all its parts are checked. An error: a program refuses the
+file, or what the model says is wrong. A warning: likely not what was meant. A note: worth to know.
+Exit code 1 if there are errors; with --strict, warnings count too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.cli.arguments import positive
+
+if TYPE_CHECKING:
+    from ggufkit.toolbox.checks.rule import Finding
+    from ggufkit.toolbox.edit import Edit
+
+HELP = "look for faults in files, and fix some"
+
+_SEVERITIES = ("error", "warning", "note")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("files", nargs="*", type=Path, metavar="FILE", help="a GGUF file, or any part of a split")
+    add("--rules", action="store_true", help="list the rules, and stop")
+    add("--no-weights", action="store_true", help="don't read the weights")
+    add(
+        "--severity",
+        choices=_SEVERITIES,
+        default="note",
+        help="show findings of this severity and above; default: note",
+    )
+    add(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="leave a rule out; may be given again",
+    )
+    add("--strict", action="store_true", help="exit with 1 for warnings too")
+    add("--fix", action="store_true", help="make the changes that are safe")
+    add("--dry-run", action="store_true", help="with --fix: show what would be changed")
+    add("--json", action="store_true", help="print JSON")
+    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
+    add("-q", "--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check files; 1 if errors remain."""
+    if args.rules:
+        return _list_rules(as_json=args.json)
+    if not args.files:
+        args.usage_error("name one or more FILE, or --rules")
+    reports = [_check(path, args) for path in _models(args.files)]
+    if args.json:
+        sys.stdout.write(json.dumps(reports, indent=1) + "\n")
+    limit = "warning" if args.strict else "error"
+    return int(any(_counts(f["severity"], limit) for r in reports for f in r["findings"]))
+
+
+def _counts(severity: str, limit: str) -> bool:
+    return _SEVERITIES.index(severity) <= _SEVERITIES.index(limit)
+
+
+def _list_rules(*, as_json: bool) -> int:
+    from ggufkit.cli import render
+    from ggufkit.toolbox.checks.rules import GROUPS
+
+    rows = [
+        (rule.id, rule.severity.word, group, "yes" if rule.fixable else "", rule.title)
+        for group, rules in GROUPS.items()
+        for rule in rules
+    ]
+    if as_json:
+        keys = ("rule", "severity", "group", "fixable", "title")
+        listed = [{**dict(zip(keys, row, strict=True)), "fixable": bool(row[3])} for row in rows]
+        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+    else:
+        render.table(("rule", "severity", "about", "fix", "the fault"), rows)
+    return 0
+
+
+def _models(paths: Sequence[Path]) -> list[Path]:
+    """Return one file of each model: parts of a split are checked together."""
+    from ggufkit.gguf.split import parse_part_name
+
+    models: dict[object, Path] = {}
+    for path in paths:
+        part = parse_part_name(path.name)
+        models.setdefault((path.parent, part[0], part[2]) if part else path, path)
+    return list(models.values())
+
+
+def _check(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Check a model, fix it if asked to, show it, and return the report."""
+    from ggufkit.toolbox.checks.engine import fix
+
+    findings = _find(path, args)
+    edits: list[Edit] = []
+    if args.fix and any(finding.fix for finding in findings):
+        edits = fix(findings, dry_run=args.dry_run)
+        if not args.json:
+            _show_fixes(findings, edits, dry_run=args.dry_run)
+        if not args.dry_run:
+            findings = _find(path, args)
+    if not args.json:
+        _show(path, [f for f in findings if _counts(f.severity.word, args.severity)])
+    return _as_json(path, findings, edits)
+
+
+def _find(path: Path, args: argparse.Namespace) -> list[Finding]:
+    from ggufkit.cli import render
+    from ggufkit.toolbox.checks.engine import check
+
+    total = path.stat().st_size if path.is_file() else 0
+    quiet = args.quiet or args.no_weights
+    with render.progress(total, "check", enabled=not quiet) as advance:
+        return check(
+            path,
+            weights=not args.no_weights,
+            ignore=args.ignore,
+            jobs=args.jobs,
+            progress=advance,
+        )
+
+
+def _as_json(path: Path, findings: Sequence[Finding], edits: Sequence[Edit]) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "findings": [
+            {
+                "rule": finding.rule,
+                "severity": finding.severity.word,
+                "message": finding.message,
+                "path": str(finding.path),
+                "fix": finding.fix.what if finding.fix else None,
+            }
+            for finding in findings
+        ],
+        "edits": [{"path": str(done.path), "how": done.how} for done in edits],
+    }
+
+
+def _show(path: Path, findings: Sequence[Finding]) -> None:
+    from ggufkit.cli import render
+
+    counts = [
+        f"{n} {word}{'s' if n > 1 else ''}"
+        for word in _SEVERITIES
+        if (n := sum(finding.severity.word == word for finding in findings))
+    ]
+    render.heading(f"{path}: {', '.join(counts) or 'nothing found'}")
+    rows = [(finding.severity.word, finding.rule, _text(path, finding)) for finding in findings]
+    if rows:
+        render.table(("severity", "rule", "what"), rows, fold=True)
+
+
+def _text(path: Path, finding: Finding) -> str:
+    """Return the message, with the part of a split that it is about."""
+    where = "" if finding.path == path else f"{finding.path.name}: "
+    return f"{where}{finding.message}{' [--fix]' if finding.fix else ''}"
+
+
+def _show_fixes(findings: Sequence[Finding], edits: Sequence[Edit], *, dry_run: bool) -> None:
+    from ggufkit.cli import render
+
+    render.table(
+        ("rule", "the change"), [(f.rule, f.fix.what) for f in findings if f.fix], fold=True
+    )
+    for done in edits:
+        how = done.how.replace("in place", "edited in place")
+        render.heading(f"{done.path}: {'would be ' if dry_run else ''}{how}")

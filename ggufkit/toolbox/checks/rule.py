@@ -1,0 +1,144 @@
+"""What a rule is, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from ggufkit.toolbox.checks.subject import Subject
+
+
+_SHOWN = 3  # offenders that a message names
+
+
+class Severity(IntEnum):
+    """How much a finding matters.
+
+    An error: a program refuses the file, or the model's output is wrong. A warning: likely not
+    what was meant. A note: worth to know.
+    """
+
+    NOTE = 1
+    WARNING = 2
+    ERROR = 3
+
+    @property
+    def word(self) -> str:
+        """The name as it is shown."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A change that can do no harm, in terms of `ggufkit.toolbox.edit.edit`.
+
+    Attributes
+    ----------
+    what : str
+        The change in words.
+    values : mapping
+        Keys to set.
+    delete : tuple of str
+        Keys to delete.
+    drop_tensors : tuple of str
+        Names of tensors to leave out.
+    rewrite : bool
+        Write the file anew, which lays it out as it should be.
+    """
+
+    what: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    delete: tuple[str, ...] = ()
+    drop_tensors: tuple[str, ...] = ()
+    rewrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a rule yields.
+
+    Attributes
+    ----------
+    message : str
+        What is wrong, where, and what to do.
+    path : Path or None
+        The part of a split that it is about; None for the first.
+    fix : Fix or None
+        A safe change that removes it.
+    severity : Severity or None
+        Another one than the rule's.
+    """
+
+    message: str
+    path: Path | None = None
+    fix: Fix | None = None
+    severity: Severity | None = None
+
+
+Check: TypeAlias = "Callable[[Subject], Iterator[Found]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A row of the table of rules.
+
+    Attributes
+    ----------
+    id : str
+        Its name, for ``--ignore``.
+    severity : Severity
+        What its findings are, unless they say otherwise.
+    title : str
+        The fault, in a few words.
+    check : callable
+        Yields what it finds in a `Subject`.
+    fixable : bool
+        Whether ``--fix`` can remove (some of) what it finds.
+    """
+
+    id: str
+    severity: Severity
+    title: str
+    check: Check
+    fixable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault of a file.
+
+    Attributes
+    ----------
+    rule : str
+        The rule's id.
+    severity : Severity
+        How much it matters.
+    message : str
+        What is wrong, where, and what to do.
+    path : Path
+        The file.
+    fix : Fix or None
+        A safe change that removes it.
+    """
+
+    rule: str
+    severity: Severity
+    message: str
+    path: Path
+    fix: Fix | None = None
+
+
+def named(names: Sequence[str]) -> str:
+    """Return a few of many names, and how many more there are.
+
+    Examples
+    --------
+    >>> named(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

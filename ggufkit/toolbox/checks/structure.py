@@ -1,0 +1,281 @@
+"""Rules about the file itself: its header, where data lies, its padding, its parts."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+from ggufkit.gguf import limits
+from ggufkit.gguf.layout import TensorInfo, align
+from ggufkit.gguf.values import Entry
+from ggufkit.toolbox.checks.rule import Check, Fix, Found, Rule, Severity, named
+from ggufkit.toolbox.checks.subject import Subject
+from ggufkit.toolbox.checks.survey import Survey
+from ggufkit.types import ValueType
+
+_REWRITE = Fix("write the file anew", rewrite=True)
+
+
+def _problems(rule: str) -> Check:
+    """Return the check that reports what the survey has listed for a rule."""
+
+    def check(subject: Subject) -> Iterator[Found]:
+        for part in subject.parts:
+            for found, message in part.problems:
+                if found == rule:
+                    yield Found(message, part.path)
+
+    return check
+
+
+def old_version(subject: Subject) -> Iterator[Found]:
+    """Version 2 is read everywhere."""
+    for part in subject.parts:
+        if part.version == 2:
+            yield Found("GGUF version 2: programs read it, version 3 is what they write", part.path)
+
+
+def big_endian(subject: Subject) -> Iterator[Found]:
+    """Only machines with this byte order can load it."""
+    for part in subject.parts:
+        if part.order == ">":
+            yield Found(
+                "a big-endian file: ordinary machines can't load it; convert the checkpoint again, "
+                "without --bigendian",
+                part.path,
+            )
+
+
+def truncated(subject: Subject) -> Iterator[Found]:
+    """The file ends before what its header promises."""
+    yield from _problems("truncated")(subject)
+    for part in subject.parts:
+        cut = [i for i in part.infos if i.type.is_known and not part.is_whole(i)]
+        if cut:
+            need = max(part.start_of(info) + info.nbytes for info in cut)
+            yield Found(
+                f"{need - part.file_size} bytes are missing at the end: the data of "
+                f"{named([info.name for info in cut])}; download or copy it again",
+                part.path,
+            )
+
+
+def _order(part: Survey) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the places of tensors: the rule, and a message.
+
+    ``gguf_init_from_file`` wants every tensor where the one before it ends, padded.
+    """
+    end: int | None = 0
+    for info in part.infos:
+        expected, start = end, info.offset
+        stop = start + info.nbytes
+        end = align(stop, part.alignment) if info.type.is_known else None
+        if expected is None or start == expected:
+            continue
+        what = f"tensor {info.name!r} is at offset {start}, expected {expected}"
+        if start % part.alignment:
+            yield "unaligned-data", f"{what}: not a multiple of the alignment {part.alignment}"
+        elif any(_overlap(info, other) for other in part.infos):
+            yield "overlapping-data", f"{what}: it shares bytes with another tensor"
+        elif start > expected:
+            yield "hole-in-data", f"{what}: {start - expected} bytes belong to no tensor"
+        else:
+            yield "tensor-order", f"{what}: data and tensors are in a different order"
+            return
+
+
+def _overlap(a: TensorInfo, b: TensorInfo) -> bool:
+    return a is not b and a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes
+
+
+def _places(rule: str) -> Check:
+    def check(subject: Subject) -> Iterator[Found]:
+        for part in subject.parts:
+            found = [message for kind, message in _order(part) if kind == rule]
+            if found:
+                more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
+                yield Found(
+                    f"{found[0]}{more}: llama.cpp refuses the file; convert or merge it again",
+                    part.path,
+                )
+
+    return check
+
+
+def _intact(part: Survey) -> bool:
+    """Whether nothing is wrong with the places of tensors."""
+    return part.complete and bool(part.infos) and not any(_order(part))
+
+
+def _end(part: Survey) -> int:
+    """Return the byte behind the last tensor's data."""
+    return part.start_of(part.infos[-1]) + part.infos[-1].nbytes
+
+
+def trailing_bytes(subject: Subject) -> Iterator[Found]:
+    """Bytes that no tensor owns."""
+    for part in subject.parts:
+        if _intact(part) and part.infos[-1].type.is_known:
+            surplus = part.file_size - align(_end(part), part.alignment)
+            if surplus > 0:
+                yield Found(
+                    f"{surplus} bytes follow the last tensor: nothing reads them",
+                    part.path,
+                    _REWRITE,
+                )
+
+
+def missing_padding(subject: Subject) -> Iterator[Found]:
+    """The last tensor is not padded."""
+    for part in subject.parts:
+        if _intact(part) and part.infos[-1].type.is_known:
+            lacking = align(_end(part), part.alignment) - part.file_size
+            if 0 < lacking < part.alignment:
+                yield Found(
+                    f"{lacking} bytes of padding are missing behind the last tensor: llama.cpp's "
+                    "loader does not mind, tools that read all data do",
+                    part.path,
+                    _REWRITE,
+                )
+
+
+def dirty_padding(subject: Subject) -> Iterator[Found]:
+    """Padding other than zeros."""
+    for part in subject.parts:
+        if not _intact(part):
+            continue
+        dirty = []
+        for info in part.infos:
+            start = part.start_of(info) + info.nbytes
+            if any(part.data[start : align(start, part.alignment)]):
+                dirty.append(info.name)
+        if dirty:
+            yield Found(f"padding behind {named(dirty)} is not zero", part.path, _REWRITE)
+
+
+def _values(test: Callable[[Entry, Survey], bool], message: str) -> Check:
+    """Return the check that reports keys whose encoded value passes a test."""
+
+    def check(subject: Subject) -> Iterator[Found]:
+        for part in subject.parts:
+            keys = [key for key, entry in part.entries.items() if test(entry, part)]
+            if keys:
+                yield Found(f"{named(keys)}: {message}", part.path)
+
+    return check
+
+
+def _is_nested(entry: Entry, part: Survey) -> bool:
+    del part
+    return entry.type is ValueType.ARRAY and entry.item_type is ValueType.ARRAY
+
+
+def _is_odd_bool(entry: Entry, part: Survey) -> bool:
+    del part
+    return entry.type is ValueType.BOOL and entry.data[entry.start] > 1
+
+
+def _is_not_utf8(entry: Entry, part: Survey) -> bool:
+    """Whether a string, or one of an array, is not UTF-8; strings are joined to decode at once."""
+    if entry.type is ValueType.STRING:
+        return not _decodes(bytes(entry.data[entry.start + 8 : entry.stop]))
+    if entry.type is not ValueType.ARRAY or entry.item_type is not ValueType.STRING:
+        return False
+    at, length_at = entry.start + 12, struct.Struct(f"{part.order}Q").unpack_from
+    for _ in range(entry.n_items):
+        stop = at + 8 + length_at(entry.data, at)[0]
+        if not _decodes(bytes(entry.data[at + 8 : stop])):
+            return True
+        at = stop
+    return False
+
+
+def _decodes(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def odd_key(subject: Subject) -> Iterator[Found]:
+    """Keys that the specification's grammar does not allow."""
+    for part in subject.parts:
+        odd = [key for key in part.entries if not _is_snake(key)]
+        if odd:
+            yield Found(f"{named(odd)}: keys are lower_snake_case, joined by dots", part.path)
+
+
+def _is_snake(key: str) -> bool:
+    plain = key.replace(".", "").replace("_", "").replace("-", "")
+    return plain.isascii() and plain.isalnum() and plain == plain.lower()
+
+
+def no_tensors(subject: Subject) -> Iterator[Found]:
+    """A vocabulary alone."""
+    if subject.readable and not any(part.infos for part in subject.parts):
+        yield Found("it holds no tensor: metadata or a vocabulary alone")
+
+
+_E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+
+RULES = (
+    Rule("not-gguf", _E, "no GGUF file, or a version that can't be read", _problems("not-gguf")),
+    Rule("old-version", _N, "GGUF version 2", old_version),
+    Rule("big-endian", _E, "a big-endian file", big_endian),
+    Rule("truncated", _E, "the file ends too early", truncated),
+    Rule(
+        "unreadable-header",
+        _E,
+        "a value of the header is not valid",
+        _problems("unreadable-header"),
+    ),
+    Rule("bad-key", _E, "a key is empty, too long, or holds a NUL", _problems("bad-key")),
+    Rule("odd-key", _N, "a key is not lower_snake_case", odd_key),
+    Rule("duplicate-key", _E, "a key appears twice", _problems("duplicate-key")),
+    Rule("duplicate-tensor", _E, "two tensors have one name", _problems("duplicate-tensor")),
+    Rule(
+        "bad-tensor-name",
+        _E,
+        f"a tensor's name is empty, above {limits.MAX_NAME_BYTES} bytes, or holds a NUL",
+        _problems("bad-tensor-name"),
+    ),
+    Rule(
+        "bad-shape", _E, "a shape is not valid, or rows are no whole blocks", _problems("bad-shape")
+    ),
+    Rule(
+        "unknown-tensor-type", _E, "a tensor type that ggml lacks", _problems("unknown-tensor-type")
+    ),
+    Rule(
+        "bad-alignment",
+        _E,
+        "general.alignment is no usable power of two",
+        _problems("bad-alignment"),
+    ),
+    Rule("unaligned-data", _E, "a tensor's data is not aligned", _places("unaligned-data")),
+    Rule("overlapping-data", _E, "tensors share bytes", _places("overlapping-data")),
+    Rule("hole-in-data", _E, "bytes between tensors", _places("hole-in-data")),
+    Rule("tensor-order", _E, "data in another order than the tensors", _places("tensor-order")),
+    Rule("trailing-bytes", _W, "bytes behind the last tensor", trailing_bytes, fixable=True),
+    Rule("missing-padding", _W, "no padding at the end", missing_padding, fixable=True),
+    Rule("dirty-padding", _W, "padding that is not zero", dirty_padding, fixable=True),
+    Rule(
+        "nested-array",
+        _E,
+        "an array of arrays",
+        _values(_is_nested, "arrays of arrays, which llama.cpp refuses"),
+    ),
+    Rule(
+        "odd-bool",
+        _W,
+        "a bool that is neither 0 nor 1",
+        _values(_is_odd_bool, "bools are 0 or 1; set them again with ggufkit edit"),
+    ),
+    Rule(
+        "not-utf8",
+        _W,
+        "text that is not UTF-8",
+        _values(_is_not_utf8, "text that is not UTF-8, which many readers refuse"),
+    ),
+    Rule("no-tensors", _N, "no tensors", no_tensors),
+)

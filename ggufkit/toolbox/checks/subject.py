@@ -1,0 +1,230 @@
+"""`Subject`: what the rules look at, a file or all parts of a split, as far as readable."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.errors import GGUFKitError, MissingFileError
+from ggufkit.gguf.reader import GGUFFile
+from ggufkit.gguf.split import COUNT, parse_part_name, part_name
+from ggufkit.toolbox.checks.llama_cpp import ADDS_BOS, ENCODERS, PRE_ADDS_BOS, TOKENIZERS
+from ggufkit.toolbox.checks.probe import Probe, probe
+from ggufkit.toolbox.checks.survey import Survey, survey
+from ggufkit.types import ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ggufkit.gguf.layout import TensorInfo
+    from ggufkit.gguf.metadata import Metadata
+    from ggufkit.toolbox.checks.scan import Weights
+
+_BLOCK = re.compile(r"blk\.(\d{1,6})\.(.+)", re.ASCII)
+
+
+class Subject:
+    """A model to check.
+
+    Attributes
+    ----------
+    path : Path
+        The file that was named.
+    parts : list of Survey
+        In order; one if the file is not a part of a split.
+    missing : list of Path
+        Parts that are not there.
+    weights : dict of str to Weights
+        What was found in the tensors' data; empty if that was not read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.weights: dict[str, Weights] = {}
+        self.missing: list[Path] = []
+        self.parts = self._open()
+
+    def _open(self) -> list[Survey]:
+        named = survey(self.path)
+        found = parse_part_name(self.path.name)
+        count = named.metadata.get(COUNT)
+        if found is None or not isinstance(count, int) or not 1 < count == found[2]:
+            return [named]
+        parts = []
+        for index in range(count):
+            path = self.path.with_name(part_name(found[0], index, count))
+            if index == found[1]:
+                parts.append(named)
+                continue
+            try:
+                parts.append(survey(path))
+            except MissingFileError:
+                self.missing.append(path)
+        return parts
+
+    @property
+    def first(self) -> Survey:
+        """The part that holds the metadata."""
+        return self.parts[0]
+
+    @property
+    def metadata(self) -> Metadata:
+        """The first part's metadata."""
+        return self.first.metadata
+
+    @cached_property
+    def readable(self) -> bool:
+        """Whether all headers could be read to their ends, so that what is missing is missing."""
+        return not self.missing and all(part.complete for part in self.parts)
+
+    @cached_property
+    def tensors(self) -> dict[str, TensorInfo]:
+        """Tensors of all parts."""
+        return {name: info for part in self.parts for name, info in part.tensors.items()}
+
+    @cached_property
+    def is_editable(self) -> bool:
+        """Whether the strict reader takes all parts: what it refuses can't be edited."""
+        try:
+            for part in self.parts:
+                GGUFFile.open(part.path).close()
+        except GGUFKitError:
+            return False
+        return not self.missing
+
+    def typed(self, key: str) -> ValueType | None:
+        """Return the type of a key's value or of its items; None if it is absent."""
+        if key not in self.metadata:
+            return None
+        if self.metadata.type_of(key) is ValueType.ARRAY:
+            return self.metadata.item_type_of(key)
+        return self.metadata.type_of(key)
+
+    def text(self, key: str) -> str:
+        """Return a string; empty if it is absent or something else."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, str) else ""
+
+    def number(self, key: str) -> int | float | None:
+        """Return a number; None if it is absent or something else."""
+        value = self.metadata.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return value
+
+    def integer(self, key: str) -> int | None:
+        """Return an integer; None if it is absent or something else."""
+        value = self.number(key)
+        return value if isinstance(value, int) else None
+
+    def flag(self, key: str) -> bool | None:
+        """Return a bool; None if it is absent or something else."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, bool) else None
+
+    def items(self, key: str) -> Sequence[Any]:
+        """Return an array; empty if it is absent or something else."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, list) else []
+
+    def hparam(self, key: str, layer: int | None = None) -> int | None:
+        """Return an integer behind the architecture's name; of one layer, if there is one each."""
+        value = self.metadata.get(f"{self.architecture}.{key}")
+        if isinstance(value, list) and layer is not None and layer < len(value):
+            value = value[layer]
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    @cached_property
+    def architecture(self) -> str:
+        """``general.architecture``; empty if it is absent."""
+        return self.text("general.architecture")
+
+    @cached_property
+    def is_model(self) -> bool:
+        """Whether this is a model that llama.cpp loads: not an adapter, projector or imatrix."""
+        kind = self.text("general.type") or "model"
+        return kind == "model" and self.architecture != "clip" and bool(self.tensors)
+
+    @cached_property
+    def generates(self) -> bool:
+        """Whether the model writes text."""
+        return self.is_model and self.architecture not in ENCODERS
+
+    @cached_property
+    def blocks(self) -> dict[int, dict[str, TensorInfo]]:
+        """Number of a block -> its tensors by the rest of their names."""
+        blocks: dict[int, dict[str, TensorInfo]] = {}
+        for name, info in self.tensors.items():
+            match = _BLOCK.fullmatch(name)
+            if match:
+                blocks.setdefault(int(match[1]), {})[match[2]] = info
+        return blocks
+
+    @cached_property
+    def n_weights(self) -> int:
+        """Weights of all tensors."""
+        return sum(math.prod(info.shape) for info in self.tensors.values() if info.type.is_known)
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """The vocabulary; empty if there is none."""
+        key = "tokenizer.ggml.tokens"
+        if self.typed(key) is not ValueType.STRING:
+            return []
+        return list(self.items(key))
+
+    @cached_property
+    def token_ids(self) -> dict[str, int]:
+        """Token -> id; of tokens that appear twice the first."""
+        ids: dict[str, int] = {}
+        for number, token in enumerate(self.tokens):
+            ids.setdefault(token, number)
+        return ids
+
+    @cached_property
+    def token_types(self) -> Sequence[int]:
+        """Types of tokens; empty unless there is one for each."""
+        types = self.items("tokenizer.ggml.token_type")
+        usable = len(types) == len(self.tokens) and all(isinstance(t, int) for t in types)
+        return types if usable else []
+
+    @cached_property
+    def tokenizer(self) -> str:
+        """How the tokenizer works: SPM, BPE, WPM, ...; empty if that is not known."""
+        return TOKENIZERS.get(self.text("tokenizer.ggml.model"), "")
+
+    def special(self, name: str) -> int | None:
+        """Return the id of a special token such as ``bos``, if it names a token."""
+        number = self.integer(f"tokenizer.ggml.{name}_token_id")
+        return number if number is not None and 0 <= number < len(self.tokens) else None
+
+    def special_text(self, name: str) -> str:
+        """Return the text of a special token; empty if there is none."""
+        number = self.special(name)
+        return "" if number is None else self.tokens[number]
+
+    @cached_property
+    def adds_bos(self) -> bool:
+        """Whether llama.cpp puts BOS before a prompt."""
+        said = self.flag("tokenizer.ggml.add_bos_token")
+        if said is not None:
+            return said
+        return self.tokenizer in ADDS_BOS or (
+            self.tokenizer == "BPE" and self.text("tokenizer.ggml.pre") in PRE_ADDS_BOS
+        )
+
+    @cached_property
+    def templates(self) -> dict[str, str]:
+        """Chat templates by key."""
+        keys = (key for key in self.metadata if key.startswith("tokenizer.chat_template"))
+        found = {key: self.text(key) for key in keys if key != "tokenizer.chat_templates"}
+        return {key: text for key, text in found.items() if text}
+
+    @cached_property
+    def probes(self) -> dict[str, Probe]:
+        """What the chat templates make of ordinary conversations, by key."""
+        bos, eos = self.special_text("bos"), self.special_text("eos")
+        return {key: probe(text, bos, eos) for key, text in self.templates.items()}

@@ -1,0 +1,224 @@
+"""Reading a file as far as it goes: what a reader would refuse becomes a problem in a list.
+
+Like every reader here it trusts no length, count or offset; it only goes on where another one
+stops: past keys and tensors that appear twice, names that are too long, offsets that contradict.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ggufkit.errors import BadLayoutError, FormatError, GGUFKitError, TruncatedError
+from ggufkit.gguf import limits
+from ggufkit.gguf.header import HeaderParser, parse_version
+from ggufkit.gguf.layout import (
+    DEFAULT_ALIGNMENT,
+    TensorInfo,
+    align,
+    alignment_of,
+    check_name,
+    check_shape,
+)
+from ggufkit.gguf.metadata import Metadata, check_key
+from ggufkit.gguf.reader import open_regular
+from ggufkit.gguf.values import Buffer, ByteOrder, Entry
+from ggufkit.types import TensorType
+
+_TENSOR_TYPES = {int(tensor_type): tensor_type for tensor_type in TensorType}
+
+
+@dataclass
+class Survey:
+    """One file, as far as it can be read.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    version : int
+        GGUF version; 0 if it can't be read.
+    order : {'<', '>'}
+        Byte order.
+    metadata : Metadata
+        The first of pairs with the same key.
+    entries : dict of str to Entry
+        The metadata's encoded values.
+    infos : list of TensorInfo
+        In file order; those whose shape or type is not valid have an unknown type and no bytes.
+    tensors : dict of str to TensorInfo
+        The same; the first of those with the same name.
+    alignment, data_offset, file_size : int
+        As in `Layout`.
+    problems : list of (str, str)
+        Ids of rules, and messages.
+    complete : bool
+        Whether the header could be read to its end.
+    """
+
+    path: Path
+    data: Buffer
+    version: int = 0
+    order: ByteOrder = "<"
+    metadata: Metadata = field(default_factory=Metadata)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    infos: list[TensorInfo] = field(default_factory=list)
+    tensors: dict[str, TensorInfo] = field(default_factory=dict)
+    alignment: int = DEFAULT_ALIGNMENT
+    data_offset: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of the file."""
+        return len(self.data)
+
+    def start_of(self, info: TensorInfo) -> int:
+        """Return the byte of the file at which a tensor's data starts."""
+        return self.data_offset + info.offset
+
+    def is_whole(self, info: TensorInfo) -> bool:
+        """Whether the file holds all of a tensor's data."""
+        return info.type.is_known and self.start_of(info) + info.nbytes <= self.file_size
+
+
+def survey(path: Path) -> Survey:
+    """Read a file's header.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file, or it can't be opened.
+    """
+    fd = open_regular(path)
+    try:
+        size = os.fstat(fd).st_size
+        data: Buffer = mmap.mmap(fd, 0, access=mmap.ACCESS_READ) if size else b""
+    finally:
+        os.close(fd)
+    found = Survey(path, data)
+    try:
+        found.version, found.order = parse_version(data, strict=False)
+        _Surveyor(found).read()
+    except FormatError as error:
+        found.problems.append((_rule_of(error, found), _where(error)))
+    return found
+
+
+def _rule_of(error: FormatError, found: Survey) -> str:
+    if isinstance(error, TruncatedError):
+        return "truncated"
+    return "unreadable-header" if found.version else "not-gguf"
+
+
+def _where(error: FormatError) -> str:
+    return error.what if error.offset is None else f"at byte {error.offset}: {error.what}"
+
+
+class _Surveyor(HeaderParser):
+    """Reads on where `HeaderParser` stops."""
+
+    def __init__(self, found: Survey) -> None:
+        super().__init__(found.data, found.order, strict=False)
+        self.found = found
+
+    def read(self) -> None:
+        found = self.found
+        n_tensors = self.count("tensors", limits.MIN_TENSOR_BYTES)
+        n_pairs = self.count("metadata pairs", limits.MIN_PAIR_BYTES)
+        found.metadata = self.metadata(n_pairs)
+        self._align()
+        infos = [self._info() for _ in range(n_tensors)]
+        found.complete = True
+        found.data_offset = align(self.pos, found.alignment) if n_tensors else self.pos
+        found.infos = infos
+        for info in infos:
+            if info.name in found.tensors:
+                self._problem("duplicate-tensor", f"two tensors are named {info.name!r}")
+            found.tensors.setdefault(info.name, info)
+
+    def _problem(self, rule: str, message: str) -> None:
+        self.found.problems.append((rule, message))
+
+    def metadata(self, n_pairs: int) -> Metadata:
+        """Read all metadata pairs; the first of pairs with the same key counts."""
+        entries = self.found.entries
+        for _ in range(n_pairs):
+            start = self.pos
+            key = self.string("a key")
+            try:
+                check_key(key)
+            except GGUFKitError as error:
+                self._problem("bad-key", f"at byte {start}: {error}")
+            try:
+                entry = self.entry()
+            except FormatError as error:
+                raise type(error)(f"{key[:80]!r}: {error.what}", offset=error.offset) from None
+            if key in entries:
+                self._problem("duplicate-key", f"at byte {start}: key {key!r} appears twice")
+            entries.setdefault(key, entry)
+        return Metadata.from_entries(entries, errors="surrogateescape")
+
+    def _align(self) -> None:
+        try:
+            self.found.alignment = alignment_of(self.found.metadata)
+        except BadLayoutError as error:
+            self._problem("bad-alignment", error.what)
+            try:
+                self.found.alignment = alignment_of(self.found.metadata, strict=False)
+            except BadLayoutError:
+                self.found.alignment = DEFAULT_ALIGNMENT
+
+    def _info(self) -> TensorInfo:
+        """Read a tensor info; one of an unknown type if its shape or type is not valid."""
+        name = self.string("a tensor name")
+        n_dims = self.u32("a number of dimensions")
+        if n_dims > limits.MAX_DIMS:
+            # Where the next tensor starts is anybody's guess.
+            raise BadLayoutError(
+                f"tensor {name[:80]!r} has {n_dims} dimensions; the limit is {limits.MAX_DIMS}",
+                offset=self.pos - 4,
+            )
+        ne = [self._signed(self.u64("a dimension")) for _ in range(n_dims)]
+        type_id = self.u32("a tensor type")
+        offset = self.u64("a tensor offset")
+        shape = tuple(reversed(ne))
+        try:
+            check_name(name)
+        except FormatError as error:
+            self._problem("bad-tensor-name", f"{error.what}: rename it with ggufkit edit")
+        tensor_type = _TENSOR_TYPES.get(type_id)
+        if tensor_type is None:
+            self._problem("unknown-tensor-type", unknown_type_message(name, type_id))
+            return TensorInfo(name, shape, TensorType.unknown(type_id), offset, 0)
+        try:
+            check_shape(name, shape, tensor_type)
+        except FormatError as error:
+            self._problem("bad-shape", error.what)
+            return TensorInfo(name, (), TensorType.unknown(type_id), offset, 0)
+        return TensorInfo(name, shape, tensor_type, offset)
+
+
+def unknown_type_message(name: str, type_id: int) -> str:
+    """Return what is to say about a type that the table of types lacks."""
+    if type_id in REMOVED_TYPES:
+        what = f"{REMOVED_TYPES[type_id]}, which ggml has removed: quantize the model again"
+    else:
+        what = f"{type_id}, which is unknown: is it newer than this program, or damaged?"
+    return f"tensor {name[:80]!r} has the type {what}"
+
+
+#: Types that ggml once had (ggml.h).
+REMOVED_TYPES = {
+    4: "Q4_2",
+    5: "Q4_3",
+    31: "Q4_0_4_4",
+    32: "Q4_0_4_8",
+    33: "Q4_0_8_8",
+    36: "IQ4_NL_4_4",
+    37: "IQ4_NL_4_8",
+    38: "IQ4_NL_8_8",
+}

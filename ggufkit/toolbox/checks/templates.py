@@ -1,0 +1,140 @@
+"""Rules about chat templates, which are rendered in a sandbox (`ggufkit.toolbox.template`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ggufkit.toolbox.checks.probe import ASSISTANT, SYSTEM, USER, USER_2
+from ggufkit.toolbox.checks.rule import Check, Found, Rule, Severity, named
+from ggufkit.toolbox.checks.subject import Subject
+
+KEY = "tokenizer.chat_template"
+_SUSPICIOUS = re.compile(
+    r"__[a-z]+__|\|\s*attr\b|\{%[-+]?\s*(?:import|include|extends|from)\b|\bpopen\b|\bsubprocess\b"
+)
+_INSTRUCT = re.compile(r"(?i)(?<![a-z])(instruct|chat|it|sft|dpo|rlhf)(?![a-z])")
+_MARKER = re.compile(r"<\|[a-zA-Z][\w.\-]{0,40}\|>")
+
+
+def _failures(kind: str, advice: str) -> Check:
+    """Return the check that reports templates that fail in one way."""
+
+    def check(subject: Subject) -> Iterator[Found]:
+        for key, probe in subject.probes.items():
+            found = next((r for r in probe.all() if r.kind == kind), None)
+            if found is not None:
+                yield Found(f"{key}: {found.message}; {advice}")
+
+    return check
+
+
+def _sound(subject: Subject, key: str) -> bool:
+    """Whether no other rule says that the template can't be rendered."""
+    kinds = {rendering.kind for rendering in subject.probes[key].all()}
+    return not kinds & {"syntax", "unsafe", "limit"}
+
+
+def template_fails(subject: Subject) -> Iterator[Found]:
+    """A plain conversation makes the template fail."""
+    for key, probe in subject.probes.items():
+        if not _sound(subject, key):
+            continue
+        for what, rendering in (("one message", probe.single), ("two turns", probe.turns)):
+            if rendering.kind:
+                yield Found(f"{key} fails with {what} of text: {rendering.message}")
+                break
+
+
+def template_drops(subject: Subject) -> Iterator[Found]:
+    """What is said does not reach the model."""
+    for key, probe in subject.probes.items():
+        if not probe.single.kind and USER not in probe.single.text:
+            yield Found(f"{key}: what the user says does not appear in the prompt")
+        elif not probe.turns.kind:
+            lost = [text for text in (USER, ASSISTANT, USER_2) if text not in probe.turns.text]
+            if lost:
+                yield Found(
+                    f"{key}: of two turns, {len(lost)} of 3 messages do not appear in the prompt",
+                    severity=Severity.WARNING,
+                )
+
+
+def template_system(subject: Subject) -> Iterator[Found]:
+    """System messages get lost, or are refused."""
+    for key, probe in subject.probes.items():
+        if probe.single.kind or USER not in probe.single.text:
+            continue
+        if probe.system.kind in ("raised", "failed"):
+            yield Found(
+                f"{key} refuses system messages: {probe.system.message}", severity=Severity.NOTE
+            )
+        elif not probe.system.kind and SYSTEM not in probe.system.text:
+            yield Found(f"{key}: system messages do not appear in the prompt")
+
+
+def template_suspicious(subject: Subject) -> Iterator[Found]:
+    """Names that only an attack needs."""
+    for key, text in subject.templates.items():
+        found = _SUSPICIOUS.search(text)
+        if found and not any(r.kind == "unsafe" for r in subject.probes[key].all()):
+            yield Found(
+                f"{key} holds {found[0]!r}, which no prompt needs: programs without a sandbox run "
+                "what it says; don't load the file unless you trust its source"
+            )
+
+
+def template_tokens(subject: Subject) -> Iterator[Found]:
+    """A template that was written for another vocabulary."""
+    if not subject.tokens:
+        return
+    for key, probe in subject.probes.items():
+        markers = set(_MARKER.findall(probe.turns.text))
+        unknown = sorted(marker for marker in markers if marker not in subject.token_ids)
+        if unknown:
+            yield Found(
+                f"{key} writes {named(unknown)}, no tokens of this vocabulary: is it another "
+                "model's template?"
+            )
+
+
+def missing_template(subject: Subject) -> Iterator[Found]:
+    """A model for conversations without a template."""
+    if subject.templates or not (subject.readable and subject.generates):
+        return
+    names = [subject.text(f"general.{key}") for key in ("name", "finetune", "basename")]
+    if any(_INSTRUCT.search(name) for name in (*names, subject.path.stem)):
+        yield Found(
+            f"{KEY} is missing, but the name says that it is a model for conversations: programs "
+            "guess how to talk to it; set it with ggufkit edit --chat-template FILE"
+        )
+
+
+_E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+
+RULES = (
+    Rule(
+        "template-syntax",
+        _E,
+        "a chat template can't be parsed",
+        _failures("syntax", "set another one with ggufkit edit --chat-template FILE"),
+    ),
+    Rule(
+        "template-unsafe",
+        _E,
+        "a chat template tries to leave the sandbox",
+        _failures("unsafe", "don't load the file in any program"),
+    ),
+    Rule(
+        "template-limit",
+        _E,
+        "a chat template takes too much time, memory or output",
+        _failures("limit", "programs hang on it"),
+    ),
+    Rule("template-fails", _E, "a chat template fails on plain text", template_fails),
+    Rule("template-drops", _E, "a chat template leaves out what is said", template_drops),
+    Rule("template-system", _W, "a chat template leaves out system messages", template_system),
+    Rule("template-suspicious", _W, "a chat template holds Python internals", template_suspicious),
+    Rule("template-tokens", _W, "a chat template for another vocabulary", template_tokens),
+    Rule("missing-template", _N, "no chat template for a chat model", missing_template),
+)

@@ -1,0 +1,103 @@
+"""Rules about the weights themselves; silent where they were not read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import numpy as np
+
+from ggufkit.toolbox.checks.llama_cpp import TIES_OUTPUT
+from ggufkit.toolbox.checks.rule import Fix, Found, Rule, Severity, named
+from ggufkit.toolbox.checks.scan import chunks_of, read_at
+from ggufkit.toolbox.checks.shapes import EMBEDDINGS, OUTPUT
+from ggufkit.toolbox.checks.subject import Subject
+
+_CHUNK = 4 << 20
+
+
+def not_finite(subject: Subject) -> Iterator[Found]:
+    """NaN or infinity, in weights or in the scales of blocks."""
+    for name, found in subject.weights.items():
+        if not found.n_broken:
+            continue
+        info = subject.tensors[name]
+        place = ", ".join(map(str, _index(found.first_broken, info.shape)))
+        what = "block scales" if info.type.is_quantized else "weights"
+        yield Found(
+            f"{name}: {found.n_broken} {what} are NaN or infinite, the first at [{place}]: what "
+            "the model says is noise; convert it again from a sound checkpoint"
+        )
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the index, in numpy order, of a weight counted through rows."""
+    index: tuple[int, ...] = ()
+    for size in reversed(shape):
+        index = (flat % size, *index)
+        flat //= size
+    return index
+
+
+def all_zero(subject: Subject) -> Iterator[Found]:
+    """A matrix of zeros; biases may well be zero."""
+    zero = [name for name, found in subject.weights.items() if found.is_zero]
+    matrices = [name for name in zero if len(subject.tensors[name].shape) > 1]
+    vectors = [n for n in zero if n not in matrices and not n.endswith(".bias")]
+    if matrices:
+        yield Found(
+            f"{named(matrices)}: all weights are 0; were they lost on the way? "
+            "Look at the checkpoint"
+        )
+    if vectors:
+        yield Found(f"{named(vectors)}: all weights are 0", severity=Severity.NOTE)
+
+
+def largest_float16(subject: Subject) -> Iterator[Found]:
+    """float16 at its end: what was larger has been cut off."""
+    cut = [name for name, found in subject.weights.items() if found.n_largest]
+    if cut:
+        yield Found(
+            f"{named(cut)}: weights or scales of 65504, the end of float16: the checkpoint's may "
+            "be larger; use BF16 or F32 for them"
+        )
+
+
+def tied_twice(subject: Subject) -> Iterator[Found]:
+    """The output has the embeddings' bytes."""
+    a, b = subject.tensors.get(EMBEDDINGS), subject.tensors.get(OUTPUT)
+    if a is None or b is None or not {EMBEDDINGS, OUTPUT} <= subject.weights.keys():
+        return
+    if (a.shape, a.type) != (b.shape, b.type) or not _same_bytes(subject):
+        return
+    fix = None
+    if subject.architecture in TIES_OUTPUT and len(subject.parts) == 1:
+        fix = Fix(f"leave out {OUTPUT}", drop_tensors=(re.escape(OUTPUT),))
+    yield Found(
+        f"{OUTPUT} has the bytes of {EMBEDDINGS}: {b.nbytes} bytes that programs can do without",
+        fix=fix,
+    )
+
+
+def _same_bytes(subject: Subject) -> bool:
+    a, b = subject.tensors[EMBEDDINGS], subject.tensors[OUTPUT]
+    with ExitStack() as opened:
+        ends = []
+        for info in (a, b):
+            part = next(p for p in subject.parts if p.tensors.get(info.name) is info)
+            file = opened.enter_context(part.path.open("rb", buffering=0))
+            ends.append((file.fileno(), part, part.start_of(info)))
+        for at, size in chunks_of(a, _CHUNK):
+            x, y = (read_at(fd, part, start + at, size) for fd, part, start in ends)
+            if not np.array_equal(x, y):
+                return False
+    return True
+
+
+RULES = (
+    Rule("not-finite", Severity.ERROR, "weights or scales are NaN or infinite", not_finite),
+    Rule("all-zero", Severity.WARNING, "a tensor of zeros", all_zero),
+    Rule("float16-limit", Severity.WARNING, "weights or scales at float16's end", largest_float16),
+    Rule("tied-twice", Severity.WARNING, "tied embeddings stored twice", tied_twice, fixable=True),
+)

@@ -1,0 +1,207 @@
+"""Rendering chat templates without trusting them.
+
+A chat template is a program that came with the model. It is rendered in a process of its own, in
+jinja2's immutable sandbox, with limits on time, memory and output; that process can write no file
+and start no other. Names and settings are those of transformers, which llama.cpp follows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ggufkit.errors import TemplateError
+
+Message: TypeAlias = Mapping[str, Any]
+
+_WORKER = Path(__file__).with_name("template_worker.py")
+_STARTUP_SECONDS = 30.0  # a busy machine takes a while to start Python and load jinja2
+_ENVIRONMENT = ("SYSTEMROOT",)  # Python does not start without it on Windows
+#: Longer templates than any model has are not even tried.
+MAX_TEMPLATE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a template may use.
+
+    Attributes
+    ----------
+    seconds : float
+        For all renderings of one call together.
+    output : int
+        Bytes of each text.
+    memory : int
+        Bytes of the process, the interpreter included.
+    """
+
+    seconds: float = 2.0
+    output: int = 1 << 20
+    memory: int = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What became of one conversation.
+
+    Attributes
+    ----------
+    text : str
+        The prompt; empty if it failed.
+    kind : str
+        Empty, or why it failed: see `ggufkit.errors.TemplateError`.
+    message : str
+        What went wrong.
+    """
+
+    text: str = ""
+    kind: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a template is rendered with.
+
+    Attributes
+    ----------
+    messages : sequence of mapping
+        Each with ``role`` and ``content``, and whatever else a template looks at.
+    add_generation_prompt : bool
+        End with the start of the assistant's turn.
+    variables : mapping
+        Further variables, such as ``tools`` or ``enable_thinking``.
+    """
+
+    messages: Sequence[Message]
+    add_generation_prompt: bool = False
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+def render(
+    template: str,
+    messages: Sequence[Message],
+    *,
+    bos_token: str = "",
+    eos_token: str = "",
+    add_generation_prompt: bool = False,
+    variables: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+) -> str:
+    """Render a chat template.
+
+    Parameters
+    ----------
+    template : str
+        The text of ``tokenizer.chat_template``.
+    messages : sequence of mapping
+        The conversation: each with ``role`` and ``content``.
+    bos_token, eos_token : str
+        Texts of these tokens.
+    add_generation_prompt : bool
+        End with the start of the assistant's turn.
+    variables : mapping, optional
+        Further variables, such as ``tools``; values as in JSON.
+    limits : Limits, optional
+        What it may use.
+
+    Raises
+    ------
+    TemplateError
+        It failed, or exceeded a limit; ``.kind`` says which.
+
+    Examples
+    --------
+    >>> render("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+    ...        [{"role": "user", "content": "Hi"}])
+    '<user>Hi'
+    """
+    conversation = Conversation(messages, add_generation_prompt, variables or {})
+    (found,) = render_all(
+        template, [conversation], bos_token=bos_token, eos_token=eos_token, limits=limits
+    )
+    if found.kind:
+        raise TemplateError(f"the chat template: {found.message}", kind=found.kind)
+    return found.text
+
+
+def render_all(
+    template: str,
+    conversations: Sequence[Conversation],
+    *,
+    bos_token: str = "",
+    eos_token: str = "",
+    limits: Limits | None = None,
+    now: datetime | None = None,
+) -> list[Rendering]:
+    """Render a chat template with several conversations, in one process.
+
+    Parameters
+    ----------
+    now : datetime, optional
+        What ``strftime_now`` tells; the time, by default.
+
+    Returns
+    -------
+    list of Rendering
+        As many as conversations. A template that exceeds the time or crashes has failed for all.
+    """
+    limits = limits or Limits()
+    if len(template.encode("utf-8", "surrogatepass")) > MAX_TEMPLATE_BYTES:
+        failed = Rendering(kind="limit", message=f"it is longer than {MAX_TEMPLATE_BYTES} bytes")
+        return [failed] * len(conversations)
+    tokens = {"bos_token": bos_token, "eos_token": eos_token}
+    request = {
+        "template": template,
+        "now": (now or datetime.now()).isoformat(),
+        "seconds": limits.seconds,
+        "memory": limits.memory,
+        "max_output": limits.output,
+        "variables": [
+            {
+                **tokens,
+                "messages": [dict(message) for message in conversation.messages],
+                "add_generation_prompt": conversation.add_generation_prompt,
+                **conversation.variables,
+            }
+            for conversation in conversations
+        ],
+    }
+    code, output = _run(json.dumps(request).encode(), limits)
+    if code != 0:
+        return [_died(code, limits)] * len(conversations)
+    return [Rendering(**found) for found in json.loads(output)]
+
+
+def _run(request: bytes, limits: Limits) -> tuple[int, bytes]:
+    """Run the worker; the return code of one that had to be stopped is SIGALRM's."""
+    command = [sys.executable, "-I", "-X", "utf8", str(_WORKER)]
+    try:
+        done = subprocess.run(
+            command,
+            input=request,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_STARTUP_SECONDS + limits.seconds,
+            check=False,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        )
+    except subprocess.TimeoutExpired:
+        return -int(getattr(signal, "SIGALRM", 14)), b""
+    return done.returncode, done.stdout
+
+
+def _died(code: int, limits: Limits) -> Rendering:
+    """Say why the worker ended without an answer."""
+    stopped = {-int(getattr(signal, name, 0)) for name in ("SIGALRM", "SIGXCPU", "SIGKILL")}
+    if code in stopped:
+        return Rendering(kind="limit", message=f"it runs longer than {limits.seconds:g} s")
+    return Rendering(kind="failed", message="the process that renders it died")
