@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from ggufkit.gguf import limits
-from ggufkit.gguf.layout import TensorInfo, align
+from ggufkit.gguf.layout import align
 from ggufkit.gguf.values import Entry
 from ggufkit.toolbox.checks.rule import Check, Fix, Found, Rule, Severity, named
 from ggufkit.toolbox.checks.subject import Subject
@@ -21,9 +21,10 @@ def _problems(rule: str) -> Check:
 
     def check(subject: Subject) -> Iterator[Found]:
         for part in subject.parts:
-            for found, message in part.problems:
-                if found == rule:
-                    yield Found(message, part.path)
+            messages = [message for found, message in part.problems if found == rule]
+            if messages:
+                more = f" ({len(messages) - 1} more)" if len(messages) > 1 else ""
+                yield Found(messages[0] + more, part.path)
 
     return check
 
@@ -60,38 +61,10 @@ def truncated(subject: Subject) -> Iterator[Found]:
             )
 
 
-def _order(part: Survey) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the places of tensors: the rule, and a message.
-
-    ``gguf_init_from_file`` wants every tensor where the one before it ends, padded.
-    """
-    end: int | None = 0
-    for info in part.infos:
-        expected, start = end, info.offset
-        stop = start + info.nbytes
-        end = align(stop, part.alignment) if info.type.is_known else None
-        if expected is None or start == expected:
-            continue
-        what = f"tensor {info.name!r} is at offset {start}, expected {expected}"
-        if start % part.alignment:
-            yield "unaligned-data", f"{what}: not a multiple of the alignment {part.alignment}"
-        elif any(_overlap(info, other) for other in part.infos):
-            yield "overlapping-data", f"{what}: it shares bytes with another tensor"
-        elif start > expected:
-            yield "hole-in-data", f"{what}: {start - expected} bytes belong to no tensor"
-        else:
-            yield "tensor-order", f"{what}: data and tensors are in a different order"
-            return
-
-
-def _overlap(a: TensorInfo, b: TensorInfo) -> bool:
-    return a is not b and a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes
-
-
 def _places(rule: str) -> Check:
     def check(subject: Subject) -> Iterator[Found]:
         for part in subject.parts:
-            found = [message for kind, message in _order(part) if kind == rule]
+            found = [message for kind, message in part.places if kind == rule]
             if found:
                 more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
                 yield Found(
@@ -104,7 +77,7 @@ def _places(rule: str) -> Check:
 
 def _intact(part: Survey) -> bool:
     """Whether nothing is wrong with the places of tensors."""
-    return part.complete and bool(part.infos) and not any(_order(part))
+    return part.complete and bool(part.infos) and not part.places
 
 
 def _end(part: Survey) -> int:

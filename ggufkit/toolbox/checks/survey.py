@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ggufkit.errors import BadLayoutError, FormatError, GGUFKitError, TruncatedError
@@ -83,6 +84,55 @@ class Survey:
     def is_whole(self, info: TensorInfo) -> bool:
         """Whether the file holds all of a tensor's data."""
         return info.type.is_known and self.start_of(info) + info.nbytes <= self.file_size
+
+    @cached_property
+    def places(self) -> list[tuple[str, str]]:
+        """What is wrong with where the tensors' data lies: ids of rules, and messages.
+
+        ``gguf_init_from_file`` wants every tensor where the one before it ends, padded.
+        """
+        if self._is_permuted():
+            return [("tensor-order", "data lies in another order than the tensors are listed in")]
+        shared = self._overlapping()
+        found: list[tuple[str, str]] = []
+        end: int | None = 0
+        for info in self.infos:
+            expected, start = end, info.offset
+            end = align(start + info.nbytes, self.alignment) if info.type.is_known else None
+            if expected is None or start == expected:
+                continue
+            what = f"tensor {info.name!r} is at offset {start}, expected {expected}"
+            if start % self.alignment:
+                why = f"not a multiple of the alignment {self.alignment}"
+                found.append(("unaligned-data", f"{what}: {why}"))
+            elif start in shared:
+                found.append(("overlapping-data", f"{what}: it shares bytes with another tensor"))
+            else:
+                found.append(("hole-in-data", f"{what}: there are bytes that no tensor owns"))
+        return found
+
+    def _by_offset(self) -> list[TensorInfo]:
+        return sorted(self.infos, key=lambda info: (info.offset, info.nbytes))
+
+    def _is_permuted(self) -> bool:
+        """Whether the data is without gaps, but in another order than the tensors."""
+        end, ordered = 0, self._by_offset()
+        for info in ordered:
+            if info.offset != end or not info.type.is_known:
+                return False
+            end += align(info.nbytes, self.alignment)
+        return ordered != self.infos
+
+    def _overlapping(self) -> set[int]:
+        """Return the offsets of tensors that share bytes with others."""
+        shared: set[int] = set()
+        longest: TensorInfo | None = None
+        for info in self._by_offset():
+            if longest is not None and info.offset < longest.offset + longest.nbytes:
+                shared |= {info.offset, longest.offset}
+            if longest is None or info.offset + info.nbytes > longest.offset + longest.nbytes:
+                longest = info
+        return shared
 
 
 def survey(path: Path) -> Survey:

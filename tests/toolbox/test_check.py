@@ -1,0 +1,58 @@
+"""Every planted fault is found, and nothing is where nothing was planted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import ggufkit
+from ggufkit.toolbox.checks.rules import RULES
+from tests.toolbox import faults_metadata, faults_structure, faults_tokenizer
+from tests.toolbox.faults import FAULTS, Fault, sound
+
+FILLED_BY = (faults_structure, faults_metadata, faults_tokenizer)  # they fill the list
+
+
+def put(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files and return the first one's path."""
+    for name, raw in files.items():
+        (folder / name).write_bytes(raw)
+    return folder / next(iter(files))
+
+
+@pytest.mark.parametrize("tokenizer", ["llama", "gpt2"])
+def test_nothing_is_found_in_a_sound_model(tmp_path: Path, tokenizer: str) -> None:
+    model = sound(tokenizer)
+    assert ggufkit.check(put(tmp_path, {model.name: model.build()})) == []
+
+
+def test_nothing_is_found_in_a_sound_split(tmp_path: Path) -> None:
+    files = faults_structure.split_files(faults_structure.parts_of(sound(), 3))
+    for name in files:
+        put(tmp_path, files)
+        assert ggufkit.check(tmp_path / name) == []
+
+
+def test_nothing_is_found_in_a_sound_quantized_model(tmp_path: Path) -> None:
+    model = sound()
+    faults_metadata.quantized(model)
+    assert ggufkit.check(put(tmp_path, {model.name: model.build()})) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_fault_is_found_and_nothing_else(tmp_path: Path, fault: Fault) -> None:
+    found = ggufkit.check(put(tmp_path, fault.make()))
+    rules = {finding.rule for finding in found}
+    assert fault.rule in rules, found
+    assert rules - {fault.rule} == fault.also, found
+
+
+def test_there_are_many_faults_and_each_rule_has_one() -> None:
+    assert len(FAULTS) >= 30
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+    assert {rule.id for rule in RULES} == {fault.rule for fault in FAULTS}
+
+
+def test_the_ids_of_rules_are_unique() -> None:
+    assert len({rule.id for rule in RULES}) == len(RULES)
