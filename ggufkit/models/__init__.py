@@ -11,6 +11,7 @@ from ggufkit.models.base import Architecture
 from ggufkit.models.bert import BERT, ROBERTA, XLM_ROBERTA
 from ggufkit.models.cohere import COHERE, COHERE2
 from ggufkit.models.deepseek import DEEPSEEK2, DEEPSEEK3
+from ggufkit.models.distilbert import DISTILBERT
 from ggufkit.models.exaone import EXAONE4
 from ggufkit.models.falcon import FALCON
 from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3
@@ -18,12 +19,14 @@ from ggufkit.models.glm import GLM4, GLM4MOE
 from ggufkit.models.gpt2 import GPT2
 from ggufkit.models.gpt_oss import GPT_OSS
 from ggufkit.models.granite import GRANITE, GRANITEMOE
+from ggufkit.models.jina import JINA_BERT_V2
 from ggufkit.models.lfm2 import LFM2
 from ggufkit.models.llama import ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLLM3
 from ggufkit.models.mamba import MAMBA, MAMBA2
 from ggufkit.models.modernbert import MODERNBERT
 from ggufkit.models.nemotron import NEMOTRON
 from ggufkit.models.neox import BLOOM, GPTNEOX
+from ggufkit.models.nomic import NOMIC_BERT, NOMIC_BERT_MOE
 from ggufkit.models.olmo import OLMO, OLMO2, OLMO3, OLMOE
 from ggufkit.models.phi import PHI2, PHI3
 from ggufkit.models.qwen import QWEN2, QWEN2MOE, QWEN3, QWEN3MOE
@@ -39,6 +42,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     COHERE2,
     DEEPSEEK2,
     DEEPSEEK3,
+    DISTILBERT,
     ERNIE4_5,
     EXAONE4,
     FALCON,
@@ -53,6 +57,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     GRANITE,
     GRANITEMOE,
     HUNYUAN,
+    JINA_BERT_V2,
     LFM2,
     LLAMA,
     MAMBA,
@@ -60,6 +65,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     MIXTRAL,
     MODERNBERT,
     NEMOTRON,
+    NOMIC_BERT,
+    NOMIC_BERT_MOE,
     OLMO,
     OLMO2,
     OLMO3,
@@ -83,7 +90,12 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 )
 
 BY_HF_CLASS: Mapping[str, Architecture] = MappingProxyType(
-    {name: architecture for architecture in ARCHITECTURES for name in architecture.hf_classes}
+    {
+        name: architecture
+        for architecture in ARCHITECTURES
+        for name in architecture.hf_classes
+        if architecture.when is None
+    }
 )
 
 
@@ -102,6 +114,9 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
     """
     names = config.get("architectures") or []
     for name in names:
+        for architecture in ARCHITECTURES:
+            if architecture.when and name in architecture.hf_classes and architecture.when(config):
+                return architecture
         if name in BY_HF_CLASS:
             return BY_HF_CLASS[name]
     raise UnknownArchitectureError(

@@ -120,6 +120,8 @@ class Architecture:
         Tensors computed from the config.
     first : tuple of Hparam
         Those that are written right after ``general.architecture``.
+    when : callable, optional
+        From the config to whether it is this architecture, of several with one class.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Architecture:
     ignore: tuple[str, ...] | Callable[[Config], tuple[str, ...]] = ()
     generated: tuple[Generated, ...] = ()
     first: tuple[Hparam, ...] = ()
+    when: Callable[[Config], bool] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ nemotron     tokenizer.model, with Nemotron's padding and unknown tokens
 bert         WordPiece tokenizer.json
 roberta      byte-level tokenizer.json, with the number of token types
 xlm_roberta  unigram sentencepiece.bpe.model, with other special tokens before it
+nomic_moe    the same, with its mask token
+jina         as bert, or byte-level tokenizer.json if tokenizer_config.json says RobertaTokenizer
 t5           unigram tokenizer.model or spiece.model
 ===========  =======================================================================================
 """
@@ -59,6 +61,9 @@ GRANITE_VOCAB_SIZE = 49152
 
 # Of CodeGemma; llama.cpp writes them for every Gemma 1.
 GEMMA_TOKENS = {"prefix": 67, "suffix": 69, "middle": 68, "fsep": 70, "eot": 107}
+
+# Of Nomic BERT with experts, whose sentencepiece.bpe.model lacks the mask token.
+NOMIC_MASK = 250001
 
 # Of GLM-4, where its files do not name them; the order is that of the file.
 GLM4_TOKENS = {
@@ -231,6 +236,16 @@ def _xlm_roberta(files: TokenizerFiles, config: Mapping[str, Any], _: str | None
     return xlm_roberta_metadata(files, config)
 
 
+def _nomic_moe(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    return xlm_roberta_metadata(files, config, mask=NOMIC_MASK)
+
+
+def _jina(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    if (files.config or {}).get("tokenizer_class") == "RobertaTokenizer":
+        return _roberta(files, {**config, "type_vocab_size": 2}, pre)
+    return wpm_metadata(files, config, pre)
+
+
 def _t5(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
     return t5_metadata(files, config)
 
@@ -255,5 +270,7 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "bert": wpm_metadata,
     "roberta": _roberta,
     "xlm_roberta": _xlm_roberta,
+    "nomic_moe": _nomic_moe,
+    "jina": _jina,
     "t5": _t5,
 }

@@ -119,10 +119,21 @@ def t5_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
     return _unigram(files, model, _base_tokens(files, config, model))
 
 
-def xlm_roberta_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
+def xlm_roberta_metadata(
+    files: TokenizerFiles, config: Mapping[str, Any], *, mask: int | None = None
+) -> Metadata:
     """Return the metadata of XLM-RoBERTa's unigram tokenizer (``_xlmroberta_set_vocab``).
 
     transformers' ids are those of the SentencePiece model with other special tokens before them.
+
+    Parameters
+    ----------
+    files : TokenizerFiles
+        The checkpoint's.
+    config : mapping
+        The model's.
+    mask : int, optional
+        The id of the mask token, which the model may lack.
 
     Raises
     ------
@@ -142,6 +153,8 @@ def xlm_roberta_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Me
     tokens.scores = [*[0.0] * 4, *tokens.scores[3:-1]]
     control = int(TokenType.CONTROL)
     tokens.types = [*[control] * 3, int(TokenType.UNKNOWN), *tokens.types[3:-1]]
+    if mask is not None:
+        tokens.put(mask, "<mask>", 0.0, TokenType.CONTROL)
     return _unigram(files, model, tokens, n_types=config.get("type_vocab_size", 1))
 
 
