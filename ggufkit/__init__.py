@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ggufkit.toolbox.checks.engine import check as check
     from ggufkit.toolbox.diff import diff as diff
     from ggufkit.toolbox.edit import edit as edit
+    from ggufkit.toolbox.fit import fit as fit
     from ggufkit.toolbox.hashing import hash_file as hash_file
     from ggufkit.toolbox.resplit import merge as merge
     from ggufkit.toolbox.resplit import split as split
@@ -63,6 +64,7 @@ _HOMES = {
     "dequantize": "ggufkit.api",
     "diff": "ggufkit.toolbox.diff",
     "edit": "ggufkit.toolbox.edit",
+    "fit": "ggufkit.toolbox.fit",
     "hash_file": "ggufkit.toolbox.hashing",
     "merge": "ggufkit.toolbox.resplit",
     "open": "ggufkit.api",
@@ -89,6 +91,7 @@ __all__ = [
     "dequantize",
     "diff",
     "edit",
+    "fit",
     "hash_file",
     "merge",
     "open",

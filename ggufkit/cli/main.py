@@ -21,6 +21,7 @@ COMMANDS = (
     "convert",
     "inspect",
     "diff",
+    "fit",
     "hash",
     "split",
     "merge",

@@ -1,0 +1,131 @@
+"""What llama.cpp remembers while a model runs, as far as it depends on the architecture.
+
+One table per kind of fact, read from llama.cpp's ``llama-arch.cpp`` (``llm_arch_is_recurrent``,
+``llm_arch_is_hybrid``), ``llama_model::create_memory`` and the ``load_arch_hparams`` of each model.
+An architecture in no table has a KV cache over the whole context in every layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from types import MappingProxyType
+
+#: llama.cpp refuses models with more (``LLAMA_MAX_LAYERS``).
+MAX_LAYERS = 512
+
+#: Encoders and diffusion models: every run sees all tokens, nothing is kept.
+NO_CACHE = frozenset(
+    {
+        *("bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert"),
+        *("jina-bert-v2", "jina-bert-v3", "gemma-embedding", "wavtokenizer-dec"),
+        *("dream", "llada", "llada-moe", "rnd1"),
+    }
+)
+
+#: A state of fixed size in every layer, and no KV cache.
+RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
+
+
+class Mix(Enum):
+    """Which layers of a hybrid model have a state instead of a KV cache."""
+
+    NO_KV_HEADS = auto()  # those without key-value heads
+    NO_KV_HEADS_NO_FFN = auto()  # ... and without feed forward; layers with one have neither
+    INTERVAL = auto()  # all but every n-th, or as an array in the file says
+    BOTH = auto()  # every layer has both
+
+
+HYBRID = MappingProxyType(
+    {
+        "bailingmoe3": Mix.NO_KV_HEADS,
+        "falcon-h1": Mix.BOTH,
+        "granitehybrid": Mix.NO_KV_HEADS,
+        "jamba": Mix.NO_KV_HEADS,
+        "kimi-k3": Mix.NO_KV_HEADS,
+        "kimi-linear": Mix.NO_KV_HEADS,
+        "lfm2": Mix.NO_KV_HEADS,
+        "lfm2moe": Mix.NO_KV_HEADS,
+        "minimax-01": Mix.INTERVAL,
+        "nemotron_h": Mix.NO_KV_HEADS_NO_FFN,
+        "nemotron_h_moe": Mix.NO_KV_HEADS_NO_FFN,
+        "plamo2": Mix.NO_KV_HEADS,
+        "qwen35": Mix.INTERVAL,
+        "qwen35moe": Mix.INTERVAL,
+        "qwen3next": Mix.INTERVAL,
+    }
+)
+
+#: Every n-th layer has a KV cache where ``full_attention_interval`` is missing.
+DEFAULT_INTERVAL = MappingProxyType({"minimax-01": 8})
+COMMON_INTERVAL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How an architecture's layers share out sliding windows.
+
+    Attributes
+    ----------
+    period : int
+        Of so many layers one sees the whole context, the others a window; 0: every layer with
+        attention has a window. An array ``attention.sliding_window_pattern`` comes first.
+    dense_first : bool
+        Whether that one is the first of them, not the last.
+    default : int
+        The window where the file does not tell it; 0: then there is none.
+    fixed : int
+        The window, if a file has any, whatever its size there.
+    only : int
+        The only number of layers for which there are windows; 0: any.
+    """
+
+    period: int
+    dense_first: bool = False
+    default: int = 0
+    fixed: int = 0
+    only: int = 0
+
+
+WINDOWS = MappingProxyType(
+    {
+        "afmoe": Window(4),
+        "cohere2": Window(4),
+        "cohere2moe": Window(4, dense_first=True),
+        "exaone-moe": Window(4, default=128),
+        "exaone4": Window(4, default=4096, only=64),
+        "gemma2": Window(2, default=4096),
+        "gemma3": Window(6),
+        "gemma3n": Window(5),
+        "gemma4": Window(6),
+        "gpt-oss": Window(2),
+        "granite_swa": Window(4),
+        "laguna": Window(4, dense_first=True),
+        "lfm2": Window(0),
+        "lfm2moe": Window(0),
+        "llama4": Window(4, default=8192, fixed=8192),
+        "maple": Window(4),
+        "mellum": Window(4),
+        "mimo2": Window(4),
+        "muse-glimmer": Window(4),
+        "olmo2": Window(4),
+        "plamo3": Window(8),
+        "smallthinker": Window(4, dense_first=True, fixed=4096),
+        "spark2_5": Window(4),
+        "step35": Window(4),
+    }
+)
+
+#: Layers from this one on use the cache of an earlier layer (gemma4: counted by the file).
+OWN_CACHE_LAYERS = MappingProxyType({"gemma3n": 20})
+
+#: Sparse attention: one more key per token and layer, of ``attention.indexer.key_length``.
+INDEXED = frozenset({"deepseek32", "glm-dsa", "minimax-m3"})
+
+#: They keep more than is computed here, in ways of their own.
+ROUGH = frozenset(
+    {
+        *("deepseek4", "dflash", "dots3note", "gemma4-assistant", "glm5-next", "hy_v4"),
+        *("nanbeige", "qwen4exp"),
+    }
+)

@@ -1,0 +1,202 @@
+"""How a model is put into memory: what it needs, and how many layers a GPU takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from ggufkit.errors import BadValueError
+from ggufkit.toolbox.fit.cache import RunOptions, compute_bytes, layer_bytes
+from ggufkit.toolbox.fit.candidates import Candidate
+from ggufkit.toolbox.fit.machine import Memory
+from ggufkit.toolbox.fit.shape import ModelShape
+from ggufkit.toolbox.fit.weights import Weights
+
+#: The program, the vocabulary and what the allocator wastes.
+RAM_OVERHEAD = 256 << 20
+#: The driver's context and the libraries' workspaces.
+VRAM_OVERHEAD = 512 << 20
+
+_STEP = 256
+_MAX_CONTEXT = 1 << 24
+
+Where = Literal["gpu", "ram", "both", "nowhere"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a model in one encoding needs for one context.
+
+    Attributes
+    ----------
+    candidate : Candidate
+        The model.
+    shape : ModelShape
+        Its layers.
+    weights : Weights
+        Bytes of weights by place.
+    options : RunOptions
+        How it is run.
+    """
+
+    candidate: Candidate
+    shape: ModelShape
+    weights: Weights
+    options: RunOptions
+
+    @classmethod
+    def of(cls, candidate: Candidate, shape: ModelShape, options: RunOptions) -> Need:
+        """Return what a candidate of that shape needs."""
+        return cls(candidate, shape, Weights.of(candidate.tensors, shape), options)
+
+    @cached_property
+    def layers(self) -> tuple[tuple[int, int], ...]:
+        """Bytes of KV cache and states of each layer."""
+        return tuple(layer_bytes(layer, self.options) for layer in self.shape.layers)
+
+    @property
+    def kv(self) -> int:
+        """Bytes of the KV cache."""
+        return sum(kv for kv, _ in self.layers)
+
+    @property
+    def state(self) -> int:
+        """Bytes of recurrent states."""
+        return sum(state for _, state in self.layers)
+
+    @cached_property
+    def compute(self) -> int:
+        """Bytes of compute buffers, estimated."""
+        return compute_bytes(self.shape, self.options)
+
+    @property
+    def total(self) -> int:
+        """Bytes without a GPU."""
+        return self.weights.total + self.kv + self.state + self.compute + RAM_OVERHEAD
+
+    def vram(self, n_gpu_layers: int) -> int:
+        """Bytes on the GPU with ``-ngl``: the output counts as a layer, and comes first."""
+        if not n_gpu_layers:
+            return 0
+        first = self.shape.n_layers + 1 - n_gpu_layers
+        caches = sum(kv + state for kv, state in self.layers[first:])
+        blocks = sum(self.weights.blocks[first:])
+        output = self.weights.output + self.weights.tied
+        return output + blocks + caches + self.compute + VRAM_OVERHEAD
+
+    def ram(self, n_gpu_layers: int) -> int:
+        """Bytes beside the GPU with ``-ngl``."""
+        if not n_gpu_layers:
+            return self.total
+        first = self.shape.n_layers + 1 - n_gpu_layers
+        caches = sum(kv + state for kv, state in self.layers[:first])
+        compute = self.compute if first else 0
+        return (
+            self.weights.input + sum(self.weights.blocks[:first]) + caches + compute + RAM_OVERHEAD
+        )
+
+    def with_context(self, context: int) -> Need:
+        """Return what another context needs."""
+        return replace(self, options=replace(self.options, context=context))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a model goes.
+
+    Attributes
+    ----------
+    need : Need
+        What it needs.
+    memory : Memory
+        What there is.
+    n_gpu_layers : int
+        For ``-ngl``: as many as fit, the output among them.
+    where : {'gpu', 'ram', 'both', 'nowhere'}
+        Where its layers are; 'nowhere' if it does not fit.
+    """
+
+    need: Need
+    memory: Memory
+    n_gpu_layers: int
+    where: Where
+
+    @property
+    def fits(self) -> bool:
+        """Whether it can be run."""
+        return self.where != "nowhere"
+
+    @property
+    def vram(self) -> int:
+        """Bytes on the GPU."""
+        return self.need.vram(self.n_gpu_layers)
+
+    @property
+    def ram(self) -> int:
+        """Bytes beside it."""
+        return self.need.ram(self.n_gpu_layers)
+
+    @property
+    def needed(self) -> int:
+        """Bytes in all; on the GPU alone if the machine's memory is not known."""
+        if self.memory.ram is None:
+            return self.need.vram(self.need.shape.n_layers + 1)
+        return self.vram + self.ram
+
+    @cached_property
+    def longest_context(self) -> int:
+        """The longest context that goes to the same place, at most the trained one; or 0."""
+        top = self.need.shape.trained_context or _MAX_CONTEXT
+        low, high = 0, min(top, _MAX_CONTEXT) // _STEP
+        while low < high:
+            middle = (low + high + 1) // 2
+            placed = place(self.need.with_context(middle * _STEP), self.memory)
+            same = placed.fits and (self.where != "gpu" or placed.where == "gpu")
+            low, high = (middle, high) if same else (low, middle - 1)
+        return low * _STEP
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all numbers, in bytes."""
+        need = self.need
+        return {
+            "name": need.candidate.name,
+            "file": need.candidate.file,
+            "context": need.options.context,
+            "weights": need.weights.total,
+            "kv_cache": need.kv,
+            "states": need.state,
+            "compute": need.compute,
+            "overhead": RAM_OVERHEAD + (VRAM_OVERHEAD if self.n_gpu_layers else 0),
+            "vram": self.vram,
+            "ram": self.ram,
+            "n_gpu_layers": self.n_gpu_layers,
+            "n_layers": need.shape.n_layers + 1,
+            "where": self.where,
+            "fits": self.fits,
+            "longest_context": self.longest_context,
+        }
+
+
+def place(need: Need, memory: Memory) -> Placement:
+    """Put as many layers on the GPU as fit, and the rest into RAM."""
+    n_all = need.shape.n_layers + 1
+    n_gpu = 0
+    if memory.vram:
+        n_gpu = next((n for n in range(n_all, 0, -1) if need.vram(n) <= memory.vram), 0)
+    fits_ram = memory.ram is None or need.ram(n_gpu) <= memory.ram
+    where: Where = "nowhere"
+    if n_gpu == n_all and fits_ram:
+        where = "gpu"
+    elif fits_ram and memory.ram is not None:
+        where = "both" if n_gpu else "ram"
+    return Placement(need, memory, n_gpu, where)
+
+
+def checked_context(context: int | None, shape: ModelShape, default: int) -> int:
+    """Return the context to run with: the one asked for, or `default` if the model has as much."""
+    if context is None:
+        return min(default, shape.trained_context or default)
+    if not 0 < context <= _MAX_CONTEXT:
+        raise BadValueError(f"a context of {context} tokens: 1 to {_MAX_CONTEXT} can be")
+    return context

@@ -1,0 +1,62 @@
+"""Bytes of weights by where llama.cpp puts them: input, blocks, output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ggufkit.toolbox.fit.shape import ModelShape
+
+_BLOCK = re.compile(r"blk\.(\d{1,4})\.", re.ASCII)
+
+#: Looked up by token on the CPU, whatever is offloaded (``LLM_TENSOR_LAYER_INPUT``).
+_INPUT = frozenset(
+    f"{name}.weight"
+    for name in ("token_embd", "per_layer_token_embd", "position_embd", "token_types")
+) | {"token_embd_norm.weight", "token_embd_norm.bias"}
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Bytes of tensor data.
+
+    Attributes
+    ----------
+    input : int
+        Embeddings and what else stays on the CPU.
+    blocks : tuple of int
+        One item per block; 0 for those that llama.cpp leaves in the file (``nextn``).
+    output : int
+        The rest; it counts as one more layer.
+    tied : int
+        Bytes of the token embeddings if they are the output too: a GPU gets a copy.
+    """
+
+    input: int
+    blocks: tuple[int, ...]
+    output: int
+    tied: int
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, int], shape: ModelShape) -> Weights:
+        """Sort bytes by tensor name into places."""
+        blocks = [0] * shape.n_layers
+        input_bytes = output = 0
+        for name, n_bytes in tensors.items():
+            block = _BLOCK.match(name)
+            if block and int(block[1]) < shape.n_layers:
+                blocks[int(block[1])] += n_bytes if int(block[1]) < shape.n_main else 0
+            elif name in _INPUT:
+                input_bytes += n_bytes
+            else:
+                output += n_bytes
+        tied = 0
+        if shape.keeps_cache and "output.weight" not in tensors:
+            tied = tensors.get("token_embd.weight", 0)
+        return cls(input_bytes, tuple(blocks), output, tied)
+
+    @property
+    def total(self) -> int:
+        """All of them, each once."""
+        return self.input + sum(self.blocks) + self.output
