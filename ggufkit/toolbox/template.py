@@ -1,8 +1,8 @@
 """Rendering chat templates without trusting them.
 
 A chat template is a program that came with the model. It is rendered in a process of its own, in
-jinja2's immutable sandbox, with limits on time, memory and output; that process can write no file
-and start no other. Names and settings are those of transformers, which llama.cpp follows.
+jinja2's immutable sandbox, with limits on time, memory and output; that process can write no file.
+Names and settings are those of transformers, which llama.cpp follows.
 """
 
 from __future__ import annotations

@@ -100,6 +100,19 @@ def sound(tokenizer: str = "llama") -> Model:
     return model
 
 
+def quantize(model: Model, name: str) -> None:
+    """Store a matrix in Q8_0, and make the file one of that type."""
+    ne = model.tensors[name][0]
+    rng = np.random.default_rng(3)
+    scale = np.float16(0.01).tobytes()
+    n_blocks = int(np.prod(ne)) // 32
+    raw = b"".join(scale + rng.integers(-90, 90, 32, np.int8).tobytes() for _ in range(n_blocks))
+    model.tensors[name] = (ne, Q8_0_TYPE, raw)
+    model.pairs["general.file_type"] = (U32, 7)
+    model.pairs["general.quantization_version"] = (U32, 2)
+    model.name = model.name.replace("F32", "Q8_0")
+
+
 def tokens_of(tokenizer: str) -> list[str]:
     if tokenizer == "llama":
         tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]

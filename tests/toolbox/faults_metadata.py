@@ -11,11 +11,11 @@ from tests.toolbox.faults import (
     EMBEDDING,
     F16_TYPE,
     FFN,
-    Q8_0_TYPE,
     VOCAB,
     Model,
     drops,
     fault,
+    quantize,
     sets,
     weights,
 )
@@ -58,19 +58,8 @@ sets("long-array", "x.zeros", ARR, struct.pack("<IQ", U8, (64 << 20) + 1) + byte
      name="64_mi_items")  # fmt: skip
 
 
-def _quantized(model: Model, type_id: int = Q8_0_TYPE) -> None:
-    """Store one matrix in Q8_0, or in another type of blocks of as many bytes."""
-    rng = np.random.default_rng(3)
-    block = np.float16(0.01).tobytes()
-    raw = b"".join(block + rng.integers(-90, 90, 32, np.int8).tobytes() for _ in range(2 * FFN))
-    model.tensors[UP] = ([EMBEDDING, FFN], type_id, raw)
-
-
 def quantized(model: Model) -> None:
-    _quantized(model)
-    model.pairs["general.file_type"] = (U32, 7)
-    model.pairs["general.quantization_version"] = (U32, 2)
-    model.name = model.name.replace("F32", "Q8_0")
+    quantize(model, UP)
 
 
 @fault("missing-quantization-version")

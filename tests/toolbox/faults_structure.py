@@ -6,7 +6,16 @@ import struct
 
 from tests import build
 from tests.build import ARR, BOOL, I32, STR, U8, U16, U32, U64
-from tests.toolbox.faults import EMBEDDING, F32_TYPE, Model, fault, tokens_of, types_of, weights
+from tests.toolbox.faults import (
+    EMBEDDING,
+    F32_TYPE,
+    Model,
+    fault,
+    quantize,
+    tokens_of,
+    types_of,
+    weights,
+)
 
 
 @fault("truncated")
@@ -160,15 +169,21 @@ def trailing_bytes(model: Model) -> bytes:
     return model.build() + b"PK\x03\x04" * 20
 
 
+def padded_at_the_end(model: Model) -> None:
+    """Put a tensor of 20400 bytes last: 16 bytes of padding follow it."""
+    quantize(model, "token_embd.weight")
+    model.tensors["token_embd.weight"] = model.tensors.pop("token_embd.weight")
+
+
 @fault("missing-padding")
 def missing_padding(model: Model) -> bytes:
-    model.tensors["extra_norm.weight"] = weights(3)
-    return model.build()[:-20]
+    padded_at_the_end(model)
+    return model.build()[:-10]
 
 
 @fault("dirty-padding")
 def dirty_padding(model: Model) -> bytes:
-    model.tensors["extra_norm.weight"] = weights(3)
+    padded_at_the_end(model)
     return model.build()[:-1] + b"\x01"
 
 

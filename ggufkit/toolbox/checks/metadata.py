@@ -217,7 +217,7 @@ def odd_context(subject: Subject) -> Iterator[Found]:
     if subject.is_model and length is not None and not 0 < length <= MAX_CONTEXT:
         yield Found(
             f"context_length is {length}, which can't be what the model was trained with: programs "
-            "reserve memory for it; set it with ggufkit edit"
+            "reserve memory for it, or stop; set it with ggufkit edit"
         )
 
 
@@ -294,7 +294,7 @@ RULES = (
     Rule("missing-key", _E, "a key that llama.cpp needs is missing", missing_key),
     Rule("wrong-value-type", _E, "a key has another type", wrong_value_type, fixable=True),
     Rule("block-limit", _E, "block_count is 0 or above llama.cpp's limit", block_limit),
-    Rule("odd-context", _W, "context_length is 0 or huge", odd_context),
+    Rule("odd-context", _E, "context_length is 0 or huge", odd_context),
     Rule("rope-base", _E, "rope.freq_base is missing or can't be", rope_base),
     Rule("rope-scaling", _W, "rope scaling lacks its type or factor", rope_scaling),
     Rule("rope-dimensions", _E, "rope.dimension_count is not the head's", rope_dimensions),

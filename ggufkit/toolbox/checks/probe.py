@@ -37,7 +37,7 @@ class Probe:
 def probe(template: str, bos: str, eos: str) -> Probe:
     """Render a template; contents are text or, if that gets lost, lists of parts."""
     found = _render(template, bos, eos, parts=False)
-    if found.single.kind == "failed" or USER not in found.single.text:
+    if found.single.kind in ("", "failed") and USER not in found.single.text:
         typed = _render(template, bos, eos, parts=True)
         if USER in typed.single.text:
             return typed

@@ -200,12 +200,12 @@ def norm_types(subject: Subject) -> Iterator[Found]:
     ]
     if wrong and subject.is_model:
         yield Found(
-            f"{named(wrong)}: norms and biases have to be F32 for many of ggml's backends; convert "
-            "the model again"
+            f"{named(wrong)}: norms and biases have to be F32: ggml stops on others; convert the "
+            "model again"
         )
 
 
-_E, _W = Severity.ERROR, Severity.WARNING
+_E = Severity.ERROR
 
 RULES = (
     Rule("block-count", _E, "block_count contradicts the tensors", block_count),
@@ -219,5 +219,5 @@ RULES = (
     Rule("feed-forward", _E, "feed_forward_length contradicts the tensors", feed_forward),
     Rule("experts", _E, "expert counts contradict", experts),
     Rule("rope-factors", _E, "rope factors of a wrong length", rope_factors),
-    Rule("norm-types", _W, "norms or biases that are not F32", norm_types),
+    Rule("norm-types", _E, "norms or biases that are not F32", norm_types),
 )

@@ -39,6 +39,7 @@ def part_of_other_name(subject: Subject) -> Iterator[Found]:
             f"named as part {name[1] + 1} of {name[2]}, but its metadata says nothing of a split: "
             "rename it, or is it a file cut by a program for any files? Then join the parts",
             part.path,
+            severity=Severity.WARNING,
         )
 
 

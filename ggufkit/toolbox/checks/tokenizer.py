@@ -48,7 +48,8 @@ def token_arrays(subject: Subject) -> Iterator[Found]:
         if subject.tokens and n_items and n_items != len(subject.tokens):
             yield Found(
                 f"{_PREFIX}{name} has {n_items} items, but there are {len(subject.tokens)} tokens: "
-                "convert the model again"
+                "convert the model again",
+                severity=Severity.WARNING if n_items > len(subject.tokens) else None,
             )
 
 
@@ -165,10 +166,12 @@ def double_bos(subject: Subject) -> Iterator[Found]:
 def add_bos_without_id(subject: Subject) -> Iterator[Found]:
     """BOS shall be added, but there is none."""
     key = f"{_PREFIX}bos_token_id"
+    said = subject.flag(f"{_PREFIX}add_bos_token")
     adds = subject.tokenizer == "BPE" and subject.adds_bos and subject.tokens
     if adds and key not in subject.metadata:
         yield Found(
-            f"BOS is put before every prompt, but there is no {key}: llama.cpp takes token 11"
+            f"BOS is put before every prompt, but there is no {key}: llama.cpp takes token 11",
+            severity=None if said else Severity.NOTE,
         )
 
 
