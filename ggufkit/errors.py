@@ -25,6 +25,7 @@
     │   ├── UnsupportedDtypeError
     │   └── UnsafePickleError
     ├── TemplateError                    a chat template fails, or exceeds a limit
+    ├── LlamaCppError                    llama.cpp is not there, or refuses a file
     └── ConversionError
         ├── UnknownArchitectureError
         ├── UnmappedTensorsError
@@ -186,6 +187,10 @@ class UnsupportedDtypeError(CheckpointError):
 
 class UnsafePickleError(CheckpointError):
     """A pickle holds anything other than tensors."""
+
+
+class LlamaCppError(GGUFKitError):
+    """llama.cpp is not there, can't load a file, or ends."""
 
 
 class ConversionError(GGUFKitError):

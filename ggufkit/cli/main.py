@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Protocol
 
 from ggufkit.errors import GGUFKitError
@@ -27,6 +28,8 @@ COMMANDS = (
     "merge",
     "edit",
     "check",
+    "run",
+    "try",
     "types",
     "doctor",
 )
@@ -44,6 +47,17 @@ class Command(Protocol):
         """Do the work and return the exit code."""
 
 
+def module_name(command: str) -> str:
+    """Return the name of the module of this folder that is a command.
+
+    Examples
+    --------
+    >>> module_name("convert-endian"), module_name("try")
+    ('convert_endian', 'try_')
+    """
+    return command.replace("-", "_") + ("_" if iskeyword(command) else "")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line."""
     parser = argparse.ArgumentParser(
@@ -55,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ggufkit {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module: Command = import_module(f"ggufkit.cli.{name}")
+        module: Command = import_module(f"ggufkit.cli.{module_name(name)}")
         sub = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         sub.formatter_class = argparse.RawDescriptionHelpFormatter
         module.add_arguments(sub)

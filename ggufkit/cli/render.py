@@ -17,6 +17,7 @@ from rich.progress import (
     DownloadColumn,
     Progress,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -173,6 +174,25 @@ def _scaled(number: int) -> str:
     while number / 1000**power >= 999.95 and power < len(letters):
         power += 1
     return f"{number / 1000**power:.1f} {letters[power - 1]}"
+
+
+@contextmanager
+def steps(label: str, *, enabled: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show steps done and the time they took; for work whose amount is not known before.
+
+    Parameters and yields are those of `progress`, but counts are not bytes.
+    """
+    out = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=out, transient=True, disable=not (enabled and out.is_terminal)
+    ) as shown:
+        task = shown.add_task(plain(label), total=None)
+        yield lambda n: shown.advance(task, n)
 
 
 @contextmanager

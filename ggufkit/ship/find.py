@@ -1,0 +1,103 @@
+"""The file that a name means: a path, a rung of a ladder's folder, or one of a repository.
+
+``model.gguf`` · ``folder`` · ``folder:Q4_K_M`` · ``owner/name`` · ``owner/name:Q4_K_M``
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ggufkit.checkpoint.hub import REPO_ID
+from ggufkit.errors import CheckpointError, MissingFileError
+
+DEFAULT_RUNG = "Q4_K_M"
+# What follows the rung in a file's name; of a split, the first part stands for all.
+_FIRST = r"(?:-00001-of-\d{5})?\.gguf"
+_LATER = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
+
+
+def find_model(name: str) -> Path:
+    """Return the GGUF file that a name means; one of a repository is fetched into the Hub's cache.
+
+    Raises
+    ------
+    MissingFileError
+        There is none, or there are several and the name does not say which.
+    CheckpointError
+        The repository can't be reached.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    place, _, rung = name.rpartition(":") if ":" in name else (name, "", "")
+    folder = Path(place)
+    if folder.is_dir():
+        return folder / choose([path.name for path in folder.glob("*.gguf")], rung, name)
+    if REPO_ID.fullmatch(place):
+        return _fetch(place, rung, name)
+    raise MissingFileError(f"{name}: neither a file nor a folder nor a repository ('owner/name')")
+
+
+def ladder_files(folder: Path) -> list[Path]:
+    """Return the GGUF files of a folder, the largest first; a split counts as its first part.
+
+    Raises
+    ------
+    MissingFileError
+        There are none.
+    """
+    files = [path for path in folder.glob("*.gguf") if not _LATER.search(path.name)]
+    if not files:
+        raise MissingFileError(f"{folder}: no GGUF files; is this the folder of a ladder?")
+    return sorted(files, key=lambda path: (-_size(path), path.name))
+
+
+def _size(path: Path) -> int:
+    parts = path.parent.glob(re.sub(r"-00001-of-", "-*-of-", path.name))
+    return sum(part.stat().st_size for part in parts)
+
+
+def choose(names: Iterable[str], rung: str, where: str) -> str:
+    """Return the one of `names` that is a rung; without one the default, or the only file.
+
+    Raises
+    ------
+    MissingFileError
+        None is, or several are.
+    """
+    first = sorted(name for name in names if name.endswith(".gguf") and not _LATER.search(name))
+    if not rung and len(first) == 1:
+        return first[0]
+    wanted = re.escape(rung or DEFAULT_RUNG)
+    found = [n for n in first if re.search(rf"(?:^|[-._/]){wanted}{_FIRST}$", n, re.IGNORECASE)]
+    if len(found) == 1:
+        return found[0]
+    what = "several of" if found else "none of" if first else "no"
+    there = f"the files: {', '.join(first[:20])}" if first else "GGUF files there"
+    raise MissingFileError(
+        f"{where}: {rung or DEFAULT_RUNG} is {what} {there}; write {where.partition(':')[0]}:TYPE"
+    )
+
+
+def _fetch(repo_id: str, rung: str, name: str) -> Path:
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        info = HfApi().model_info(repo_id)
+        files = [file.rfilename for file in info.siblings or ()]
+        first = choose(files, rung, name)
+        parts = _parts(first, files)
+        paths = [hf_hub_download(repo_id, part, revision=info.sha) for part in parts]
+    except (HfHubHTTPError, OSError) as error:
+        if isinstance(error, MissingFileError):
+            raise
+        reason = str(error).strip().splitlines()[:1] or [repr(error)]
+        raise CheckpointError(f"{repo_id}: can't be fetched: {reason[0]}") from error
+    return Path(paths[0])
+
+
+def _parts(first: str, files: Iterable[str]) -> list[str]:
+    pattern = re.escape(first).replace(r"\-00001\-of", r"\-\d{5}\-of")
+    return sorted(name for name in files if re.fullmatch(pattern, name))
