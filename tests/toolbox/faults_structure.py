@@ -243,7 +243,7 @@ def named_as_part(model: Model) -> dict[str, bytes]:
 
 
 @fault("split-keys")
-def swappedparts_of(model: Model) -> dict[str, bytes]:
+def swapped_parts(model: Model) -> dict[str, bytes]:
     first, second, third = parts_of(model, 3)
     second.name, third.name = third.name, second.name
     return split_files([first, second, third])
@@ -265,7 +265,7 @@ def wrong_total(model: Model) -> dict[str, bytes]:
 
 
 @fault("tensor-in-two-parts", also=("split-keys",))
-def tensor_in_twoparts_of(model: Model) -> dict[str, bytes]:
+def tensor_in_two_parts(model: Model) -> dict[str, bytes]:
     parts = parts_of(model)
     parts[1].tensors["token_embd.weight"] = parts[0].tensors["token_embd.weight"]
     return split_files(parts)

@@ -190,14 +190,14 @@ def _cast(key: str, value: Any, wanted: ValueType | None) -> Fix | None:
         return None
     if wanted is ValueType.BOOL and value in (0, 1):
         value = bool(value)
-    elif isinstance(value, bool):
+    elif isinstance(value, bool) or not math.isfinite(value):
         return None
     elif wanted in _INTEGERS and value == int(value):
         low, end = _INTEGERS[wanted]
         if not low <= value < end:
             return None
         value = int(value)
-    elif wanted in _FLOATS and math.isfinite(value):
+    elif wanted in _FLOATS:
         value = float(value)
     else:
         return None
