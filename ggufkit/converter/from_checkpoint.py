@@ -51,6 +51,8 @@ ALWAYS_F32 = (
     "token_types.weight",
     "ssm_conv1d.weight",
     "shortconv.conv.weight",
+    "altup_correct_coef.weight",
+    "altup_predict_coef.weight",
 )
 
 

@@ -22,6 +22,7 @@ from ggufkit.models.granite import GRANITE, GRANITEMOE
 from ggufkit.models.jina import JINA_BERT_V2
 from ggufkit.models.lfm2 import LFM2
 from ggufkit.models.llama import ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLLM3
+from ggufkit.models.llama4 import LLAMA4
 from ggufkit.models.mamba import MAMBA, MAMBA2
 from ggufkit.models.modernbert import MODERNBERT
 from ggufkit.models.nemotron import NEMOTRON
@@ -60,6 +61,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     JINA_BERT_V2,
     LFM2,
     LLAMA,
+    LLAMA4,
     MAMBA,
     MAMBA2,
     MIXTRAL,

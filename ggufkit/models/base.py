@@ -76,6 +76,8 @@ class Weight:
         Of its bias, where that is not transformed like the weight.
     exact : bool
         Whether `name` and `source` are complete: no suffix is added to them.
+    count : callable
+        From the config to the number of tensors that a stack is made of.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Weight:
     blocks: Callable[[Config], Iterable[int]] | None = None
     bias: Callable[[Context], Transform] | None = None
     exact: bool = False
+    count: Callable[[Config], int] = field(default=lambda config: expert_count(config))
 
     @property
     def is_stack(self) -> bool:

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 
 from ggufkit.errors import MissingWeightsError, UnmappedTensorsError
-from ggufkit.models.base import Architecture, Context, Renames, Weight, block_count, expert_count
+from ggufkit.models.base import Architecture, Context, Renames, Weight, block_count
 from ggufkit.models.transforms import Transform
 
 SUFFIXES = (".weight", ".bias")
@@ -178,12 +178,14 @@ class _Matcher:
     def missing_experts(self, found: Mapping[str, Sequence[_Match]]) -> Iterator[str]:
         """Yield the stacks that do not consist of all experts."""
         stacks: dict[str, set[int]] = defaultdict(set)
+        counts: dict[str, int] = {}
         for matches in found.values():
             for match in matches:
                 if match.weight.is_stack:
                     stacks[match.target].add(int(match.expert))
-        experts = set(range(expert_count(self.context.config)))
+                    counts[match.target] = match.weight.count(self.context.config)
         for target, present in stacks.items():
+            experts = set(range(counts[target]))
             if present != experts:
                 odd = sorted(experts ^ present)
                 yield f"{target} (expert {odd[0]} of {len(experts)})"

@@ -130,6 +130,30 @@ class Reshape(Identity):
 
 
 @dataclass(frozen=True)
+class PadRows:
+    """The tensor with rows of zeros after its own: embeddings of tokens that need none.
+
+    Attributes
+    ----------
+    n_rows : int
+        The rows of the result, unless the source has more.
+    """
+
+    n_rows: int
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's with at least `n_rows` rows."""
+        return (max(sources[0][0], self.n_rows), *sources[0][1:])
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the rows, reading those that the source has."""
+        last = sources.shapes[0][0]
+        given = sources.read(slice(min(rows.start, last), min(rows.stop, last)))
+        zeros = np.zeros((rows.stop - rows.start - len(given), *given.shape[1:]), np.float32)
+        return np.concatenate([given, zeros])
+
+
+@dataclass(frozen=True)
 class Squeeze(Identity):
     """The same weights without the dimension before the last, which is 1: convolutions."""
 

@@ -25,6 +25,7 @@ from ggufkit.models.transforms import (
     IDENTITY,
     AddOne,
     NegativeExp,
+    PadRows,
     Reshape,
     Squeeze,
     StackExperts,
@@ -88,6 +89,8 @@ BIASES = [numbers(8) + 100 * e for e in range(4)]
 
 CASES = {
     "identity": (IDENTITY, [MATRIX], MATRIX),
+    "padded": (PadRows(30), [MATRIX], np.pad(MATRIX, ((0, 6), (0, 0)))),
+    "padded already": (PadRows(20), [MATRIX], MATRIX),
     "identity of a stack": (IDENTITY, [STACK], STACK),
     "add one": (AddOne(), [VECTOR], VECTOR + 1),
     "reshape": (Reshape((4, -1, 5)), [MATRIX], MATRIX.reshape(4, 6, 5)),
