@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ def test_there_are_many_faults_and_each_rule_has_one() -> None:
     assert len(FAULTS) >= 30
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
     assert {rule.id for rule in RULES} == {fault.rule for fault in FAULTS}
+
+
+def test_the_page_lists_the_rules() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \| (.+) \| (`--fix`)? \|$", page, re.MULTILINE)
+    table = [(r.id, r.severity.word, r.title, "`--fix`" if r.fixable else "") for r in RULES]
+    assert rows == table
 
 
 def test_the_ids_of_rules_are_unique() -> None:

@@ -24,7 +24,7 @@ def _failures(kind: str, advice: str) -> Check:
         for key, probe in subject.probes.items():
             found = next((r for r in probe.all() if r.kind == kind), None)
             if found is not None:
-                yield Found(f"{key}: {found.message}; {advice}")
+                yield Found(f"{key}: {found.message.rstrip('.')}; {advice}")
 
     return check
 

@@ -208,8 +208,10 @@ def unknown_merges(subject: Subject) -> Iterator[Found]:
     """Merges join tokens, to tokens."""
     if subject.tokenizer != "BPE" or not subject.tokens:
         return
-    ids, apart, without = subject.token_ids, [], []
-    for merge in subject.items(_MERGES):
+    ids, merges = subject.token_ids, subject.items(_MERGES)
+    apart: list[str] = []
+    without: list[str] = []
+    for merge in merges:
         if not isinstance(merge, str):
             return
         cut = merge.find(" ", 1)
@@ -220,12 +222,13 @@ def unknown_merges(subject: Subject) -> Iterator[Found]:
             without.append(repr(merge))
     if apart:
         yield Found(
-            f"{len(apart)} merges, such as {apart[0]}, join what are no tokens: they belong to "
-            "another vocabulary; convert the model again"
+            f"{len(apart)} of {len(merges)} merges, such as {apart[0]}, join what are no tokens: they "
+            "belong to another vocabulary; convert the model again"
         )
     elif without:
         yield Found(
-            f"{len(without)} merges, such as {without[0]}, make no token", severity=Severity.NOTE
+            f"{len(without)} of {len(merges)} merges, such as {without[0]}, make no token",
+            severity=Severity.NOTE,
         )
 
 
