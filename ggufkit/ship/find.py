@@ -70,13 +70,15 @@ def choose(names: Iterable[str], rung: str, where: str) -> str:
     if not rung and len(first) == 1:
         return first[0]
     wanted = re.escape(rung or DEFAULT_RUNG)
-    found = [n for n in first if re.search(rf"(?:^|[-._/]){wanted}{_FIRST}$", n, re.IGNORECASE)]
+    found = [n for n in first if re.search(rf"(?:^|[-./]){wanted}{_FIRST}$", n, re.IGNORECASE)]
     if len(found) == 1:
         return found[0]
-    what = "several of" if found else "none of" if first else "no"
-    there = f"the files: {', '.join(first[:20])}" if first else "GGUF files there"
+    if not first:
+        raise MissingFileError(f"{where}: no GGUF files")
+    what = "several of" if found else "none of"
     raise MissingFileError(
-        f"{where}: {rung or DEFAULT_RUNG} is {what} {there}; write {where.partition(':')[0]}:TYPE"
+        f"{where}: {rung or DEFAULT_RUNG} is {what} the files: {', '.join(first[:20])}; "
+        "put :TYPE behind the name"
     )
 
 
@@ -85,11 +87,11 @@ def _fetch(repo_id: str, rung: str, name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        info = HfApi().model_info(repo_id)
-        files = [file.rfilename for file in info.siblings or ()]
+        commit = HfApi().model_info(repo_id).sha
+        files = HfApi().list_repo_files(repo_id, revision=commit)
         first = choose(files, rung, name)
         parts = _parts(first, files)
-        paths = [hf_hub_download(repo_id, part, revision=info.sha) for part in parts]
+        paths = [hf_hub_download(repo_id, part, revision=commit) for part in parts]
     except (HfHubHTTPError, OSError) as error:
         if isinstance(error, MissingFileError):
             raise
