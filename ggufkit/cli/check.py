@@ -99,6 +99,17 @@ def _models(paths: Sequence[Path]) -> list[Path]:
     return list(models.values())
 
 
+def _parts(path: Path) -> list[Path]:
+    """Return the files of a model, whether they are there or not."""
+    from ggufkit.gguf.split import parse_part_name, part_name
+
+    found = parse_part_name(path.name)
+    if found is None:
+        return [path]
+    stem, _, count = found
+    return [path.with_name(part_name(stem, index, count)) for index in range(count)]
+
+
 def _check(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Check a model, fix it if asked to, show it, and return the report."""
     from ggufkit.toolbox.checks.engine import fix
@@ -120,7 +131,7 @@ def _find(path: Path, args: argparse.Namespace) -> list[Finding]:
     from ggufkit.cli import render
     from ggufkit.toolbox.checks.engine import check
 
-    total = path.stat().st_size if path.is_file() else 0
+    total = sum(part.stat().st_size for part in _parts(path) if part.is_file())
     quiet = args.quiet or args.no_weights
     with render.progress(total, "check", enabled=not quiet) as advance:
         return check(

@@ -155,3 +155,13 @@ def test_the_worker_can_write_no_file(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "no file" in done.stdout
     assert target.stat().st_size == 0
+
+
+def test_prompts_are_those_of_transformers() -> None:
+    path = Path(__file__).with_name("transformers_templates.json")
+    fixture = json.loads(path.read_text(encoding="utf-8"))
+    conversations = [Conversation(**given) for given in fixture["conversations"]]
+    for case in fixture["cases"]:
+        found = render_all(case["template"], conversations, bos_token="<s>", eos_token="</s>")
+        rendered = [None if rendering.kind else rendering.text for rendering in found]
+        assert rendered == case["rendered"], case["name"]

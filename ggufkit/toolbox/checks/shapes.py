@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ggufkit.toolbox.checks.llama_cpp import MAX_EXPERTS, PLAIN
+from ggufkit.toolbox.checks.llama_cpp import MAX_EXPERTS, ODD_EMBEDDINGS, ONE_ROPE, PLAIN
 from ggufkit.toolbox.checks.rule import Found, Rule, Severity, named
 from ggufkit.toolbox.checks.subject import Subject
 from ggufkit.types import TensorType
@@ -55,7 +55,7 @@ def missing_embeddings(subject: Subject) -> Iterator[Found]:
 def vocab_size(subject: Subject) -> Iterator[Found]:
     """As many rows of embeddings as tokens."""
     info = subject.tensors.get(EMBEDDINGS)
-    n_tokens = len(subject.tokens)
+    n_tokens = 0 if subject.architecture in ODD_EMBEDDINGS else len(subject.tokens)
     is_matrix = info is not None and info.type.is_known and len(info.shape) == 2
     if info is not None and is_matrix and n_tokens and info.shape[0] != n_tokens:
         yield Found(
@@ -84,7 +84,8 @@ def embedding_length(subject: Subject) -> Iterator[Found]:
     info, stated = subject.tensors.get(EMBEDDINGS), subject.hparam("embedding_length")
     if info is None or not info.type.is_known or stated is None or not subject.is_model:
         return
-    if info.shape and info.shape[-1] != stated:
+    usual = subject.architecture not in ODD_EMBEDDINGS
+    if usual and info.shape and info.shape[-1] != stated:
         yield Found(
             f"embedding_length is {stated}, but {EMBEDDINGS} has rows of {info.shape[-1]}: "
             "llama.cpp refuses the file"
@@ -178,7 +179,7 @@ def rope_factors(subject: Subject) -> Iterator[Found]:
         subject.hparam("attention.head_count", 0),
         subject.hparam("embedding_length"),
     )
-    if not n_heads or not embedding:
+    if not n_heads or not embedding or subject.architecture not in ONE_ROPE:
         return
     head = subject.hparam("attention.key_length") or embedding // n_heads
     dims = subject.hparam("rope.dimension_count") or head

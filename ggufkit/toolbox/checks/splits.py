@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT, parse_part_name, part_name
-from ggufkit.toolbox.checks.rule import Fix, Found, Rule, Severity
+from ggufkit.toolbox.checks.rule import Fix, Found, Rule, Severity, named
 from ggufkit.toolbox.checks.subject import Subject
 from ggufkit.toolbox.checks.survey import Survey
 from ggufkit.types import ValueType
@@ -15,8 +15,9 @@ _TYPES = {NO: ValueType.UINT16, COUNT: ValueType.UINT16, TENSORS_COUNT: ValueTyp
 
 def missing_part(subject: Subject) -> Iterator[Found]:
     """A part is not there."""
-    for path in subject.missing:
-        yield Found(f"{path.name} is missing: a split model needs all parts in one folder")
+    if subject.missing:
+        names = named([path.name for path in subject.missing])
+        yield Found(f"missing: {names}; a split model needs all parts in one folder")
 
 
 def part_of_other_name(subject: Subject) -> Iterator[Found]:

@@ -222,8 +222,8 @@ def unknown_merges(subject: Subject) -> Iterator[Found]:
             without.append(repr(merge))
     if apart:
         yield Found(
-            f"{len(apart)} of {len(merges)} merges, such as {apart[0]}, join what are no tokens: they "
-            "belong to another vocabulary; convert the model again"
+            f"{len(apart)} of {len(merges)} merges, such as {apart[0]}, join what are no "
+            "tokens: they belong to another vocabulary; convert the model again"
         )
     elif without:
         yield Found(
