@@ -73,6 +73,7 @@ class Book:
                 "source": plan.source.origin,
                 "via": plan.via.name if rung.staged else None,
                 "search": plan.search,
+                "imatrix": plan.imatrix,
                 "ggufkit": __version__,
                 "fingerprint": plan.fingerprint(rung),
             }

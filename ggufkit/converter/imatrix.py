@@ -16,9 +16,10 @@ The legacy one (``.dat``, little endian) keeps means, multiplied by a number of 
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,8 @@ class Imatrix:
         What text it was computed on.
     n_chunks, chunk_size : int
         How much of it; the legacy format has no chunk size.
+    sha256 : str
+        Of the file that it was read from.
     """
 
     entries: Mapping[str, Entry]
@@ -83,6 +86,7 @@ class Imatrix:
     datasets: tuple[str, ...] = ()
     n_chunks: int = 0
     chunk_size: int = 0
+    sha256: str = ""
 
     @classmethod
     def open(cls, path: str | Path) -> Imatrix:
@@ -102,7 +106,8 @@ class Imatrix:
         for name, entry in imatrix.entries.items():
             if not (np.isfinite(entry.sums).all() and (entry.sums >= 0).all()):
                 raise BadValueError(f"importance of {name} is negative or not finite", path=path)
-        return imatrix
+        with path.open("rb") as stream:
+            return replace(imatrix, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
 
     def match(self, tensors: Iterable[SourceTensor]) -> dict[str, Floats]:
         """Return the importance of each tensor that has one, (n_matrices, n_cols).

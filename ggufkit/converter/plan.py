@@ -178,6 +178,8 @@ class Plan:
         How scales are found, see `ggufkit.codecs.quantize`.
     nonfinite : str
         What becomes of weights that are NaN or infinite, one of `NONFINITE`.
+    imatrix : dict or None
+        Name and SHA-256 of the importance matrix's file.
     """
 
     source: Source
@@ -187,6 +189,7 @@ class Plan:
     skipped: Mapping[str, str] = field(default_factory=dict)
     search: str = "ggml"
     nonfinite: str = "error"
+    imatrix: Mapping[str, str] | None = None
 
     def tasks(self) -> Iterator[Task]:
         """Yield the work, in the order of the source; rows of a stack's matrices stay apart."""

@@ -118,7 +118,16 @@ def make_plan(
             if not skip_impossible:
                 raise
             skipped[recipe.name] = str(error)
-    return Plan(source, tuple(rungs), planner.via, planner.importance, skipped, search, nonfinite)
+    return Plan(
+        source,
+        tuple(rungs),
+        planner.via,
+        planner.importance,
+        skipped,
+        search,
+        nonfinite,
+        None if imatrix is None else {"name": imatrix.name, "sha256": imatrix.sha256},
+    )
 
 
 @dataclass(frozen=True)
