@@ -55,6 +55,11 @@ def cut_data(model: Model) -> bytes:
 
 
 @fault("truncated")
+def cut_by_a_byte(model: Model) -> bytes:
+    return model.build()[:-1]
+
+
+@fault("truncated")
 def cut_in_half(model: Model) -> bytes:
     raw = model.build()
     return raw[: len(raw) // 2]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import ggufkit
-from ggufkit.toolbox.checks.rules import RULES
+from ggufkit.toolbox.checks.rule import Severity
+from ggufkit.toolbox.checks.rules import GROUPS, RULES
 from tests.toolbox import faults_metadata, faults_structure, faults_tokenizer
 from tests.toolbox.faults import FAULTS, Fault, sound
 
@@ -47,6 +51,29 @@ def test_the_fault_is_found_and_nothing_else(tmp_path: Path, fault: Fault) -> No
     rules = {finding.rule for finding in found}
     assert fault.rule in rules, found
     assert rules - {fault.rule} == fault.also, found
+
+
+# llama.cpp takes these; the specification and other readers do not.
+STRICTER = {"key_65536_bytes", "tensor_name_empty"}
+
+
+def test_what_llama_cpp_refuses_to_read_is_an_error(oracle: Path, tmp_path: Path) -> None:
+    script = oracle / "malformed" / "make_malformed.py"
+    subprocess.run([sys.executable, script, tmp_path], check=True, stdout=subprocess.DEVNULL)
+    cases = json.loads((oracle / "malformed" / "expected.json").read_text())
+    cases = cases.get("cases", cases)
+    structure = {rule.id for rule in GROUPS["structure"]}
+    for path in sorted(tmp_path.glob("*.gguf")):
+        verdict = cases[path.stem]
+        errors = {
+            found.rule
+            for found in ggufkit.check(path)
+            if found.rule in structure and found.severity is Severity.ERROR
+        }
+        if verdict["gguf_init_meta"] != "accept":
+            assert errors, path.stem
+        elif verdict["gguf_init_data"] == "accept":
+            assert bool(errors) == (path.stem in STRICTER), (path.stem, errors)
 
 
 def test_there_are_many_faults_and_each_rule_has_one() -> None:

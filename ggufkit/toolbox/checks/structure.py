@@ -103,7 +103,7 @@ def missing_padding(subject: Subject) -> Iterator[Found]:
     for part in subject.parts:
         if _intact(part) and part.infos[-1].type.is_known:
             lacking = align(_end(part), part.alignment) - part.file_size
-            if 0 < lacking < part.alignment:
+            if lacking > 0 and part.is_whole(part.infos[-1]):
                 yield Found(
                     f"{lacking} bytes of padding are missing behind the last tensor: llama.cpp's "
                     "loader does not mind, tools that read all data do",
