@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import ggufkit
 from ggufkit.toolbox.checks.rule import Severity
 from ggufkit.toolbox.checks.rules import GROUPS, RULES
+from tests import build
 from tests.toolbox import faults_metadata, faults_structure, faults_tokenizer
 from tests.toolbox.faults import FAULTS, Fault, sound
 
@@ -80,6 +82,27 @@ def test_there_are_many_faults_and_each_rule_has_one() -> None:
     assert len(FAULTS) >= 30
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
     assert {rule.id for rule in RULES} == {fault.rule for fault in FAULTS}
+
+
+def test_many_endless_templates_take_no_longer_than_one(tmp_path: Path) -> None:
+    model = sound()
+    loop = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    for i in range(200):
+        model.pairs[f"tokenizer.chat_template.t{i}"] = (build.STR, loop)
+    start = time.monotonic()
+    found = ggufkit.check(put(tmp_path, {model.name: model.build()}), weights=False)
+    assert [finding.rule for finding in found] == ["template-limit"]
+    assert time.monotonic() - start < 20
+
+
+def test_a_header_of_many_names_takes_no_time_in_their_square(tmp_path: Path) -> None:
+    names = [f"blk.{i}.x{i}.weight" for i in range(20_000)]
+    pairs = [build.pair("general.architecture", build.STR, "llama")]
+    infos = [build.tensor(name, [8], 0, i % 7 * 4) for i, name in enumerate(names)]
+    start = time.monotonic()
+    found = ggufkit.check(put(tmp_path, {"x.gguf": build.file(pairs, infos, bytes(99))}))
+    assert {"unaligned-data", "overlapping-data"} <= {finding.rule for finding in found}
+    assert time.monotonic() - start < 10
 
 
 def test_the_page_lists_the_rules() -> None:

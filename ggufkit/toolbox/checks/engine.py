@@ -15,6 +15,8 @@ from ggufkit.toolbox.checks.scan import scan
 from ggufkit.toolbox.checks.subject import Subject
 from ggufkit.toolbox.edit import Edit, edit
 
+_MAX_MESSAGE = 600
+
 
 def check(
     path: str | os.PathLike[str],
@@ -89,10 +91,15 @@ def _findings(rule: Rule, subject: Subject) -> Iterator[Finding]:
         yield Finding(
             rule.id,
             found.severity or rule.severity,
-            found.message,
+            _shortened(found.message),
             found.path or subject.first.path,
             found.fix if found.fix is not None and subject.is_editable else None,
         )
+
+
+def _shortened(message: str) -> str:
+    """Cut a message in which a file's own text is too long to read."""
+    return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "..."
 
 
 def fix(

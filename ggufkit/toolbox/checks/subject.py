@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ggufkit.toolbox.checks.scan import Weights
 
 _BLOCK = re.compile(r"blk\.(\d{1,6})\.(.+)", re.ASCII)
+_MAX_TEMPLATES = 8  # a file names as many as it likes, and each may take seconds
 
 
 class Subject:
@@ -225,6 +226,14 @@ class Subject:
 
     @cached_property
     def probes(self) -> dict[str, Probe]:
-        """What the chat templates make of ordinary conversations, by key."""
+        """What the chat templates make of ordinary conversations, by key.
+
+        Of many templates only the first are rendered, and none after one that takes too long.
+        """
         bos, eos = self.special_text("bos"), self.special_text("eos")
-        return {key: probe(text, bos, eos) for key, text in self.templates.items()}
+        probes: dict[str, Probe] = {}
+        for key, text in list(self.templates.items())[:_MAX_TEMPLATES]:
+            probes[key] = probe(text, bos, eos)
+            if probes[key].single.kind == "limit":
+                break
+        return probes

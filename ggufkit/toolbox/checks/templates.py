@@ -77,7 +77,9 @@ def template_suspicious(subject: Subject) -> Iterator[Found]:
     """Names that only an attack needs."""
     for key, text in subject.templates.items():
         found = _SUSPICIOUS.search(text)
-        if found and not any(r.kind == "unsafe" for r in subject.probes[key].all()):
+        probe = subject.probes.get(key)
+        known = probe is not None and any(r.kind == "unsafe" for r in probe.all())
+        if found and not known:
             yield Found(
                 f"{key} holds {found[0]!r}, which no prompt needs: programs without a sandbox run "
                 "what it says; don't load the file unless you trust its source"
