@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ggufkit.gguf.joined import JoinedFile as JoinedFile
     from ggufkit.gguf.metadata import Metadata as Metadata
     from ggufkit.toolbox.checks.engine import check as check
+    from ggufkit.toolbox.compare import compare as compare
     from ggufkit.toolbox.diff import diff as diff
     from ggufkit.toolbox.edit import edit as edit
     from ggufkit.toolbox.fit import fit as fit
@@ -60,6 +61,7 @@ _HOMES = {
     "TypeOptions": "ggufkit.converter.choose",
     "ValueType": "ggufkit.types",
     "check": "ggufkit.toolbox.checks.engine",
+    "compare": "ggufkit.toolbox.compare",
     "convert": "ggufkit.converter.ladder",
     "dequantize": "ggufkit.api",
     "diff": "ggufkit.toolbox.diff",
@@ -87,6 +89,7 @@ __all__ = [
     "ValueType",
     "__version__",
     "check",
+    "compare",
     "convert",
     "dequantize",
     "diff",

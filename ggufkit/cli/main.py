@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     "convert",
     "inspect",
+    "compare",
     "diff",
     "fit",
     "hash",
@@ -28,6 +29,7 @@ COMMANDS = (
     "merge",
     "edit",
     "check",
+    "recommend",
     "run",
     "try",
     "types",

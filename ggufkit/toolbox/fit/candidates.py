@@ -95,10 +95,11 @@ def _of_file(path: str) -> Candidate:
     with open_gguf(path) as model:
         tensors = {name: info.nbytes for name, info in model.tensors.items()}
         name = re.split(r"[/\\]", path)[-1]
-        return Candidate(_file_type(model.metadata, name), name, model.metadata.copy(), tensors)
+        return Candidate(file_type_of(model.metadata, name), name, model.metadata.copy(), tensors)
 
 
-def _file_type(metadata: Metadata, name: str) -> str:
+def file_type_of(metadata: Metadata, name: str) -> str:
+    """Return a file's type by its metadata, or else its name without the ending."""
     number = metadata.get("general.file_type")
     known = {int(file_type): file_type.name for file_type in FileType}
     return known.get(number if isinstance(number, int) else -1, name.removesuffix(".gguf"))
