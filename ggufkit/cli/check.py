@@ -62,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
     reports = [_check(path, args) for path in _models(args.files)]
     if args.json:
         sys.stdout.write(json.dumps(reports, indent=1) + "\n")
-    limit = "warning" if args.strict else "error"
-    return int(any(_counts(f["severity"], limit) for r in reports for f in r["findings"]))
+    counted = ("error", "warning") if args.strict else ("error",)
+    return int(any(report["counts"][word] for report in reports for word in counted))
 
 
-def _counts(severity: str, limit: str) -> bool:
-    return _SEVERITIES.index(severity) <= _SEVERITIES.index(limit)
+def _is_shown(finding: Finding, least: str) -> bool:
+    return _SEVERITIES.index(finding.severity.word) <= _SEVERITIES.index(least)
 
 
 def _list_rules(*, as_json: bool) -> int:
@@ -122,9 +122,11 @@ def _check(path: Path, args: argparse.Namespace) -> dict[str, Any]:
             _show_fixes(findings, edits, dry_run=args.dry_run)
         if not args.dry_run:
             findings = _find(path, args)
+    shown = [f for f in findings if _is_shown(f, args.severity)]
+    counts = {word: sum(f.severity.word == word for f in findings) for word in _SEVERITIES}
     if not args.json:
-        _show(path, [f for f in findings if _counts(f.severity.word, args.severity)])
-    return _as_json(path, findings, edits)
+        _show(path, shown, counts)
+    return {**_as_json(path, shown, edits), "counts": counts}
 
 
 def _find(path: Path, args: argparse.Namespace) -> list[Finding]:
@@ -160,15 +162,11 @@ def _as_json(path: Path, findings: Sequence[Finding], edits: Sequence[Edit]) -> 
     }
 
 
-def _show(path: Path, findings: Sequence[Finding]) -> None:
+def _show(path: Path, findings: Sequence[Finding], counts: dict[str, int]) -> None:
     from ggufkit.cli import render
 
-    counts = [
-        f"{n} {word}{'s' if n > 1 else ''}"
-        for word in _SEVERITIES
-        if (n := sum(finding.severity.word == word for finding in findings))
-    ]
-    render.heading(f"{path}: {', '.join(counts) or 'nothing found'}")
+    summary = ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items() if n)
+    render.heading(f"{path}: {summary or 'nothing found'}")
     rows = [(finding.severity.word, finding.rule, _text(path, finding)) for finding in findings]
     if rows:
         render.table(("severity", "rule", "what"), rows, fold=True)

@@ -184,6 +184,14 @@ def test_severity_hides_what_is_below(tmp_path: Path, capsys) -> None:
     path = put(tmp_path, by_name("no_name").make())
     assert "missing-name" in run(capsys, path)[1]
     assert "missing-name" not in run(capsys, path, "--severity", "warning")[1]
+    (report,) = json.loads(run(capsys, path, "--severity", "error", "--json")[1])
+    assert report["findings"] == []
+    assert report["counts"] == {"error": 0, "warning": 0, "note": 1}
+
+
+def test_what_is_hidden_counts(tmp_path: Path, capsys) -> None:
+    path = put(tmp_path, by_name("trailing_bytes").make())
+    assert run(capsys, path, "--severity", "error", "--strict") == (1, f"{path}: 1 warning\n")
 
 
 def test_json(tmp_path: Path, capsys) -> None:
@@ -197,6 +205,7 @@ def test_json(tmp_path: Path, capsys) -> None:
         "path": str(path),
         "findings": [],
         "edits": [{"path": str(path), "how": "rewritten"}],
+        "counts": {"error": 0, "warning": 0, "note": 0},
     }
 
 
