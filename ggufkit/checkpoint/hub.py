@@ -103,7 +103,7 @@ def fetch(
         folder = download(revision, SMALL_FILES, ())
         return _download_weights(lambda allow: download(folder.name, allow, ("*/*",)), folder)
     except Exception as error:  # its own errors and those of the HTTP library it happens to use
-        _explain(error, repo_id, revision)
+        explain(error, repo_id, revision)
 
 
 def _download_weights(download: Callable[[Sequence[str]], Path], folder: Path) -> Path:
@@ -116,7 +116,7 @@ def _download_weights(download: Callable[[Sequence[str]], Path], folder: Path) -
     return folder if any(folder.glob(PATTERNS[0])) else download(PATTERNS[1:])
 
 
-def _explain(error: Exception, repo_id: str, revision: str | None) -> NoReturn:
+def explain(error: Exception, repo_id: str, revision: str | None) -> NoReturn:
     """Raise the `CheckpointError` that says what to do about `error`."""
     from huggingface_hub import errors
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class Hub:
-    """What the server knows, and the requests it has seen.
+    """What the server knows, the requests it has seen and the bytes of files it has sent.
 
     `repos` maps repository id -> revision name -> folder. A folder's commit is made from its name.
     """
@@ -25,6 +25,7 @@ class Hub:
     def __init__(self, repos: dict[str, dict[str, Path]]) -> None:
         self.repos = repos
         self.requests: list[str] = []
+        self.sent: dict[str, int] = {}
         self.tokens: set[str | None] = set()
         self.gated: set[str] = set()
         self.cut_off: set[str] = set()
@@ -123,7 +124,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             body = path.read_bytes()
             begin = 0
             if wanted := self.headers.get("Range"):
-                begin = int(wanted.removeprefix("bytes=").split("-")[0])
+                first, _, last = wanted.removeprefix("bytes=").partition("-")
+                begin = int(first)
+                body = body[: int(last) + 1] if last else body
                 self.send_response(206)
                 self.send_header("Content-Range", f"bytes {begin}-{len(body) - 1}/{len(body)}")
             else:
@@ -132,6 +135,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.send_header("X-Repo-Commit", commit_of(folder))
             self.send_header("Content-Length", str(len(body) - begin))
             self.end_headers()
+            hub.sent[name] = hub.sent.get(name, 0) + send_body * (len(body) - begin)
             if send_body and name in hub.cut_off:
                 self.close_connection = True
                 self.wfile.write(body[begin : begin + 1])

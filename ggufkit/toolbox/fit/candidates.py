@@ -7,7 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from ggufkit.checkpoint.heads import open_heads
+from ggufkit.checkpoint.hub import REPO_ID
+from ggufkit.converter.from_checkpoint import CheckpointSource
 from ggufkit.converter.ladder import open_source, plan_ladder
 from ggufkit.converter.source import Source
 from ggufkit.errors import BadValueError, MissingFileError
@@ -70,8 +74,9 @@ def candidates_of(source: str | os.PathLike[str], ladder: str | None = None) -> 
         return list(_of_folder(path))
     if path.suffix.lower() == ".gguf" and ladder is None:
         return [_of_file(text)]
-    opened = open_source(text, allow_requantize=True)
-    return list(_planned(opened, ladder or "all"))
+    if not path.exists() and path.suffix.lower() != ".gguf" and REPO_ID.fullmatch(text):
+        return _of_repository(text, ladder or "all")
+    return list(_planned(open_source(text, allow_requantize=True), ladder or "all"))
 
 
 def typical_candidates(params: str, ladder: str | None = None) -> list[Candidate]:
@@ -123,6 +128,13 @@ def _is_addition(metadata: Metadata) -> bool:
     return (
         metadata.get("general.architecture") == "clip" or metadata.get("general.type") == "adapter"
     )
+
+
+def _of_repository(repo_id: str, ladder: str) -> list[Candidate]:
+    """Plan a repository's rungs from the heads of its files."""
+    with TemporaryDirectory(prefix="ggufkit-") as folder:
+        checkpoint = open_heads(repo_id, Path(folder))
+        return list(_planned(CheckpointSource.open(checkpoint), ladder))
 
 
 def _planned(source: Source, ladder: str) -> Iterator[Candidate]:
