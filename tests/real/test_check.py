@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 import ggufkit
+from ggufkit.toolbox.checks.engine import fix
 from ggufkit.toolbox.checks.rule import Finding, Severity
+from ggufkit.toolbox.checks.rules import RULES
 from tests.llama import write_llama
 from tests.toolbox import faults_metadata, faults_structure, faults_tokenizer
 from tests.toolbox.faults import FAULTS, Fault, sound
 
 FILLED_BY = (faults_structure, faults_metadata, faults_tokenizer)  # they fill the list
+
+FIXABLE = {rule.id for rule in RULES if rule.fixable}
 
 LOAD = """
 import sys, xllamacpp
@@ -99,3 +103,16 @@ def test_llama_cpp_refuses_what_is_called_an_error(fault: Fault, tmp_path: Path)
         assert fault.rule in SHOWS_LATER or not loads(path)
     else:
         assert fault.rule in REFUSED or loads(path)
+
+
+@pytest.mark.parametrize(
+    "fault", [f for f in FAULTS if f.rule in FIXABLE], ids=lambda fault: fault.name
+)
+def test_llama_cpp_loads_what_was_fixed(fault: Fault, tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    files = fault.make()
+    for name, raw in files.items():
+        (tmp_path / name).write_bytes(raw)
+    path = tmp_path / next(iter(files))
+    fix(ggufkit.check(path))
+    assert loads(path) == (not any(f.severity is Severity.ERROR for f in ggufkit.check(path)))

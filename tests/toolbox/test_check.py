@@ -47,6 +47,15 @@ def test_nothing_is_found_in_a_sound_quantized_model(tmp_path: Path) -> None:
     assert ggufkit.check(put(tmp_path, {model.name: model.build()})) == []
 
 
+def test_nothing_is_found_in_an_imatrix_or_an_adapter(tmp_path: Path) -> None:
+    kinds = {"imatrix": [], "adapter": [build.pair("general.architecture", build.STR, "llama")]}
+    for kind, pairs in kinds.items():
+        pairs = [*pairs, build.pair("general.type", build.STR, kind)]
+        infos = [build.tensor("blk.0.ffn_up.weight.in_sum2", [8], 0, 0)]
+        files = {f"{kind}.gguf": build.file(pairs, infos, b"\1" * 32)}
+        assert ggufkit.check(put(tmp_path, files)) == []
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_the_fault_is_found_and_nothing_else(tmp_path: Path, fault: Fault) -> None:
     found = ggufkit.check(put(tmp_path, fault.make()))

@@ -41,8 +41,9 @@ _READ_BY_LLAMA = ("general.architecture", "general.name", "general.file_type", "
 
 
 def missing_architecture(subject: Subject) -> Iterator[Found]:
-    """No program knows what to do with the tensors."""
-    if subject.readable and not subject.architecture and subject.tensors:
+    """No program knows what to do with the tensors; those of an imatrix need none."""
+    needed = subject.tensors and subject.text("general.type") != "imatrix"
+    if subject.readable and needed and not subject.architecture:
         yield Found(
             "general.architecture is missing: no program can load the file; set it, as in "
             "ggufkit edit FILE --set general.architecture=llama"
