@@ -12,7 +12,7 @@ import ggufkit
 from ggufkit.cli.main import main
 from ggufkit.errors import BadValueError, GGUFKitError, MissingFileError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.toolbox.fit import fit, table
+from ggufkit.toolbox.fit import candidates, fit, table
 from ggufkit.toolbox.fit.machine import this_machine
 from ggufkit.toolbox.fit.placing import RAM_OVERHEAD, VRAM_OVERHEAD
 from ggufkit.toolbox.fit.shape import ModelShape
@@ -212,6 +212,23 @@ def test_a_folder_must_hold_one_model(tmp_path: Path) -> None:
     assert len(fit(tmp_path).placements) == 2
     with pytest.raises(BadValueError, match=r"mmproj.gguf: it is no model of its own"):
         fit(tmp_path / "mmproj.gguf")
+
+
+@pytest.mark.parametrize("where", ["hf:owner/name/m.gguf", "https://example.com/m.gguf"])
+def test_remote_files_are_opened_under_their_own_name(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = model(tmp_path / "local.gguf")
+    asked = []
+
+    def open_remote(name: str) -> ggufkit.JoinedFile:
+        asked.append(name)
+        return ggufkit.open(path)
+
+    monkeypatch.setattr(candidates, "open_gguf", open_remote)
+    placed = fit(where, ram="1G").placements[0]
+    assert asked == [where]
+    assert placed.need.candidate.file == "m.gguf"
 
 
 def test_options_that_can_not_be(tmp_path: Path) -> None:

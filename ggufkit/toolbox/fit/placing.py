@@ -181,9 +181,7 @@ class Placement:
 def place(need: Need, memory: Memory) -> Placement:
     """Put as many layers on the GPU as fit, and the rest into RAM."""
     n_all = need.shape.n_layers + 1
-    n_gpu = 0
-    if memory.vram:
-        n_gpu = next((n for n in range(n_all, 0, -1) if need.vram(n) <= memory.vram), 0)
+    n_gpu = _most_layers(need, memory.vram)
     fits_ram = memory.ram is None or need.ram(n_gpu) <= memory.ram
     where: Where = "nowhere"
     if n_gpu == n_all and fits_ram:
@@ -191,6 +189,20 @@ def place(need: Need, memory: Memory) -> Placement:
     elif fits_ram and memory.ram is not None:
         where = "both" if n_gpu else "ram"
     return Placement(need, memory, n_gpu, where)
+
+
+def _most_layers(need: Need, vram: int) -> int:
+    """Return the largest number for ``-ngl`` that fits: the output, then blocks from the end."""
+    room = vram - need.vram(1)
+    if room < 0:
+        return 0
+    n_gpu = 1
+    for block, caches in zip(reversed(need.weights.blocks), reversed(need.layers), strict=True):
+        room -= block + sum(caches)
+        if room < 0:
+            break
+        n_gpu += 1
+    return n_gpu
 
 
 def checked_context(context: int | None, shape: ModelShape, default: int) -> int:

@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"blk\.(\d{1,4})\.", re.ASCII)
 _INPUT = frozenset(
     f"{name}.weight"
     for name in ("token_embd", "per_layer_token_embd", "position_embd", "token_types")
-) | {"token_embd_norm.weight", "token_embd_norm.bias"}
+)
 
 
 @dataclass(frozen=True, slots=True)
