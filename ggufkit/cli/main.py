@@ -32,6 +32,7 @@ COMMANDS = (
     "recommend",
     "run",
     "try",
+    "push",
     "types",
     "doctor",
 )
