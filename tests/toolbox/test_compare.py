@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import ggufkit
 from ggufkit.cli.main import main
 from ggufkit.converter.imatrix import Entry, Imatrix
 from ggufkit.converter.ladder import convert
-from ggufkit.errors import BadLayoutError, BadValueError, OutputError
+from ggufkit.errors import BadLayoutError, BadValueError, GGUFKitError, OutputError
 from ggufkit.toolbox.compare import compare
 from ggufkit.toolbox.compare.measures import block_of, part_of
 from ggufkit.types import TensorType
@@ -183,6 +184,28 @@ def test_weights_that_are_not_finite(tmp_path: Path, capsys) -> None:
     args = ["compare", *(str(tmp_path / f"{n}.gguf") for n in "ab"), "--html", str(report)]
     assert main(args) == 0
     assert "not finite" in report.read_text()
+
+
+def test_damaged_rungs_give_a_result_or_one_error(tmp_path: Path) -> None:
+    values = np.ones((4, 64), np.float32)
+    for type_ in ("F32", "Q4_0"):
+        tensors = {f"blk.{i}.ffn_up.weight": (values, TensorType[type_]) for i in range(3)}
+        ggufkit.save(tmp_path / f"{type_}.gguf", {"general.architecture": "llama"}, tensors)
+    whole = (tmp_path / "Q4_0.gguf").read_bytes()
+    damaged = tmp_path / "damaged.gguf"
+    rng = random.Random(6)
+    outcomes = set()
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            data[rng.randrange(len(data))] = rng.choice([0, 255, rng.randrange(256)])
+        damaged.write_bytes(data)
+        try:
+            found = compare(tmp_path / "F32.gguf", [damaged], jobs=1)
+            outcomes.add(bool(json.dumps(found.as_dict(), allow_nan=False)))
+        except GGUFKitError:
+            outcomes.add("error")
+    assert outcomes == {True, "error"}
 
 
 def test_parts_of_a_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ggufkit.toolbox.fit.placing import RAM_OVERHEAD, VRAM_OVERHEAD
 from ggufkit.toolbox.fit.shape import ModelShape
 from ggufkit.types import TensorType
 from tests.llama import write_llama
+from tests.toolbox.tiny_models import make_falcon_h1
 
 MIB = 1 << 20
 
@@ -243,6 +245,23 @@ def test_options_that_can_not_be(tmp_path: Path) -> None:
     ]:
         with pytest.raises(BadValueError, match=message):
             fit(path, **options)
+
+
+def test_damaged_files_give_a_result_or_one_error(tmp_path: Path) -> None:
+    whole = make_falcon_h1(tmp_path).read_bytes()
+    damaged = tmp_path / "damaged.gguf"
+    rng = random.Random(5)
+    outcomes = set()
+    for _ in range(400):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            data[rng.randrange(1200)] = rng.choice([0, 255, rng.randrange(256)])
+        damaged.write_bytes(data)
+        try:
+            outcomes.add(fit(damaged, vram="1G", ram="1G").as_dict()["best"])
+        except GGUFKitError:
+            outcomes.add("error")
+    assert {"F32", "error"} <= outcomes
 
 
 def test_this_machine_has_memory() -> None:

@@ -88,13 +88,13 @@ def compute_bytes(shape: ModelShape, options: RunOptions) -> int:
     """Return an estimate of the buffers for intermediate results.
 
     Attention masks are exact (with flash attention: float16, one per kind of cache). Activations
-    are taken to be three rows of the widest part of a block and five between blocks, which is
-    what llama.cpp's allocator arrives at for llama-like models.
+    are taken to be three rows of the widest part of a block, five between blocks and four of what
+    all blocks get besides: about what llama.cpp's allocator arrives at.
     """
     tokens = min(options.ubatch, max(options.context, 1))
     kinds = {layer.window: options.cells_of(layer) for layer in shape.layers if layer.k}
     cells = sum(kinds.values()) if shape.keeps_cache else tokens
     masks = tokens * cells * 2
-    activations = tokens * (3 * shape.n_ff + 5 * shape.n_embd) * _FLOAT
+    activations = tokens * (3 * shape.n_ff + 5 * shape.n_embd + 4 * shape.n_side) * _FLOAT
     logits = options.parallel * shape.n_vocab * _FLOAT
     return masks + activations + 2 * logits

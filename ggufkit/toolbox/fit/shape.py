@@ -63,8 +63,9 @@ class ModelShape:
         Blocks, and those of them that run: not the ones for speculation (``nextn``).
     layers : tuple of LayerShape
         What each of them keeps.
-    n_embd, n_ff, n_vocab : int
-        Numbers per token: between blocks, at the widest inside of one, and at the end.
+    n_embd, n_ff, n_side, n_vocab : int
+        Numbers per token: between blocks, at the widest inside of one, of what all blocks get
+        besides (gemma3n, gemma4), and at the end.
     is_mla : bool
         Whether keys and values are kept as one compressed row.
     keeps_cache : bool
@@ -80,6 +81,7 @@ class ModelShape:
     layers: tuple[LayerShape, ...]
     n_embd: int
     n_ff: int
+    n_side: int
     n_vocab: int
     is_mla: bool
     keeps_cache: bool
@@ -105,6 +107,7 @@ class ModelShape:
             layers=tuple(_layer(hparams, i) for i in range(hparams.n_layers)),
             n_embd=hparams.n_embd,
             n_ff=_widest(hparams),
+            n_side=hparams.number("embedding_length_per_layer_input", 0) * hparams.n_layers,
             n_vocab=_n_vocab(metadata, hparams),
             is_mla=hparams.is_mla,
             keeps_cache=hparams.architecture not in NO_CACHE,
