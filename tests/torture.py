@@ -27,9 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LADDER = "Q2_K,Q4_K_M,Q6_K,Q8_0"
 # Notes finished tasks often, so that kills fall between notes as well as into tasks.
 CHILD = """
-import sys
+import signal, sys
 from ggufkit.cli.main import main
 from ggufkit.converter import execute
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 execute.NOTE_SECONDS = 0.02
 sys.exit(main(["convert", sys.argv[1], "-o", sys.argv[2], "--ladder", sys.argv[3], "-q", "-j2"]))
 """
@@ -108,6 +109,7 @@ def stop_ladders(
             tick()
             continue
         assert child.returncode == 0, errors  # it was done before the signal
+        assert counts["completed runs"] < 10 * n + 10, "signals do not reach the runs"
         case.check(out, complete=True)
         shutil.rmtree(out)
         counts["completed runs"] += 1
