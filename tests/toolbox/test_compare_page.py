@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -141,6 +142,23 @@ def test_names_of_a_file_stay_text(browser: Browser, tmp_path: Path) -> None:
     shown = [text for plot in found["plots"] for text, *_ in plot["texts"]]
     assert any(text.startswith("<script>") for text in shown)
     assert found["page"][1] <= PHONE
+
+
+def test_names_in_any_script(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((8, 64), np.float32)
+    names = [f"blk.0.\x1b[31m\ud7ff\u202e{word}.weight" for word in ("名前", "اسم", "имя", "🙂")]
+    paths = []
+    for type_, file in (("F32", "a"), ("Q4_0", "x\x0b\u202e"), ("Q8_0", "y" * 200)):
+        data = dict.fromkeys(names, (values, TensorType[type_]))
+        keys = {"general.architecture": "llama"}
+        paths.append(ggufkit.save(tmp_path / f"{file}.gguf", keys, data))
+    text = page(compare(paths[0], paths[1:]))
+    assert "名前" in text
+    assert {c for c in text if not c.isprintable()} == {"\n"}
+    svgs = re.findall(r"<svg.*?</svg>", text, re.S)
+    assert len(svgs) == 2 * len(PLOTS)
+    for svg in svgs:
+        ET.fromstring(svg)
 
 
 @pytest.mark.parametrize("types", [("F32",), ("Q8_0",), ("F32", "F16", "Q4_0")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -220,7 +221,9 @@ def draw(found: Comparison) -> list[tuple[str, str, str]]:
         import matplotlib as mpl
     except ImportError:
         raise OutputError("a report needs matplotlib: pip install 'ggufkit[report]'") from None
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # the browser's fonts count, not those that text is measured with
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         wide, narrow = Plots(found, 8.2), Plots(found, 3.9)
         return [(name, getattr(wide, name)(), getattr(narrow, name)()) for name in _drawn(found)]
 
