@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ggufkit.converter.report import ErrorSums, TaskResult
 from ggufkit.converter.textfile import replace_text
-from ggufkit.errors import OutputError
+from ggufkit.gguf.writer import output_errors
 
 
 class Journal:
@@ -45,11 +45,9 @@ class Journal:
         # Rewritten rather than appended to: a torn last line must not precede new ones.
         first = json.dumps({"ladder": self._ladder}) + "\n"
         replace_text(self.path, first + "".join(complete))
-        try:
+        with output_errors(self.path):
             # Without a buffer: on a full disk, one would try again to write when it is closed.
             self._file = self.path.open("ab", buffering=0)
-        except OSError as error:
-            raise OutputError(f"{self.path}: can't write the journal: {error.strerror}") from error
 
     def _read(self) -> list[str]:
         try:
@@ -74,12 +72,10 @@ class Journal:
         """Note finished tasks; their blocks must be on disk already."""
         if self._file is None:
             raise ValueError(f"{self.path} is closed")
-        try:
+        with output_errors(self.path):
             for result in results:
                 self.done[result.number] = result
                 self._write(self._file, _format(result).encode())
-        except OSError as error:
-            raise OutputError(f"{self.path}: can't write the journal: {error.strerror}") from error
 
     @staticmethod
     def _write(file: FileIO, line: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ggufkit.errors import OutputError
+from ggufkit.gguf.writer import output_errors
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -17,11 +17,9 @@ def replace_text(path: Path, text: str) -> None:
         It can't be written.
     """
     temporary = path.with_name(path.name + ".new")
-    try:
+    with output_errors(path):
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: can't be written: {error.strerror}") from error

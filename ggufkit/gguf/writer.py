@@ -67,7 +67,7 @@ class PartialFile:
         self.size = size
         self._fd: int | None = None
         _check_final(self.final_path)
-        with _output_errors(self.path):
+        with output_errors(self.path):
             self._fd = open_locked(self.path)
             try:
                 self.resumed = self._prepare(resume)
@@ -101,18 +101,18 @@ class PartialFile:
             raise OutputError(
                 f"{self.path}: {len(view)} bytes at {offset} reach behind its {self.size} bytes"
             )
-        with _output_errors(self.path):
+        with output_errors(self.path):
             _write_all(self._open_fd(), view, offset)
 
     def sync(self) -> None:
         """Wait until everything written so far is on disk."""
-        with _output_errors(self.path):
+        with output_errors(self.path):
             os.fsync(self._open_fd())
 
     def publish(self) -> Path:
         """Give the finished file its final name; it replaces a file of that name."""
         self.sync()
-        with _output_errors(self.final_path):
+        with output_errors(self.final_path):
             # Rename while the lock is held: nobody else can be writing this file.
             self.path.replace(self.final_path)
             self.close()
@@ -122,7 +122,7 @@ class PartialFile:
     def discard(self) -> None:
         """Remove the partial file."""
         if self._fd is not None:
-            with _output_errors(self.path):
+            with output_errors(self.path):
                 self.path.unlink(missing_ok=True)
         self.close()
 
@@ -154,7 +154,7 @@ def write_into_partial(final_path: str | os.PathLike[str], offset: int, data: An
     """
     path = Path(final_path)
     path = path.with_name(path.name + SUFFIX)
-    with _output_errors(path):
+    with output_errors(path):
         fd = os.open(path, os.O_WRONLY)
         try:
             _write_all(fd, memoryview(data).cast("B"), offset)
@@ -231,7 +231,7 @@ def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _check_final(path: Path) -> None:
-    with _output_errors(path):
+    with output_errors(path):
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:
@@ -307,8 +307,14 @@ _ADVICE = {
 
 
 @contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
-    """Turn the system's errors into ours, with path and advice."""
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors into ours, with path and advice.
+
+    Raises
+    ------
+    OutputError
+        Instead of an `OSError`.
+    """
     try:
         yield
     except OSError as error:
