@@ -114,7 +114,8 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
     UnknownArchitectureError
         No architecture file covers its class, or it names none.
     """
-    names = config.get("architectures") or []
+    given = config.get("architectures")
+    names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
     for name in names:
         for architecture in ARCHITECTURES:
             if architecture.when and name in architecture.hf_classes and architecture.when(config):
