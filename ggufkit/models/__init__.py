@@ -15,6 +15,7 @@ from ggufkit.models.distilbert import DISTILBERT
 from ggufkit.models.exaone import EXAONE4
 from ggufkit.models.falcon import FALCON
 from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3
+from ggufkit.models.gemma3n import GEMMA3N
 from ggufkit.models.glm import GLM4, GLM4MOE
 from ggufkit.models.gpt2 import GPT2
 from ggufkit.models.gpt_oss import GPT_OSS
@@ -50,6 +51,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     GEMMA,
     GEMMA2,
     GEMMA3,
+    GEMMA3N,
     GLM4,
     GLM4MOE,
     GPT2,
@@ -123,6 +125,6 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
         if name in BY_HF_CLASS:
             return BY_HF_CLASS[name]
     raise UnknownArchitectureError(
-        f"config.json names the model class {', '.join(map(str, names)) or '(none)'}, "
+        f"config.json names the model class {', '.join(names)[:200] or '(none)'}, "
         f"which ggufkit can't convert yet; it knows {', '.join(sorted(BY_HF_CLASS))}"
     )

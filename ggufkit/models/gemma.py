@@ -22,6 +22,8 @@ def final_softcap(config: Config) -> float | None:
     return config.get("final_logit_softcapping") or None
 
 
+# Multimodal checkpoints put the language model into one or two others.
+RENAME = (*WRAPPED, (r"^model\.(?=model\.)", ""))
 _LAYER = "model.layers.{i}"
 _DECODER = {weight.source: weight for weight in decoder(norm=plus_one)}
 
@@ -108,7 +110,7 @@ GEMMA3 = Architecture(
         Weight("blk.{i}.attn_q_norm", f"{_LAYER}.self_attn.q_norm", plus_one),
         Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm", plus_one),
     ),
-    rename=(*WRAPPED, (r"^model\.(?=model\.)", "")),
+    rename=RENAME,
     # output weights are the embeddings; a multimodal checkpoint's vision part is another file's
     ignore=("*lm_head.weight", "*vision_tower.*", "*multi_modal_projector.*"),
 )

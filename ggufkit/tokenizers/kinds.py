@@ -8,6 +8,7 @@ gpt2         byte-level tokenizer.json
 gemma        tokenizer.model; Gemma 1, with its fill-in-the-middle tokens
 gemma2       tokenizer.model, no space put before the text
 gemma3       as gemma2, else byte-level tokenizer.json
+gemma3n      as gemma3, with the tokens of pictures and sound
 phi3         tokenizer.model with the added tokens of all files; GPT2Tokenizer means gpt2
 glm4         byte-level tokenizer.json, with GLM-4's special tokens
 glm4_moe     the same with those of GLM-4.5 and later
@@ -162,6 +163,11 @@ def _gemma3(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -
     return bpe_metadata(files, config, pre)
 
 
+def _gemma3n(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    shown = {key: value for key, value in config.items() if key != "vocab_size_per_layer_input"}
+    return _gemma3(files, shown, pre)
+
+
 def _phi3(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     if (files.config or {}).get("tokenizer_class") == "GPT2Tokenizer":
         return bpe_metadata(files, config, pre)
@@ -258,6 +264,7 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "gemma": _gemma,
     "gemma2": _gemma2,
     "gemma3": _gemma3,
+    "gemma3n": _gemma3n,
     "phi3": _phi3,
     "glm4": _glm4,
     "glm4_moe": _glm4_moe,
