@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,7 @@ def run_mutants(args: argparse.Namespace, targets: dict[str, Target]) -> int:
     total = n_findings = 0
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as progress:
         for name, target in targets.items():
-            n = -(-int(args.mutants * target.share) // int(shares + 1))
+            n = math.ceil(args.mutants * target.share / shares)
             bar = progress.add_task(name, total=n)
             found = fuzz(
                 name, target, n, args.seed, args.findings, lambda bar=bar: progress.advance(bar)
