@@ -25,7 +25,9 @@
     │   ├── UnsupportedDtypeError
     │   └── UnsafePickleError
     ├── TemplateError                    a chat template fails, or exceeds a limit
+    ├── RemoteError                      a server can't be reached, or can't be used
     ├── LlamaCppError                    llama.cpp is not there, or refuses a file
+    ├── OllamaError                      a server of Ollama is not there, or refuses
     └── ConversionError
         ├── UnknownArchitectureError
         ├── UnmappedTensorsError
@@ -189,8 +191,16 @@ class UnsafePickleError(CheckpointError):
     """A pickle holds anything other than tensors."""
 
 
+class RemoteError(GGUFKitError):
+    """A server can't be reached, or can't be used."""
+
+
 class LlamaCppError(GGUFKitError):
     """llama.cpp is not there, can't load a file, or ends."""
+
+
+class OllamaError(GGUFKitError):
+    """A server of Ollama can't be reached, or refuses what it is sent."""
 
 
 class ConversionError(GGUFKitError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ggufkit.errors import BadLayoutError, BadValueError, MissingFileError, MissingTensorError
+from ggufkit.gguf.ranges import is_remote
 from ggufkit.gguf.reader import GGUFFile, Tensor
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT, parse_part_name, part_name
 from ggufkit.types import ValueType
@@ -121,21 +122,34 @@ class JoinedFile(Mapping[str, Tensor]):
 def open_gguf(path: str | os.PathLike[str], *, strict: bool = True) -> JoinedFile:
     """Open a model: a file, or all files of the split that it is a part of.
 
+    Parameters
+    ----------
+    path : path-like
+        The file; ``hf:owner/name/file.gguf`` or a URL is read by byte ranges.
+    strict : bool
+        See `ggufkit.gguf.header.parse_header`.
+
     Raises
     ------
     MissingFileError
         The file or another part is missing; the message names it.
     FormatError
         A part breaks the format, or the parts do not belong together.
+    RemoteError
+        A server can't be reached, or knows no byte ranges.
     """
+    if is_remote(path):
+        from ggufkit.gguf.remote import open_remote
+
+        return open_remote(str(path), strict=strict)
     with ExitStack() as opened:
         file = opened.enter_context(GGUFFile.open(path, strict=strict))
-        count, _ = _split_numbers(file)
+        count, _ = split_numbers(file)
         parts = [file]
         if count > 1:
             parts = _open_parts(file, count, strict, opened)
         joined = JoinedFile(parts)
-        _check_total(joined)
+        check_total(joined)
         opened.pop_all()
     return joined
 
@@ -158,7 +172,7 @@ def _open_parts(file: GGUFFile, count: int, strict: bool, opened: ExitStack) -> 
             if index == found[1]
             else opened.enter_context(_open_part(sibling, index, count, strict))
         )
-        _check_part(part, index, file)
+        check_part(part, index, file)
         parts.append(part)
     return parts
 
@@ -170,14 +184,20 @@ def _open_part(path: Path, index: int, count: int, strict: bool) -> GGUFFile:
         raise MissingFileError(f"part {index + 1} of {count} is missing: {error}") from error
 
 
-def _check_part(part: GGUFFile, index: int, first: GGUFFile) -> None:
-    """Check that a part says about the split what its name and the part opened first say."""
+def check_part(part: GGUFFile, index: int, first: GGUFFile) -> None:
+    """Check that a part says about the split what its name and the part opened first say.
+
+    Raises
+    ------
+    BadLayoutError
+        It does not: it belongs to another model.
+    """
     wanted = {
         NO: index,
         COUNT: first.metadata.get(COUNT),
         TENSORS_COUNT: first.metadata.get(TENSORS_COUNT),
     }
-    _split_numbers(part)
+    split_numbers(part)
     for key, value in wanted.items():
         if part.metadata.get(key) != value:
             raise BadLayoutError(
@@ -187,7 +207,7 @@ def _check_part(part: GGUFFile, index: int, first: GGUFFile) -> None:
             )
 
 
-def _split_numbers(file: GGUFFile) -> tuple[int, int]:
+def split_numbers(file: GGUFFile) -> tuple[int, int]:
     """Return count and number that a file states, checked; (0, 0) if it is not a part."""
     metadata = file.metadata
     if COUNT not in metadata:
@@ -201,7 +221,14 @@ def _split_numbers(file: GGUFFile) -> tuple[int, int]:
     return count, number
 
 
-def _check_total(joined: JoinedFile) -> None:
+def check_total(joined: JoinedFile) -> None:
+    """Check that the parts hold as many tensors as they say.
+
+    Raises
+    ------
+    BadLayoutError
+        They do not.
+    """
     first = joined.parts[0]
     total = first.metadata.get(TENSORS_COUNT, len(joined.tensors))
     if total != len(joined.tensors):

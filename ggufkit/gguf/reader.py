@@ -100,7 +100,7 @@ class GGUFFile(Mapping[str, Tensor]):
         fd = open_regular(path)
         try:
             data = _map(fd)
-            return cls(data, _parse(data, path, strict), path, fd)
+            return cls(data, parse(data, path, strict, len(data)), path, fd)
         except BaseException:
             os.close(fd)
             raise
@@ -109,7 +109,7 @@ class GGUFFile(Mapping[str, Tensor]):
     def from_buffer(cls, data: bytes | bytearray | memoryview, *, strict: bool = True) -> Self:
         """Check a whole file that is already in memory."""
         view = memoryview(data).cast("B")
-        return cls(view, _parse(view, None, strict), None, None)
+        return cls(view, parse(view, None, strict, len(view)), None, None)
 
     def close(self) -> None:
         """Close the file; its mapping lives on as long as a tensor or the metadata uses it."""
@@ -239,11 +239,28 @@ def _map(fd: int) -> Buffer:
     return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
 
 
-def _parse(data: Buffer, path: Path | None, strict: bool) -> Header:
-    """Parse the header and check that the file holds all the tensor data."""
+def parse(data: Buffer, path: Path | None, strict: bool, file_size: int) -> Header:
+    """Parse a header and check that its file holds all the tensor data.
+
+    Parameters
+    ----------
+    data : buffer
+        The file, or at least its header; a mapped file is closed on an error.
+    path : Path or None
+        What errors name.
+    strict : bool
+        See `parse_header`.
+    file_size : int
+        Bytes of the file.
+
+    Raises
+    ------
+    FormatError
+        One of its subclasses.
+    """
     try:
         header = parse_header(data, strict=strict)
-        _check_data(header, len(data))
+        _check_data(header, file_size)
     except FormatError as error:
         _unmap(data)
         raise type(error)(error.what, path=path, offset=error.offset) from None

@@ -1,0 +1,194 @@
+"""Byte ranges of files on the web: retried, bounded, and never more than was asked for.
+
+Connections, redirects, proxies and back-off are huggingface_hub's. Its client drops the
+authorization when a redirect leads to another host; a token goes to the Hub's host only.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from ggufkit.errors import MissingFileError, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REMOTE = re.compile(r"(?:hf:|https?://)", re.IGNORECASE)
+#: hf:owner/name[/file][@revision]
+HUB_NAME = re.compile(
+    r"hf:(?://)?(?P<repo>[A-Za-z0-9_][\w.\-]*/[\w][\w.\-]*)(?:/(?P<file>[^@]+))?(?:@(?P<revision>.+))?",
+    re.IGNORECASE | re.ASCII,
+)
+TRIES = 5
+FIRST_WAIT = 0.2  # seconds, doubled each time
+TIMEOUT = 30.0  # seconds without a byte
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
+
+
+def is_remote(name: object) -> bool:
+    """Whether a name is a URL or of the Hub."""
+    return isinstance(name, str) and REMOTE.match(name) is not None
+
+
+def hub_url(repo_id: str, file: str, revision: str | None = None) -> str:
+    """Return the address of a repository's file; ``HF_ENDPOINT`` is honoured."""
+    from huggingface_hub import constants
+
+    return (
+        f"{constants.ENDPOINT}/{repo_id}/resolve/{quote(revision or 'main', safe='')}/{quote(file)}"
+    )
+
+
+def url_of(name: str) -> str:
+    """Return the address that a remote name means.
+
+    Raises
+    ------
+    MissingFileError
+        It names no file.
+    """
+    if not name.lower().startswith("hf:"):
+        return name
+    match = HUB_NAME.fullmatch(name)
+    if match is None or not match["file"]:
+        raise MissingFileError(f"{name}: write hf:owner/name/file.gguf")
+    return hub_url(match["repo"], match["file"], match["revision"])
+
+
+@dataclass
+class RangeReader:
+    """Reads ranges of one remote file. Picklable: every process makes its own connections.
+
+    Attributes
+    ----------
+    url : str
+        The address.
+    size : int or None
+        Bytes of the file, known after the first read.
+    received : int
+        Bytes read so far.
+    token : str or None
+        The Hub's access token, where not the stored one is meant.
+    """
+
+    url: str
+    size: int | None = None
+    received: int = 0
+    token: str | None = field(default=None, repr=False)
+
+    def read(self, offset: int, n_bytes: int) -> bytes:
+        """Return `n_bytes` from `offset` on; fewer only at the file's end.
+
+        Raises
+        ------
+        MissingFileError
+            There is no such file, or it may not be read.
+        RemoteError
+            The server can't be reached, knows no ranges, or answers something else.
+        """
+        if n_bytes <= 0:
+            return b""
+        wait = FIRST_WAIT
+        for attempt in range(TRIES):
+            try:
+                return self._read_once(offset, n_bytes)
+            except _TryAgainError as error:
+                if attempt == TRIES - 1:
+                    raise RemoteError(f"{self.url}: {error}; tried {TRIES} times") from None
+                time.sleep(wait)
+                wait *= 2
+        raise RemoteError(f"{self.url}: can't be read")
+
+    def _read_once(self, offset: int, n_bytes: int) -> bytes:
+        headers = {
+            **self._authorization(),
+            "Range": f"bytes={offset}-{offset + n_bytes - 1}",
+            "Accept-Encoding": "identity",
+        }
+        with (
+            _errors(),
+            _session().stream("GET", self.url, headers=headers, timeout=TIMEOUT) as response,
+        ):
+            self._check_status(response, offset)
+            wanted = self._check_range(response, offset, n_bytes)
+            return self._body(response, wanted)
+
+    def _body(self, response: Any, wanted: int) -> bytes:
+        parts: list[bytes] = []
+        missing = wanted
+        for chunk in response.iter_raw():
+            parts.append(chunk[:missing])
+            self.received += len(chunk)
+            missing -= len(parts[-1])
+            if not missing:
+                return b"".join(parts)
+        raise _TryAgainError(f"the answer ended after {wanted - missing} of {wanted} bytes")
+
+    def _check_status(self, response: Any, offset: int) -> None:
+        status = response.status_code
+        if status == 206:
+            return
+        if status in (408, 425, 429) or status >= 500:
+            raise _TryAgainError(f"the server answers {status}")
+        if status in (401, 403):
+            raise MissingFileError(f"{self.url}: not allowed ({status}); is a token needed?")
+        if status == 404:
+            raise MissingFileError(f"{self.url}: there is no such file")
+        if status == 200:
+            raise RemoteError(f"{self.url}: the server sends whole files only; download it first")
+        if status == 416:
+            raise RemoteError(f"{self.url}: the file has no byte {offset}")
+        raise RemoteError(f"{self.url}: the server answers {status}")
+
+    def _check_range(self, response: Any, offset: int, n_bytes: int) -> int:
+        """Return how many bytes come, once the server has said so without contradiction."""
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if match is None:
+            raise RemoteError(f"{self.url}: the server does not say which bytes it sends")
+        first, last, size = map(int, match.groups())
+        if first != offset or last < first or last >= size or last - first >= n_bytes:
+            raise RemoteError(f"{self.url}: the server sends other bytes than it was asked for")
+        if self.size not in (None, size):
+            raise RemoteError(f"{self.url}: the file changed while it was read")
+        if last - first + 1 < min(n_bytes, size - offset):
+            raise RemoteError(f"{self.url}: the server sends fewer bytes than it was asked for")
+        self.size = size
+        return last - first + 1
+
+    def _authorization(self) -> dict[str, str]:
+        from huggingface_hub import constants
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        to_the_hub = urlsplit(self.url).netloc == urlsplit(constants.ENDPOINT).netloc
+        headers: dict[str, str] = build_hf_headers(token=self.token if to_the_hub else False)
+        return headers
+
+
+class _TryAgainError(Exception):
+    """What may go well the next time."""
+
+
+def _session() -> Any:
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    return get_session()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Make what went wrong on the way something to try again."""
+    try:
+        yield
+    except MissingFileError:
+        raise
+    except Exception as error:
+        # Its classes are named, not imported: which HTTP library it is has changed before.
+        names = {parent.__name__ for parent in type(error).__mro__}
+        if "TransportError" in names or isinstance(error, OSError):
+            raise _TryAgainError(str(error) or type(error).__name__) from None
+        raise
