@@ -33,6 +33,7 @@ COMMANDS = (
     "run",
     "try",
     "push",
+    "ollama",
     "types",
     "doctor",
 )

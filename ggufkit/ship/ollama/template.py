@@ -1,0 +1,173 @@
+"""The Go template that a model's chat template amounts to, found by what it writes.
+
+The chat template is rendered, in the sandbox, with a few conversations. A known family whose
+prompts are the same is taken; otherwise the fixed texts are read off the prompts, and taken if
+with them all prompts come out the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from itertools import count
+from typing import TypeAlias
+
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.ship.chat import TEMPLATE_KEY, special_token
+from ggufkit.ship.ollama.derive import derive
+from ggufkit.ship.ollama.families import FAMILIES
+from ggufkit.ship.ollama.parts import Parts
+from ggufkit.toolbox.checks.llama_cpp import ADDS_BOS, PRE_ADDS_BOS, TOKENIZERS
+from ggufkit.toolbox.template import Conversation, Message, Rendering, render_all
+
+_Told: TypeAlias = Sequence[tuple[Sequence[Message], str]]
+
+#: What was found if it is none of the families.
+DERIVED = "derived"
+
+#: Who speaks in the conversations: system, user, assistant.
+SHAPES = ("u", "su", "uau", "suau", "suauau")
+_NEEDED = ("u", "uau")
+#: Without the start of an answer: they show where a turn ends.
+CLOSED = ("u", "ua")
+_ROLES = {"s": "system", "u": "user", "a": "assistant"}
+_WORDS = tuple(f"w{number}ord" for number in range(6))
+_TEXTS = (
+    'Two\nlines, "quoted"',
+    "{{ .Prompt }} {% raw %} {x}",
+    "naïve 日本 ｜ ▁ 😀",
+    "a </s> b",
+    "%s \\n",
+)
+_SAID = (_WORDS, _TEXTS)
+_PADDED = [{"role": "user", "content": " word\n"}]
+# Llama 3.1 and others name this day where nobody tells them the date.
+_DAY = datetime(2024, 7, 26)
+_OTHER_DAY = datetime(2031, 1, 2)
+
+
+@dataclass(frozen=True)
+class GoTemplate:
+    """What Ollama is told about prompts.
+
+    Attributes
+    ----------
+    text : str
+        The Go template; empty if there is none.
+    family : str
+        A name of `FAMILIES`, ``derived``, or empty.
+    parts : Parts or None
+        What it is made of.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    text: str = ""
+    family: str = ""
+    parts: Parts | None = None
+    notes: tuple[str, ...] = ()
+
+
+def go_template(metadata: Metadata) -> GoTemplate:
+    """Return the Go template for a model's chat template; without text if there is none."""
+    template = metadata.get(TEMPLATE_KEY)
+    if not isinstance(template, str):
+        note = "no chat template: Ollama gives prompts to the model as they are"
+        return GoTemplate(notes=(note,))
+    bos, eos = special_token(metadata, "bos"), special_token(metadata, "eos")
+    return _find(template, bos, eos, adds_bos(metadata))
+
+
+def adds_bos(metadata: Metadata) -> bool:
+    """Whether llama.cpp, and with it Ollama, puts the BOS token before each prompt."""
+    said = metadata.get("tokenizer.ggml.add_bos_token")
+    if isinstance(said, bool):
+        return said
+    kind = TOKENIZERS.get(str(metadata.get("tokenizer.ggml.model")))
+    return kind in ADDS_BOS or metadata.get("tokenizer.ggml.pre") in PRE_ADDS_BOS
+
+
+def conversation(shape: str, texts: Sequence[str]) -> list[dict[str, str]]:
+    """Return messages of the roles that a text such as ``suau`` names."""
+    turn = count()
+    return [{"role": _ROLES[who], "content": texts[next(turn) % len(texts)]} for who in shape]
+
+
+@lru_cache(maxsize=8)  # the rungs of a ladder share it
+def _find(template: str, bos: str, eos: str, adds_bos: bool) -> GoTemplate:
+    asked = [Conversation(conversation(shape, texts), True) for texts in _SAID for shape in SHAPES]
+    asked += [Conversation(conversation(shape, _WORDS)) for shape in CLOSED]
+    asked.append(Conversation(_PADDED, True))
+    written = render_all(template, asked, bos_token=bos, eos_token=eos, now=_DAY)
+    for shape, prompt in zip(SHAPES, written, strict=False):
+        if prompt.kind and shape in _NEEDED:
+            return _without(f"it fails: {prompt.message}")
+    starts_with_bos = bool(bos) and written[0].text.startswith(bos)
+    if adds_bos and starts_with_bos:
+        written = [replace(prompt, text=prompt.text.removeprefix(bos)) for prompt in written]
+    told = _told(asked, written)
+    family, start, parts = _match(told, bos if starts_with_bos else "", eos)
+    if parts is None:
+        family, parts = DERIVED, derive(_by_shape(written), _WORDS)
+    if parts is None or not _same(parts, start, told):
+        return _without("it is more than fixed texts around turns")
+    (later,) = render_all(template, asked[:1], bos_token=bos, eos_token=eos, now=_OTHER_DAY)
+    dated = not later.kind and not later.text.endswith(written[0].text)
+    notes = _notes(template, written, dated=dated, padded=start + parts.render(_PADDED))
+    return GoTemplate(parts.go(start), family, parts, notes)
+
+
+def _told(asked: Sequence[Conversation], written: Sequence[Rendering]) -> _Told:
+    """Return the conversations that the chat template takes, with their prompts."""
+    pairs = zip(asked[: len(_SAID) * len(SHAPES)], written, strict=False)
+    return [
+        (conversation.messages, prompt.text) for conversation, prompt in pairs if not prompt.kind
+    ]
+
+
+def _by_shape(written: Sequence[Rendering]) -> dict[str, str]:
+    known = dict(zip(SHAPES, written, strict=False))
+    closed = written[len(_SAID) * len(SHAPES) :]
+    known |= {f"{shape} closed": prompt for shape, prompt in zip(CLOSED, closed, strict=False)}
+    return {shape: prompt.text for shape, prompt in known.items() if not prompt.kind}
+
+
+def _match(told: _Told, bos: str, eos: str) -> tuple[str, str, Parts | None]:
+    """Return the family's name, the BOS token if the prompt has to have it, and the parts."""
+    for start in dict.fromkeys(("", bos)):
+        for name, family in FAMILIES.items():
+            parts = family.with_tokens({"bos": bos, "eos": eos})
+            if _same(parts, start, told):
+                return name, start, parts
+    return "", "", None
+
+
+def _same(parts: Parts, start: str, told: _Told) -> bool:
+    return all(start + parts.render(messages) == prompt for messages, prompt in told)
+
+
+def _without(reason: str) -> GoTemplate:
+    note = (
+        f"no TEMPLATE, as the chat template can't be put in Ollama's terms: {reason}. "
+        "Ollama from 0.31 on renders the file's own; older ones give prompts as they are"
+    )
+    return GoTemplate(notes=(note,))
+
+
+def _notes(
+    template: str, written: Sequence[Rendering], *, dated: bool, padded: str
+) -> tuple[str, ...]:
+    notes = []
+    if written[SHAPES.index("su")].kind:
+        notes.append("the chat template takes no system text; TEMPLATE puts it before the first")
+    if dated:
+        notes.append(f"the chat template tells the model the date; TEMPLATE says {_DAY:%d %b %Y}")
+    if not written[-1].kind and written[-1].text != padded:
+        notes.append("the chat template strips white space around texts; TEMPLATE can't")
+    if "tools" in template:
+        notes.append(
+            "TEMPLATE knows no tools; for them, Ollama from 0.31 on renders the file's own"
+        )
+    return tuple(notes)
