@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.describe import MAX_SHOWN, number_text, short_type
+from ggufkit.cli.facts import json_value
 from ggufkit.cli.files import tensor_bytes
-from ggufkit.cli.inspect import MAX_SHOWN, json_value, number_text, short_type
 
 if TYPE_CHECKING:
     from ggufkit.converter.report import ErrorSums

@@ -122,13 +122,13 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._error(404, "EntryNotFound")
                 return
             body = path.read_bytes()
-            begin = 0
+            begin, size = 0, len(body)
             if wanted := self.headers.get("Range"):
                 first, _, last = wanted.removeprefix("bytes=").partition("-")
                 begin = int(first)
                 body = body[: int(last) + 1] if last else body
                 self.send_response(206)
-                self.send_header("Content-Range", f"bytes {begin}-{len(body) - 1}/{len(body)}")
+                self.send_header("Content-Range", f"bytes {begin}-{len(body) - 1}/{size}")
             else:
                 self.send_response(200)
             self.send_header("ETag", f'"{_etag(path)}"')
