@@ -66,12 +66,17 @@ FAMILIES: Mapping[str, Parts] = {
         ("[INST] ", " [/INST]"), (" ", " {eos}{bos}"), "",
         ("<<SYS>>\n", "\n<</SYS>>\n\n"), "first user",
     ),
+    "mistral-v0": _merged(("[INST] ", " [/INST]"), ("", "{eos}"), "", ("", "\n\n"), "first user"),
     "mistral-v1": _merged(
-        ("[INST] ", " [/INST]"), (" ", "{eos}"), "", ("", "\n\n"), "first user"
+        (" [INST] ", " [/INST]"), (" ", "{eos}"), "", ("", "\n\n"), "first user"
     ),
     "mistral-v3": _merged(("[INST] ", "[/INST]"), (" ", "{eos}"), "", ("", "\n\n"), "last user"),
     "mistral-nemo": _merged(("[INST]", "[/INST]"), ("", "{eos}"), "", ("", "\n\n"), "last user"),
     "mistral-v7": Parts(
+        system=("[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"), user=("[INST] ", "[/INST]"),
+        assistant=(" ", "{eos}"), generation="",
+    ),
+    "mistral-v7-tekken": Parts(
         system=("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"), user=("[INST]", "[/INST]"),
         assistant=("", "{eos}"), generation="",
     ),
@@ -81,6 +86,10 @@ FAMILIES: Mapping[str, Parts] = {
     "zephyr": _roles("<|%|>\n", "{eos}\n"),
     "vicuna": Parts(
         system=("", "\n\n"), user=("USER: ", "\n"), assistant=("ASSISTANT: ", "{eos}\n"),
+        generation="ASSISTANT:",
+    ),
+    "vicuna-orca": Parts(
+        system=("SYSTEM: ", "\n"), user=("USER: ", "\n"), assistant=("ASSISTANT: ", "{eos}\n"),
         generation="ASSISTANT:",
     ),
     "deepseek-v2": Parts(
@@ -102,8 +111,7 @@ FAMILIES: Mapping[str, Parts] = {
     "falcon3": _roles("<|%|>\n", "\n"),
     "olmo2": replace(_roles("<|%|>\n", "\n"), assistant=("<|assistant|>\n", "{eos}\n")),
     "glm4": replace(
-        _roles("<|%|>\n", ""), system=("[gMASK]<sop><|system|>\n", ""), opening="[gMASK]<sop>",
-        generation="<|assistant|>",
+        _roles("<|%|>\n", ""), system=("[gMASK]<sop><|system|>\n", ""), opening="[gMASK]<sop>"
     ),
     "openchat": Parts(
         user=("GPT4 Correct User: ", "<|end_of_turn|>"), generation="GPT4 Correct Assistant:",

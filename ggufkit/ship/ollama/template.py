@@ -30,6 +30,7 @@ DERIVED = "derived"
 #: Who speaks in the conversations: system, user, assistant.
 SHAPES = ("u", "su", "uau", "suau", "suauau")
 _NEEDED = ("u", "uau")
+_SYSTEM = SHAPES.index("su")
 #: Without the start of an answer: they show where a turn ends.
 CLOSED = ("u", "ua")
 _ROLES = {"s": "system", "u": "user", "a": "assistant"}
@@ -40,6 +41,7 @@ _TEXTS = (
     "naïve 日本 ｜ ▁ 😀",
     "a </s> b",
     "%s \\n",
+    "- one\n- two",
 )
 _SAID = (_WORDS, _TEXTS)
 _PADDED = [{"role": "user", "content": " word\n"}]
@@ -110,28 +112,46 @@ def _find(template: str, bos: str, eos: str, adds_bos: bool) -> GoTemplate:
     told = _told(asked, written)
     family, start, parts = _match(told, bos if starts_with_bos else "", eos)
     if parts is None:
-        family, parts = DERIVED, derive(_by_shape(written), _WORDS)
+        family, parts = DERIVED, derive(_by_shape(asked, written), _WORDS)
     if parts is None or not _same(parts, start, told):
         return _without("it is more than fixed texts around turns")
     (later,) = render_all(template, asked[:1], bos_token=bos, eos_token=eos, now=_OTHER_DAY)
     dated = not later.kind and not later.text.endswith(written[0].text)
-    notes = _notes(template, written, dated=dated, padded=start + parts.render(_PADDED))
-    return GoTemplate(parts.go(start), family, parts, notes)
+    notes = []
+    if not _takes(asked[_SYSTEM], written[_SYSTEM]):
+        notes.append("the chat template takes no system text; TEMPLATE puts one where it may be")
+    if dated:
+        notes.append(f"the chat template tells the model the date; TEMPLATE says {_DAY:%d %b %Y}")
+    if not written[-1].kind and written[-1].text != start + parts.render(_PADDED):
+        notes.append("the chat template strips white space around texts; TEMPLATE can't")
+    if "tools" in template:
+        notes.append(
+            "TEMPLATE knows no tools; for them, Ollama from 0.31 on renders the file's own"
+        )
+    return GoTemplate(parts.go(start), family, parts, tuple(notes))
 
 
 def _told(asked: Sequence[Conversation], written: Sequence[Rendering]) -> _Told:
     """Return the conversations that the chat template takes, with their prompts."""
     pairs = zip(asked[: len(_SAID) * len(SHAPES)], written, strict=False)
-    return [
-        (conversation.messages, prompt.text) for conversation, prompt in pairs if not prompt.kind
-    ]
+    return [(each.messages, prompt.text) for each, prompt in pairs if _takes(each, prompt)]
 
 
-def _by_shape(written: Sequence[Rendering]) -> dict[str, str]:
-    known = dict(zip(SHAPES, written, strict=False))
-    closed = written[len(_SAID) * len(SHAPES) :]
-    known |= {f"{shape} closed": prompt for shape, prompt in zip(CLOSED, closed, strict=False)}
-    return {shape: prompt.text for shape, prompt in known.items() if not prompt.kind}
+def _takes(asked: Conversation, written: Rendering) -> bool:
+    """Whether there is a prompt, and a system text was not left out of it."""
+    first = asked.messages[0]
+    return not written.kind and (first["role"] != "system" or first["content"] in written.text)
+
+
+def _by_shape(asked: Sequence[Conversation], written: Sequence[Rendering]) -> dict[str, str]:
+    several = len(_SAID) * len(SHAPES)
+    names = [*SHAPES, *(f"{shape} closed" for shape in CLOSED)]
+    where = [*range(len(SHAPES)), *range(several, several + len(CLOSED))]
+    return {
+        name: written[at].text
+        for name, at in zip(names, where, strict=True)
+        if _takes(asked[at], written[at])
+    }
 
 
 def _match(told: _Told, bos: str, eos: str) -> tuple[str, str, Parts | None]:
@@ -154,20 +174,3 @@ def _without(reason: str) -> GoTemplate:
         "Ollama from 0.31 on renders the file's own; older ones give prompts as they are"
     )
     return GoTemplate(notes=(note,))
-
-
-def _notes(
-    template: str, written: Sequence[Rendering], *, dated: bool, padded: str
-) -> tuple[str, ...]:
-    notes = []
-    if written[SHAPES.index("su")].kind:
-        notes.append("the chat template takes no system text; TEMPLATE puts it before the first")
-    if dated:
-        notes.append(f"the chat template tells the model the date; TEMPLATE says {_DAY:%d %b %Y}")
-    if not written[-1].kind and written[-1].text != padded:
-        notes.append("the chat template strips white space around texts; TEMPLATE can't")
-    if "tools" in template:
-        notes.append(
-            "TEMPLATE knows no tools; for them, Ollama from 0.31 on renders the file's own"
-        )
-    return tuple(notes)
