@@ -39,10 +39,13 @@ if TYPE_CHECKING:
     from ggufkit.toolbox.compare import compare as compare
     from ggufkit.toolbox.diff import diff as diff
     from ggufkit.toolbox.edit import edit as edit
+    from ggufkit.toolbox.endian import convert_endian as convert_endian
+    from ggufkit.toolbox.endian import copy as copy
     from ggufkit.toolbox.fit import fit as fit
     from ggufkit.toolbox.hashing import hash_file as hash_file
     from ggufkit.toolbox.resplit import merge as merge
     from ggufkit.toolbox.resplit import split as split
+    from ggufkit.toolbox.verify import verify as verify
     from ggufkit.types import FileType as FileType
     from ggufkit.types import TensorType as TensorType
     from ggufkit.types import ValueType as ValueType
@@ -63,6 +66,8 @@ _HOMES = {
     "check": "ggufkit.toolbox.checks.engine",
     "compare": "ggufkit.toolbox.compare",
     "convert": "ggufkit.converter.ladder",
+    "convert_endian": "ggufkit.toolbox.endian",
+    "copy": "ggufkit.toolbox.endian",
     "dequantize": "ggufkit.api",
     "diff": "ggufkit.toolbox.diff",
     "edit": "ggufkit.toolbox.edit",
@@ -73,6 +78,7 @@ _HOMES = {
     "quantize": "ggufkit.codecs",
     "save": "ggufkit.api",
     "split": "ggufkit.toolbox.resplit",
+    "verify": "ggufkit.toolbox.verify",
 }
 
 __all__ = [
@@ -91,6 +97,8 @@ __all__ = [
     "check",
     "compare",
     "convert",
+    "convert_endian",
+    "copy",
     "dequantize",
     "diff",
     "edit",
@@ -101,6 +109,7 @@ __all__ = [
     "quantize",
     "save",
     "split",
+    "verify",
 ]
 
 

@@ -48,7 +48,7 @@ def run_task(task: Task, *, report: bool) -> TaskResult:
     NotFiniteError
         A weight is NaN or infinite, or too large for float16.
     """
-    rows = _Rows(task)
+    rows = Rows(task)
     sums: dict[str, ErrorSums] = {}
     written = 0
     for encoding, places in task.places.items():
@@ -73,8 +73,14 @@ def _scratch(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return scratch
 
 
-class _Rows:
-    """The rows of one task: read once, rounded once."""
+class Rows:
+    """The rows of one task: read once, rounded once.
+
+    Raises
+    ------
+    NotFiniteError
+        A weight is NaN or infinite, and may not be.
+    """
 
     def __init__(self, task: Task) -> None:
         self.task = task
