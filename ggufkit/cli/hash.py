@@ -2,7 +2,8 @@
 
 The digest of the weights stays the same when only metadata, tensor order, alignment or the
 splitting of a file change. FILE may be any part of a split model; all its parts are hashed. The
-output is a manifest that 'sha256sum -c' and 'ggufkit hash --check' read.
+output is a manifest that 'sha256sum -c' and 'ggufkit hash --check' read; --check also reads
+those of llama-gguf-hash.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", nargs="*", type=Path, metavar="FILE", help="a GGUF file, or any part of a split")
     add("--tensors", action="store_true", help="show the digest of every tensor")
+    add(
+        "--xxh64",
+        action="store_true",
+        help="print xxh64 sums of the tensors' bytes instead, in the form of llama-gguf-hash",
+    )
     add("--json", action="store_true", help="print JSON")
     add(
         "--check",
@@ -50,7 +56,24 @@ def run(args: argparse.Namespace) -> int:
     """Hash files, or check a manifest."""
     if bool(args.files) == bool(args.check):
         args.usage_error("name one or more FILE, or --check MANIFEST")
-    return _check(args) if args.check else _hash(args)
+    if args.check:
+        return _check(args)
+    return _payload(args) if args.xxh64 else _hash(args)
+
+
+def _payload(args: argparse.Namespace) -> int:
+    from ggufkit.cli import render
+    from ggufkit.toolbox.payload import payload_lines
+
+    models, total = _models(args.files)
+    with render.progress(total, "hash", enabled=not args.quiet) as advance:
+        lines = [line for path in models for line in payload_lines(path, progress=advance)]
+    if args.json:
+        sys.stdout.write(json.dumps([vars(line) for line in lines], indent=1) + "\n")
+        return 0
+    for line in lines:
+        sys.stdout.write(render.plain(str(line)) + "\n")
+    return 0
 
 
 def _hash(args: argparse.Namespace) -> int:
@@ -116,7 +139,10 @@ def _as_dict(found: FileHash) -> dict[str, Any]:
 def _check(args: argparse.Namespace) -> int:
     from ggufkit.cli import render
     from ggufkit.toolbox.hashing import check_manifest, read_manifest
+    from ggufkit.toolbox.payload import is_payload_manifest
 
+    if is_payload_manifest(args.check):
+        return _check_payload(args)
     paths = [args.check.parent / name for _, name in read_manifest(args.check)]
     total = sum(map(_size_of, paths))
     with render.progress(total, "check", enabled=not args.quiet) as advance:
@@ -128,3 +154,20 @@ def _check(args: argparse.Namespace) -> int:
         for check in checks:
             sys.stdout.write(f"{render.plain(check.name)}: {check.status}\n")
     return int(any(check.status != "ok" for check in checks))
+
+
+def _check_payload(args: argparse.Namespace) -> int:
+    from ggufkit.cli import render
+    from ggufkit.toolbox.payload import check_payload, read_payload_manifest
+
+    names = {line.name.partition(":")[0] for line in read_payload_manifest(args.check)}
+    total = sum(_size_of(args.check.parent / name) for name in names)
+    with render.progress(total, "check", enabled=not args.quiet) as advance:
+        states = check_payload(args.check, progress=advance)
+    if args.json:
+        listed = [{"name": name, "status": status} for name, status in states]
+        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+    else:
+        for name, status in states:
+            sys.stdout.write(f"{render.plain(name)}: {status}\n")
+    return int(any(status != "ok" for _, status in states))
