@@ -24,7 +24,7 @@ from ggufkit.errors import OutputError
 from ggufkit.gguf.writer import output_errors
 from ggufkit.ship.ollama.blobs import Blob, put_blob
 from ggufkit.ship.ollama.model import OllamaModel, human_number
-from ggufkit.ship.ollama.names import ModelName
+from ggufkit.ship.ollama.names import ModelName, blob_path
 from ggufkit.toolbox import Progress, silent
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -73,18 +73,24 @@ def build_image(model: OllamaModel, weights: Sequence[Blob]) -> Image:
     layers += [Blob.of_bytes(_LAYER + kind, text.encode()) for kind, text in texts if text]
     if model.parameters:
         layers.append(Blob.of_bytes(_LAYER + "params", go_json(model.json_parameters)))
-    config = Blob.of_bytes(_CONFIG, go_json(_config(model, layers)))
+    config = Blob.of_bytes(_CONFIG, config_json(model, layers))
+    return Image(tuple(layers), config, manifest_json(config, layers))
+
+
+def manifest_json(config: Blob, layers: Sequence[Blob]) -> bytes:
+    """Return a manifest: the list of a model's blobs."""
     manifest = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST,
         "config": config.describe(),
         "layers": [layer.describe() for layer in layers],
     }
-    return Image(tuple(layers), config, go_json(manifest))
+    return go_json(manifest)
 
 
-def _config(model: OllamaModel, layers: Sequence[Blob]) -> dict[str, Any]:
-    return {
+def config_json(model: OllamaModel, layers: Sequence[Blob]) -> bytes:
+    """Return what Ollama shows of a model without looking into its file."""
+    config = {
         "model_format": "gguf",
         "model_family": model.architecture,
         "model_families": [model.architecture],
@@ -94,6 +100,7 @@ def _config(model: OllamaModel, layers: Sequence[Blob]) -> dict[str, Any]:
         "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
     }
+    return go_json(config)
 
 
 def go_json(value: Mapping[str, Any]) -> bytes:
@@ -196,17 +203,17 @@ def put_image(
         raise _taken(store, name)
     how = [put_blob(store, blob, copy=copy) for blob in (*image.layers, image.config)]
     if not same:
-        _put_manifest(store, name, image.manifest, force=force)
+        _put_manifest(store, name, image, force=force)
     return how[0]
 
 
-def _put_manifest(store: Path, name: ModelName, manifest: bytes, *, force: bool) -> None:
+def _put_manifest(store: Path, name: ModelName, image: Image, *, force: bool) -> None:
     existing = _existing(store, name)
     old = [path for path in existing if path.is_relative_to(store / "manifests")]
     final = old[0] if old else store.joinpath("manifests", *name.parts)
     with output_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(store / "blobs", manifest)
+        temporary = _temporary(blob_path(store, image.config.digest).parent, image.manifest)
         try:
             if force:
                 temporary.replace(final)
@@ -242,11 +249,15 @@ def _link_or_move(temporary: Path, final: Path) -> None:
 def _temporary(folder: Path, content: bytes) -> Path:
     """Write a file where Ollama does not look for models, and tidies up."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix="manifest-", delete=False) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    path = Path(file.name)
-    path.chmod(0o644)  # the server may be another user
+        path = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            path.chmod(0o644)  # the server may be another user
+        except BaseException:
+            path.unlink()
+            raise
     return path
 
 
