@@ -34,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many("--set", metavar="KEY=VALUE", help="set a key; may be given again, as all of these")
     many("--delete", metavar="KEY", help="delete a key")
     many("--rename", type=_pair, metavar="OLD=NEW", help="rename a key")
+    many("--retype", type=_pair, metavar="KEY=TYPE", help="give a key another type")
+    many(
+        "--special-token",
+        type=_pair,
+        metavar="NAME=TOKEN",
+        help="set a special token (bos, eos, eot, pad ...) by its text or id",
+    )
     many("--rename-tensor", type=_pair, metavar="OLD=NEW", help="rename a tensor")
     many("--drop-tensor", metavar="REGEX", help="leave out tensors whose whole name matches")
     add("--chat-template", type=Path, metavar="FILE", help="set the chat template to a file's text")
@@ -83,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
             assignments=args.set,
             delete=args.delete,
             rename=dict(args.rename),
+            retype=dict(args.retype),
+            special_tokens=dict(args.special_token),
             rename_tensors=dict(args.rename_tensor),
             drop_tensors=args.drop_tensor,
             reserve=args.reserve,

@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from ggufkit.errors import WrongValueTypeError
+from ggufkit.errors import MissingKeyError, WrongValueTypeError
 from ggufkit.gguf.metadata import Metadata, key_type
 from ggufkit.types import ValueType
 
@@ -97,3 +97,61 @@ def _parse(key: str, text: str, value_type: ValueType, is_array: bool) -> Any:
     except (ValueError, KeyError, TypeError, RecursionError):
         what = f"an array of {value_type.name} in JSON" if is_array else f"a {value_type.name}"
         raise WrongValueTypeError(f"{key!r}: {text[:80]!r} is not {what}") from None
+
+
+def retype(metadata: Metadata, key: str, type_name: str) -> None:
+    """Give a key another type and keep its value.
+
+    Raises
+    ------
+    MissingKeyError
+        There is no such key.
+    WrongValueTypeError
+        The type is unknown, or the value does not fit it.
+
+    Examples
+    --------
+    >>> m = Metadata({"llama.block_count": 22})
+    >>> retype(m, "llama.block_count", "u64")
+    >>> m["llama.block_count"], m.type_of("llama.block_count").name
+    (22, 'UINT64')
+    """
+    value = metadata[key]
+    assign(metadata, f"{key}:{type_name}={value if isinstance(value, str) else json.dumps(value)}")
+
+
+#: Short names of special tokens whose keys are spelt in another way.
+_TOKEN_KEYS = {"pad": "padding", "unk": "unknown", "sep": "seperator"}
+
+
+def set_special_token(metadata: Metadata, name: str, token: str) -> None:
+    """Set the id of a special token.
+
+    Parameters
+    ----------
+    metadata : Metadata
+        With the vocabulary.
+    name : str
+        Such as ``eos``, ``bos``, ``eot`` or ``pad``.
+    token : str
+        Its text as the vocabulary has it, or its id.
+
+    Raises
+    ------
+    MissingKeyError
+        There is no vocabulary, or no such token in it.
+    """
+    key = f"tokenizer.ggml.{_TOKEN_KEYS.get(name, name)}_token_id"
+    tokens: Any = metadata.get("tokenizer.ggml.tokens")
+    if tokens is None:
+        raise MissingKeyError("no tokenizer.ggml.tokens: the file has no vocabulary")
+    if token in tokens:
+        number = tokens.index(token)
+    elif token.isdecimal() and int(token) < len(tokens):
+        number = int(token)
+    else:
+        raise MissingKeyError(
+            f"the vocabulary has no token {token!r}, nor so many; 'ggufkit inspect FILE --vocab "
+            "TEXT' searches it"
+        )
+    metadata.set(key, number, ValueType.UINT32)

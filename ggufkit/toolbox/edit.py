@@ -28,7 +28,8 @@ from ggufkit.gguf.metadata import Metadata, key_type
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.split import COUNT
 from ggufkit.toolbox import Progress, silent
-from ggufkit.toolbox.assignments import assign
+from ggufkit.toolbox.assignments import assign, set_special_token
+from ggufkit.toolbox.assignments import retype as retype_key
 from ggufkit.toolbox.copying import Target, copy_tensors, refuse_existing
 from ggufkit.toolbox.diff import KeyDifference, compare_metadata
 from ggufkit.toolbox.header_journal import HeaderEditor, journal_path
@@ -76,6 +77,8 @@ def edit(
     assignments: Iterable[str] = (),
     delete: Iterable[str] = (),
     rename: Mapping[str, str] | None = None,
+    retype: Mapping[str, str] | None = None,
+    special_tokens: Mapping[str, str] | None = None,
     rename_tensors: Mapping[str, str] | None = None,
     drop_tensors: Iterable[str] = (),
     reserve: int | None = None,
@@ -86,9 +89,9 @@ def edit(
 ) -> Edit:
     """Change a file's metadata and tensor names, or leave tensors out.
 
-    Keys are first deleted, then renamed, then set. The file holds either all changes or none,
-    whenever the program or the machine stops; an edit in place that was interrupted is finished
-    by the next one.
+    Keys are first deleted, then renamed, then set, then given other types. The file holds either
+    all changes or none, whenever the program or the machine stops; an edit in place that was
+    interrupted is finished by the next one.
 
     Parameters
     ----------
@@ -105,6 +108,10 @@ def edit(
         Keys.
     rename, rename_tensors : mapping of str to str, optional
         Old names of keys or tensors to new ones.
+    retype : mapping of str to str, optional
+        Keys to the names of their new types, see `ggufkit.toolbox.assignments.TYPES`.
+    special_tokens : mapping of str to str, optional
+        Special tokens such as ``eos`` to the token's text or id.
     drop_tensors : iterable of str
         Regular expressions: tensors whose whole name matches are left out.
     reserve : int, optional
@@ -149,6 +156,10 @@ def edit(
         file = opened.enter_context(GGUFFile.open(path, strict=not lenient))
         sources, dropped = _keep(file, drop_tensors)
         metadata = _edit_metadata(file.metadata, delete, rename or {}, values or {}, assignments)
+        for key, type_name in (retype or {}).items():
+            retype_key(metadata, key, type_name)
+        for name, token in (special_tokens or {}).items():
+            set_special_token(metadata, name, token)
         if reserve is not None:
             _set_reserve(metadata, reserve)
         names = _renamed([info.name for info in sources], rename_tensors or {})
