@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.errors import OllamaError, OutputError
+from ggufkit.errors import GGUFKitError, OllamaError, OutputError
 from ggufkit.ship.ollama.model import OllamaModel
 from ggufkit.ship.ollama.names import ModelName
 from ggufkit.toolbox import Progress, silent
@@ -47,13 +47,21 @@ def connect(host: str | None = None, progress: Progress = silent) -> Iterator[Cl
         ) from error
     import httpx
 
+    transport = sending(progress)
     try:
-        yield ollama.Client(host or None, transport=sending(progress))
+        yield ollama.Client(host or None, transport=transport)
+    except GGUFKitError:
+        raise
     except ollama.ResponseError as error:
         raise OllamaError(f"Ollama refuses: {error.error}") from error
-    except (ConnectionError, httpx.HTTPError) as error:
+    except (OSError, httpx.HTTPError) as error:
         where = host or "the server of Ollama"
         raise OllamaError(f"{where} can't be reached, is it running? {error}") from error
+    except (ValueError, TypeError, httpx.InvalidURL) as error:
+        # No address, or an answer that is none of Ollama's.
+        raise OllamaError(f"{host or 'OLLAMA_HOST'}: no server of Ollama: {error}") from error
+    finally:
+        transport.close()
 
 
 def refuse_tagged(client: Client, names: Iterable[ModelName]) -> None:
