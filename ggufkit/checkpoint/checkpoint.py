@@ -54,6 +54,7 @@ class Checkpoint:
         cache_dir: Path | None = None,
         token: str | None = None,
         endpoint: str | None = None,
+        weights: bool = True,
     ) -> Self:
         """Open a local folder or, for ``owner/name``, a repository of the Hub.
 
@@ -66,6 +67,9 @@ class Checkpoint:
             Branch, tag or commit of the repository.
         cache_dir, token, endpoint : optional
             See `ggufkit.checkpoint.hub.fetch`.
+        weights : bool
+            Whether there must be weights. Without, none are fetched, and a folder that lacks some
+            has no tensors.
 
         Raises
         ------
@@ -79,7 +83,12 @@ class Checkpoint:
         if not folder.exists() and isinstance(source, str) and REPO_ID.fullmatch(source):
             repo_id = source
             folder = fetch(
-                repo_id, revision=revision, cache_dir=cache_dir, token=token, endpoint=endpoint
+                repo_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                token=token,
+                endpoint=endpoint,
+                weights=weights,
             )
         elif not folder.is_dir():
             raise MissingFileError(
@@ -90,7 +99,7 @@ class Checkpoint:
         return cls(
             path=folder,
             config=read_json(folder, "config.json"),
-            _tensors=read_tensors(folder),
+            _tensors=read_tensors(folder) if weights else _tensors_that_are_there(folder),
             repo_id=repo_id,
             revision=folder.name if repo_id is not None else None,
         )
@@ -154,3 +163,10 @@ class Checkpoint:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _tensors_that_are_there(folder: Path) -> dict[str, CheckpointTensor]:
+    try:
+        return read_tensors(folder)
+    except MissingFileError:
+        return {}

@@ -33,6 +33,9 @@ SMALL_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "spiece.model",
+    "sentencepiece.bpe.model",
+    "*.tiktoken",
+    "tekken.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -58,6 +61,7 @@ def fetch(
     cache_dir: Path | None = None,
     token: str | None = None,
     endpoint: str | None = None,
+    weights: bool = True,
 ) -> Path:
     """Bring a repository's checkpoint into the cache and return its folder.
 
@@ -73,6 +77,8 @@ def fetch(
         An access token; by default the one that the Hub's tools stored.
     endpoint : str, optional
         The Hub's address; by default ``HF_ENDPOINT`` or the public Hub.
+    weights : bool
+        Whether to fetch weights too.
 
     Returns
     -------
@@ -101,6 +107,8 @@ def fetch(
 
     try:
         folder = download(revision, SMALL_FILES, ())
+        if not weights:
+            return folder
         return _download_weights(lambda allow: download(folder.name, allow, ("*/*",)), folder)
     except Exception as error:  # its own errors and those of the HTTP library it happens to use
         explain(error, repo_id, revision)

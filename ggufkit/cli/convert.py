@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="threads, processes, or dask:tcp://HOST:8786 for a Dask cluster whose workers see "
         "the same folders; default: %(default)s",
     )
+    add("--vocab-only", action="store_true", help="write metadata without tensors: a vocabulary")
     add("--report", type=Path, metavar="FILE", help="write errors of every tensor to a JSON file")
     add("--force", action="store_true", help="replace files that this ladder did not make")
     add("-q", "--quiet", action="store_true", help="no progress bar")
@@ -97,6 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, and unless it is a dry run, execute."""
+    if args.vocab_only:
+        return _vocabulary(args)
     from ggufkit.cli import render, show
     from ggufkit.converter.executors import open_executor
     from ggufkit.converter.ladder import open_source, plan_ladder, run_plan
@@ -131,6 +134,23 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         show.write_json(show.errors(ladder), args.report)
     show.result(ladder, as_json=args.json)
+    return 0
+
+
+def _vocabulary(args: argparse.Namespace) -> int:
+    from ggufkit.cli import show
+    from ggufkit.converter.vocabulary import plan_vocabulary, write_vocabulary
+
+    vocabulary = plan_vocabulary(
+        args.source,
+        args.out or f"{Path(args.source).stem}-GGUF",
+        revision=args.revision,
+        pre=args.pre,
+        name=args.name,
+    )
+    if not args.dry_run:
+        write_vocabulary(vocabulary, force=args.force)
+    show.vocabulary(vocabulary, as_json=args.json)
     return 0
 
 

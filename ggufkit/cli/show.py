@@ -16,6 +16,7 @@ from ggufkit.errors import OutputError
 if TYPE_CHECKING:
     from ggufkit.converter.ladder import Ladder
     from ggufkit.converter.plan import Plan, Rung
+    from ggufkit.converter.vocabulary import Vocabulary
 
 
 def label(plan: Plan) -> str:
@@ -62,6 +63,26 @@ def result(ladder: Ladder, *, as_json: bool) -> None:
         render.note("RMSE, max error and cosine are errors of weights; they do not rate the model.")
     if ladder.done_before:
         render.note(f"Complete already: {', '.join(ladder.done_before)}.")
+
+
+def vocabulary(vocabulary: Vocabulary, *, as_json: bool) -> None:
+    """Show a file without tensors."""
+    metadata, n_bytes = vocabulary.metadata, vocabulary.layout.file_size
+    n_tokens = len(metadata["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
+    model, pre = (str(metadata.get(f"tokenizer.ggml.{key}", "")) for key in ("model", "pre"))
+    if as_json:
+        facts = {"tokens": n_tokens, "model": model, "pre": pre}
+        write_json({"path": str(vocabulary.path), "bytes": n_bytes, **facts})
+        return
+    render.heading(str(vocabulary.path))
+    render.fields(
+        [
+            ("size", render.size(n_bytes)),
+            ("vocabulary", str(n_tokens)),
+            ("tokenizer", model),
+            ("pre-tokenizer", pre),
+        ]
+    )
 
 
 def errors(ladder: Ladder) -> dict[str, Any]:

@@ -103,13 +103,7 @@ class CheckpointSource:
         ConversionError
             No architecture covers it, or tensors or the tokenizer do not fit.
         """
-        architecture = find_architecture(checkpoint.config)
-        with config_errors(architecture):
-            config = complete_config(architecture, checkpoint.config)
-        config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
-        tokenizer = tokenizer_metadata(
-            checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
-        )
+        architecture, config, tokenizer = _match(checkpoint, pre)
         context = Context(config, n_tokens=len(tokenizer["tokenizer.ggml.tokens"]))  # type: ignore[arg-type]
         with config_errors(architecture):
             mapped = map_tensors(architecture, checkpoint.tensors, context)
@@ -138,6 +132,18 @@ class CheckpointSource:
             },
         )
 
+    @classmethod
+    def open_vocabulary(
+        cls, checkpoint: Checkpoint, *, pre: str | None = None, name: str | None = None
+    ) -> CheckpointSource:
+        """Match a checkpoint with its architecture and tokenizer, and none of its tensors.
+
+        Parameters and errors are those of `open`; weights need not exist.
+        """
+        architecture, config, tokenizer = _match(checkpoint, pre)
+        origin = {"kind": "checkpoint", "name": checkpoint.repo_id or checkpoint.path.name}
+        return cls(checkpoint, architecture, config, name, tokenizer, (), {}, {}, origin)
+
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`.
 
@@ -148,7 +154,8 @@ class CheckpointSource:
         """
         repo_id = self.checkpoint.repo_id
         with config_errors(self.architecture):
-            first = write_first(self.architecture, self.config)
+            # the converter writes these as it computes tensors
+            first = write_first(self.architecture, self.config) if self.tensors else Metadata()
             hparams = write_hparams(self.architecture, self.config, file_type)
         # keys keep the place where they come first
         metadata = Metadata({"general.architecture": self.architecture.name})
@@ -229,6 +236,20 @@ class StoredRows:
             flat = (n_rows(tensor.shape), *tensor.shape[1:][-1:])
             tensor = replace(tensor, shape=flat)
         return read_float32(tensor, rows)
+
+
+def _match(
+    checkpoint: Checkpoint, pre: str | None
+) -> tuple[Architecture, dict[str, Any], Metadata]:
+    """Return the checkpoint's architecture, its config as that reads it, and its tokenizer."""
+    architecture = find_architecture(checkpoint.config)
+    with config_errors(architecture):
+        config = complete_config(architecture, checkpoint.config)
+    config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
+    tokenizer = tokenizer_metadata(
+        checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
+    )
+    return architecture, config, tokenizer
 
 
 def _computed(name: str, values: Floats) -> SourceTensor:
