@@ -1,7 +1,7 @@
 """Give a ladder to Ollama: into its store, to a running server, or as Modelfiles.
 
 MODEL is the folder that 'ggufkit convert' made, for all its files at once: each is a tag, such as
-q4_k_m, and one of them is 'latest', too. Or it is one file, FOLDER:Q4_K_M or OWNER/NAME:Q4_K_M.
+q4_k_m, and Q4_K_M is 'latest', too. Or it is one file, FOLDER:Q4_K_M or OWNER/NAME:Q4_K_M.
 Ollama's template is found by what the model's chat template writes, and is left out where it could
 not write the same.
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="folder of a ladder, a file, or FOLDER:TYPE")
     add("--name", metavar="NAME", help="[NAMESPACE/]NAME; default: what the file calls itself")
-    add("--tag", metavar="TAG", help="of a single file; default: its file type, and 'latest'")
+    add("--tag", metavar="TAG", help="of a single file; default: its file type")
     add("--system", metavar="TEXT", default="", help="a system text")
     add("--num-ctx", type=positive, metavar="N", help="tokens of context")
     add("--adapter", type=Path, metavar="FILE", help="a LoRA adapter, as GGUF")

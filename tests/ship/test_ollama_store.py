@@ -123,7 +123,7 @@ def test_again_is_nothing_and_another_model_needs_force(copy: Path, tmp_path: Pa
     assert run(f"{copy}:Q8_0", "--store", store, "--system", "Be brief.") == 3
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert run(f"{copy}:Q8_0", "--store", store, "--system", "Be brief.", "--force") == 0
-    system = manifest_of(store, "tiny:latest")["layers"][2]
+    system = manifest_of(store, "tiny:q8_0")["layers"][2]
     assert blob_path(store, system["digest"]).read_text() == "Be brief."
 
 
@@ -131,9 +131,9 @@ def test_a_name_in_other_letters_is_the_same_name(copy: Path, tmp_path: Path) ->
     theirs = tmp_path / "store" / "manifests" / "registry.ollama.ai" / "library" / "Tiny" / "Q8_0"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("{}")
-    assert run(f"{copy}:Q8_0", "--store", tmp_path / "store", "--tag", "q8_0") == 3
+    assert run(f"{copy}:Q8_0", "--store", tmp_path / "store") == 3
     assert theirs.read_text() == "{}"
-    assert run(f"{copy}:Q8_0", "--store", tmp_path / "store", "--tag", "q8_0", "--force") == 0
+    assert run(f"{copy}:Q8_0", "--store", tmp_path / "store", "--force") == 0
     assert json.loads(theirs.read_text())["schemaVersion"] == 2
     assert [path.name for path in theirs.parent.parent.iterdir()] == ["Tiny"]
 
@@ -257,7 +257,8 @@ def test_names_and_tags_are_chosen(copy: Path) -> None:
         ["me/own:f16"], ["me/own:q8_0"], ["me/own:q4_k_m", "me/own:latest"],
     ]  # fmt: skip
     (one,) = plan_ollama(f"{copy}:F16", name="x:y")
-    assert [str(name) for name in one.names] == ["x:y"]
+    (other,) = plan_ollama(f"{copy}:F16", name="x")
+    assert [str(name) for entry in (one, other) for name in entry.names] == ["x:y", "x:f16"]
     for wrong in ({"tag": "t"}, {"name": "x:y"}, {"name": "../x"}, {"name": "x", "tag": "a/b"}):
         with pytest.raises(GGUFKitError):
             plan_ollama(str(copy), **wrong)

@@ -28,7 +28,7 @@ class Entry:
     model : OllamaModel
         The file.
     names : tuple of ModelName
-        The first is its own, by file type; the default rung is ``latest``, too.
+        The first is its own, by file type; of a ladder, the default rung is ``latest``, too.
     """
 
     model: OllamaModel
@@ -47,7 +47,7 @@ def plan_ollama(
     name : str, optional
         ``[namespace/]name``; by default, what the file calls itself.
     tag : str, optional
-        The only tag, of a single file.
+        Of a single file; by default, its file type.
     wishes : Wishes, optional
         What to add to each.
 
@@ -71,6 +71,7 @@ def plan_ollama(
             f"{source}: {len(models)} files can't all be {tag!r}: leave the tag out, "
             "or choose one as FOLDER:TYPE"
         )
+    tag = tag or (None if folder.is_dir() else _tag(models[0]))
     tags = [(tag,)] if tag else _tags(models)
     return [
         Entry(model, tuple(_named(whole, each) for each in several))

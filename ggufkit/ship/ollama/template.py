@@ -7,6 +7,7 @@ with them all prompts come out the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +23,7 @@ from ggufkit.ship.ollama.parts import Parts
 from ggufkit.toolbox.checks.llama_cpp import ADDS_BOS, PRE_ADDS_BOS, TOKENIZERS
 from ggufkit.toolbox.template import Conversation, Message, Rendering, render_all
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _Told: TypeAlias = Sequence[tuple[Sequence[Message], str]]
 
 #: What was found if it is none of the families.
@@ -106,6 +108,8 @@ def _find(template: str, bos: str, eos: str, adds_bos: bool) -> GoTemplate:
     for shape, prompt in zip(SHAPES, written, strict=False):
         if prompt.kind and shape in _NEEDED:
             return _without(f"it fails: {prompt.message}")
+    if any(_SURROGATE.search(prompt.text) for prompt in written):
+        return _without("it writes what is no Unicode")
     starts_with_bos = bool(bos) and written[0].text.startswith(bos)
     if adds_bos and starts_with_bos:
         written = [replace(prompt, text=prompt.text.removeprefix(bos)) for prompt in written]
@@ -126,7 +130,7 @@ def _find(template: str, bos: str, eos: str, adds_bos: bool) -> GoTemplate:
         notes.append("the chat template strips white space around texts; TEMPLATE can't")
     if "tools" in template:
         notes.append(
-            "TEMPLATE knows no tools; for them, Ollama from 0.31 on renders the file's own"
+            "TEMPLATE knows no tools; for them, Ollama 0.31 runs the file's own chat template"
         )
     return GoTemplate(parts.go(start), family, parts, tuple(notes))
 
@@ -171,6 +175,6 @@ def _same(parts: Parts, start: str, told: _Told) -> bool:
 def _without(reason: str) -> GoTemplate:
     note = (
         f"no TEMPLATE, as the chat template can't be put in Ollama's terms: {reason}. "
-        "Ollama from 0.31 on renders the file's own; older ones give prompts as they are"
+        "Newer versions of Ollama, such as 0.31, run the file's own; older ones give bare prompts"
     )
     return GoTemplate(notes=(note,))
