@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Regex, pre_tokenizers
 
 from ggufkit.errors import UnknownTokenizerError
-from ggufkit.gguf.reader import GGUFFile
+from ggufkit.tokenizers.files import TokenizerFiles
 from ggufkit.tokenizers.pre import check_pre, describe, find_pre
 from ggufkit.tokenizers.pre_table import (
     BPE_NAMES,
@@ -26,9 +26,9 @@ from tests.tokenizers.build import (
     added,
     byte_level,
     split,
-    template,
     write,
 )
+from tests.tokenizers.published import rebuild
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "checkpoints"
 
@@ -146,45 +146,6 @@ def test_check_pre() -> None:
         check_pre("llama-bpee")
 
 
-PRE_TOKENIZERS = {
-    "gpt-2": BYTE_LEVEL,
-    "llama-bpe": split(LLAMA3_REGEX),
-    "qwen2": split(QWEN2_REGEX),
-    "bert-bge": {"type": "BertPreTokenizer"},
-}
-
-
-def real_tokenizer(oracle: Path, name: str) -> dict[str, Any]:
-    """A tokenizer.json with the vocabulary of a published model."""
-    path = oracle / "tokenizers" / f"ggml-vocab-{name}.gguf"
-    with GGUFFile.open(path) as file:
-        texts = file.metadata["tokenizer.ggml.tokens"]
-        types = file.metadata["tokenizer.ggml.token_type"]
-        merges = file.metadata.get("tokenizer.ggml.merges")
-    assert isinstance(texts, list)
-    assert isinstance(types, list)
-    if name == "bert-bge":
-        texts = [
-            text if kind == 3 else text[1:] if text.startswith("▁") else f"##{text}"
-            for text, kind in zip(texts, types, strict=True)
-        ]
-    # BERT's special tokens are tokens of the model too.
-    in_model = [i for i, kind in enumerate(types) if kind == 1 or name == "bert-bge"]
-    around = {"llama-bpe": template("<|begin_of_text|> A"), "bert-bge": template("[CLS] A [SEP]")}
-    return byte_level(
-        added_tokens=[added(i, text) for i, text in enumerate(texts) if types[i] in (3, 4)],
-        pre_tokenizer=PRE_TOKENIZERS[name],
-        normalizer={"type": "BertNormalizer", "lowercase": True} if name == "bert-bge" else None,
-        post_processor=around.get(name),
-        model={
-            "vocab": {texts[i]: i for i in in_model},
-            "merges": merges,
-            "ignore_merges": name == "llama-bpe",
-            "unk_token": "[UNK]",
-        },
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "converter_writes"),
     [
@@ -198,7 +159,7 @@ def real_tokenizer(oracle: Path, name: str) -> dict[str, Any]:
 def test_published_vocabularies_have_the_hashes_of_the_converter(
     oracle: Path, tmp_path: Path, name: str, converter_writes: str
 ) -> None:
-    files = write(tmp_path, tokenizer=real_tokenizer(oracle, name))
+    files = TokenizerFiles(rebuild(oracle, name, tmp_path / name))
     assert files.tokenizer is not None
     assert reference_hash(files, describe(files.tokenizer)) in HASHES
     assert find_pre(files) == converter_writes

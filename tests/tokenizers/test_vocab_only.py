@@ -16,10 +16,12 @@ from ggufkit.errors import ConversionError, OutputError
 from ggufkit.gguf.reader import GGUFFile
 from tests.checkpoint.hub_server import Hub, serve
 from tests.llama import write_llama
+from tests.tokenizers.published import rebuild
 
-# SHA-256 of the files that the converter made of the oracle's checkpoints, with its
-# pre-tokenizer's detection replaced by a constant.
-EXPECTED = json.loads((Path(__file__).parent / "vocab_only.json").read_text())
+# SHA-256 of the converter's files. For the oracle's checkpoints the detection of pre-tokenizers,
+# which does not know these, was replaced by a constant; for the published ones nothing was.
+_FIXTURE = json.loads((Path(__file__).parent / "vocab_only.json").read_text())
+EXPECTED, PUBLISHED = _FIXTURE["oracle"], _FIXTURE["published"]
 
 
 def check(folder: Path, out: Path, oracle: Path, weights: str) -> None:
@@ -41,6 +43,15 @@ def test_weights_that_are_there_tell_the_file_type(oracle: Path, tmp_path: Path,
     command = [sys.executable, script, name, tmp_path / name]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     check(tmp_path / name, tmp_path / "v.gguf", oracle, "with_weights")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_vocabularies_give_the_converters_own_file(
+    oracle: Path, tmp_path: Path, name: str
+) -> None:
+    folder = rebuild(oracle, name, tmp_path / name)
+    data = write_vocabulary(plan_vocabulary(folder, tmp_path / "v.gguf")).read_bytes()
+    assert hashlib.sha256(data).hexdigest() == PUBLISHED[name]
 
 
 def test_the_file_is_named_as_the_converter_names_it(tmp_path: Path, capsys) -> None:

@@ -1,0 +1,79 @@
+"""How the real llama.cpp tokenizes, by a file without tensors, in a process of its own.
+
+The server of `xllamacpp` takes no such file, and llama.cpp's C API does.
+
+python llama_vocab.py FILE [special]      texts as a JSON list on standard input; lists of ids
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class Parameters(ctypes.Structure):
+    """``llama_model_params``, as of October 2026."""
+
+    _fields_ = [
+        ("devices", ctypes.c_void_p),
+        ("tensor_buft_overrides", ctypes.c_void_p),
+        ("n_gpu_layers", ctypes.c_int32),
+        ("split_mode", ctypes.c_int32),
+        ("load_mode", ctypes.c_int32),
+        ("lazy_mode", ctypes.c_int32),
+        ("main_gpu", ctypes.c_int32),
+        ("tensor_split", ctypes.c_void_p),
+        ("progress_callback", ctypes.c_void_p),
+        ("progress_callback_user_data", ctypes.c_void_p),
+        ("kv_overrides", ctypes.c_void_p),
+        ("vocab_only", ctypes.c_bool),
+        ("check_tensors", ctypes.c_bool),
+        ("use_extra_bufts", ctypes.c_bool),
+        ("no_host", ctypes.c_bool),
+        ("no_alloc", ctypes.c_bool),
+        ("load_mtp", ctypes.c_bool),
+    ]
+
+
+def tokenize(path: Path, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
+    """The ids of each text; `special` says whether the text of a special token means that."""
+    command = [sys.executable, __file__, str(path), *(["special"] if special else [])]
+    done = subprocess.run(
+        command, input=json.dumps(texts), check=True, capture_output=True, text=True, timeout=300
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _main(path: str, texts: list[str], special: bool) -> list[list[int]]:
+    from ggufkit.ship.llama_api import library_path
+
+    library = ctypes.CDLL(str(library_path()))
+    library.llama_model_default_params.restype = Parameters
+    load, vocab_of = library.llama_model_load_from_file, library.llama_model_get_vocab
+    load.restype = vocab_of.restype = ctypes.c_void_p
+    load.argtypes = [ctypes.c_char_p, Parameters]
+    library.llama_backend_init()
+    parameters = library.llama_model_default_params()
+    assert parameters.use_extra_bufts, "llama_model_params has changed"
+    parameters.vocab_only = True
+    model = load(path.encode(), parameters)
+    assert model, f"llama.cpp refuses {path}"
+    vocab = ctypes.c_void_p(vocab_of(ctypes.c_void_p(model)))
+
+    def ids(text: str) -> list[int]:
+        data = text.encode()
+        room = (ctypes.c_int32 * (len(data) + 8))()
+        n = library.llama_tokenize(vocab, data, len(data), room, len(room), False, special)
+        return room[:n]
+
+    return [ids(text) for text in texts]
+
+
+if __name__ == "__main__":
+    path, *flags = sys.argv[1:]
+    found = _main(path, json.loads(sys.stdin.read()), bool(flags))
+    sys.stdout.write("\n" + json.dumps(found) + "\n")
