@@ -42,6 +42,7 @@ def special_token(metadata: Metadata, name: str) -> str:
     """Return the text of a special token such as ``bos``, empty if there is none."""
     tokens = metadata.get("tokenizer.ggml.tokens")
     number = metadata.get(f"tokenizer.ggml.{name}_token_id")
-    if isinstance(number, int) and tokens is not None and 0 <= number < len(tokens):  # type: ignore[arg-type]
-        return str(tokens[number])  # type: ignore[index]
-    return ""
+    if not isinstance(number, int) or not isinstance(tokens, Sequence) or isinstance(tokens, str):
+        return ""
+    token = tokens[number] if 0 <= number < len(tokens) else ""
+    return token if isinstance(token, str) else ""

@@ -22,6 +22,7 @@ HOST = "3" * 350
         ("model", ("registry.ollama.ai", "library", "model", "latest")),
         ("namespace/model", ("registry.ollama.ai", "namespace", "model", "latest")),
         ("host/namespace/model:tag", ("host", "namespace", "model", "tag")),
+        ("ollama.com/library/model", ("registry.ollama.ai", "library", "model", "latest")),
         ("host:11434/namespace/model", ("host:11434", "namespace", "model", "latest")),
         ("_why/_the/_lucky:_stiff", ("_why", "_the", "_lucky", "_stiff")),
         ("dolphin-mistral:7b-v2.6-dpo-laser-q6_K",

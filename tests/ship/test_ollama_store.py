@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -138,16 +139,21 @@ def test_a_name_in_other_letters_is_the_same_name(copy: Path, tmp_path: Path) ->
     assert [path.name for path in theirs.parent.parent.iterdir()] == ["Tiny"]
 
 
-def test_a_name_in_the_newer_folder_is_taken_too(copy: Path, tmp_path: Path) -> None:
-    newer = tmp_path.joinpath("manifests-v2", *NAME.parts)
-    newer.parent.mkdir(parents=True)
-    newer.write_text("{}")
+@pytest.mark.parametrize("place", [("manifests-v2", "ollama.com"), ("manifests", "ollama.com")])
+def test_a_name_is_taken_wherever_ollama_looks(
+    copy: Path, tmp_path: Path, place: tuple[str, str]
+) -> None:
+    theirs = tmp_path.joinpath(*place, *NAME.parts[1:])
+    theirs.parent.mkdir(parents=True)
+    theirs.symlink_to("../../../../blobs/theirs")  # as newer versions have it; dangling
     model = ollama_model(next(copy.glob("*Q8_0.gguf")))
     with pytest.raises(OutputError, match="another model"):
         import_model(tmp_path, model, [NAME])
     import_model(tmp_path, model, [NAME], force=True)
-    assert not newer.exists()  # Ollama would look there first
-    assert tmp_path.joinpath("manifests", *NAME.parts).is_file()
+    ours = tmp_path.joinpath("manifests", *NAME.parts)
+    found = [path for path in (theirs, ours) if path.is_file() and not path.is_symlink()]
+    assert len(found) == 1  # Ollama finds this one, and no other
+    assert not theirs.is_symlink()
 
 
 def test_nothing_is_seen_before_all_of_it_is_there(
@@ -298,13 +304,16 @@ def test_ollama_itself_takes_it(copy: Path, tmp_path: Path) -> None:
     assert run(copy, "--store", store) == 0
     env = {**os.environ, "OLLAMA_MODELS": str(store), "OLLAMA_HOST": "127.0.0.1:21434"}
     server = subprocess.Popen(["ollama", "serve"], env=env, stderr=subprocess.DEVNULL)
+
+    def ollama(*command: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["ollama", *command], env=env, capture_output=True, text=True)
+
     try:
-        subprocess.run(["curl", "-s", "--retry", "30", "--retry-connrefused", "--retry-delay", "1",
-                        "http://127.0.0.1:21434/api/tags"], check=True)  # fmt: skip
-        for command in (["list"], ["show", "tiny:q8_0"], ["run", "tiny:q8_0", "Hi"]):
-            done = subprocess.run(["ollama", *command], env=env, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            assert command[0] != "list" or "tiny:latest" in done.stdout
+        while ollama("list").returncode and server.poll() is None:
+            time.sleep(0.5)
+        assert "tiny:latest" in ollama("list").stdout
+        assert "Q8_0" in ollama("show", "tiny:q8_0").stdout
+        assert ollama("run", "tiny:q8_0", "Hi").returncode == 0
     finally:
         server.terminate()
         server.wait(20)

@@ -7,6 +7,7 @@ gives is evaluated by `tests.ship.gotemplate`, which knows nothing of ours.
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.ship.ollama.families import FAMILIES
+from ggufkit.ship.ollama.model import ollama_model
 from ggufkit.ship.ollama.parts import Parts
 from ggufkit.ship.ollama.template import adds_bos, go_template
 from ggufkit.toolbox.template import Conversation, render_all
+from tests.build import ARR, BOOL, I32, STR, U32, array, file, pair
 from tests.ship.gotemplate import ollama
 
 SYSTEM = {"role": "system", "content": 'Answer in {{ one }} word,\n"please".'}
@@ -281,3 +284,22 @@ def test_notes_say_what_is_not_the_same() -> None:
 )
 def test_whether_llama_cpp_adds_bos(keys: dict, expected: bool) -> None:
     assert adds_bos(Metadata(keys)) is expected
+
+
+@pytest.mark.parametrize(
+    ("type_id", "content"),
+    [(U32, 5), (STR, "text"), (ARR, array(STR, [])), (ARR, array(I32, [1, 2])), (BOOL, True)],
+)
+def test_a_vocabulary_that_is_none(type_id: int, content: object, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    pairs = [
+        pair("general.architecture", STR, "llama"),
+        pair("tokenizer.chat_template", STR, TURNS),
+        pair("tokenizer.ggml.tokens", type_id, content),
+        pair("tokenizer.ggml.token_type", type_id, content),
+        pair("tokenizer.ggml.eos_token_id", U32, 1),
+    ]
+    path.write_bytes(file(pairs))
+    found = ollama_model(path)
+    assert found.template.family == "chatml"
+    assert found.parameters["stop"] == ("<|im_start|>user",)  # all that is known

@@ -37,7 +37,7 @@ def modelfile(model: OllamaModel, folder: Path | None = None) -> tuple[str, tupl
         The name of a file, the system text or the template can't be written.
     """
     notes = list(model.notes)
-    lines = [f"# {line}" for note in notes for line in note.splitlines()]
+    lines = [f"# {_plain(note)}" for note in notes]
     folder = (folder or model.path.parent).resolve()
     lines.append(f"FROM {_path(model.path, folder)}")
     if model.adapter is not None:
@@ -115,6 +115,11 @@ def quote(text: str) -> str:
     if "\n" in text or '"' in text:
         return f"{_THREE}{text}{_THREE}"
     return f'"{text}"'
+
+
+def _plain(note: str) -> str:
+    """Return a remark that stays in its line; it may quote what a chat template raised."""
+    return "".join(char if char.isprintable() else "?" for char in note)
 
 
 def _path(path: Path, folder: Path) -> str:

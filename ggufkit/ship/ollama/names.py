@@ -13,6 +13,8 @@ from pathlib import Path
 from ggufkit.errors import BadValueError, OutputError
 
 HOST = "registry.ollama.ai"
+#: Another name of the same.
+OTHER_HOST = "ollama.com"
 NAMESPACE = "library"
 TAG = "latest"
 
@@ -53,7 +55,7 @@ class ModelName:
         model, colon, tag = last.partition(":")
         host, between, namespace = place.rpartition("/")
         parts = {
-            "host": host if between else HOST,
+            "host": host if between and host.lower() not in (HOST, OTHER_HOST) else HOST,
             "namespace": namespace if slash else NAMESPACE,
             "model": model,
             "tag": tag if colon else TAG,

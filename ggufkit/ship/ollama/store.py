@@ -14,7 +14,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,13 @@ from ggufkit.errors import OutputError
 from ggufkit.gguf.writer import output_errors
 from ggufkit.ship.ollama.blobs import Blob, put_blob
 from ggufkit.ship.ollama.model import OllamaModel, human_number
-from ggufkit.ship.ollama.names import ModelName, blob_path
+from ggufkit.ship.ollama.names import HOST, OTHER_HOST, ModelName, blob_path
 from ggufkit.toolbox import Progress, silent
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
 _LAYER = "application/vnd.ollama.image."
 MODEL, ADAPTER = _LAYER + "model", _LAYER + "adapter"
-# Newer versions of Ollama look into the first, too, and before the other.
-_ROOTS = ("manifests-v2", "manifests")
 _MAX_MANIFEST = 4 << 20
 # As Go writes JSON.
 _ESCAPED = re.compile("[<>&\u2028\u2029]")
@@ -271,9 +269,18 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _existing(store: Path, name: ModelName) -> list[Path]:
-    """Return the manifests of a name, in any case of letters, as Ollama compares them."""
-    found = (_folded(store / root, name.parts) for root in _ROOTS)
+    """Return the manifests of a name, in any case of letters, in the order Ollama looks."""
+    found = (_folded(store / root, (host, *name.parts[1:])) for root, host in _places(name.host))
     return [path for path in found if path is not None]
+
+
+def _places(host: str) -> Iterator[tuple[str, str]]:
+    """Return folders and hosts; newer versions of Ollama have the first, and the other host."""
+    public = host == HOST
+    yield "manifests-v2", OTHER_HOST if public else host
+    yield "manifests", host
+    if public:
+        yield "manifests", OTHER_HOST
 
 
 def _folded(folder: Path, parts: Sequence[str]) -> Path | None:
