@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "gguf": set(),
     "kernels": set(),
     "codecs": {"kernels"},
-    "checkpoint": {"gguf.metadata"},
+    "checkpoint": {"gguf.metadata", "gguf.ranges"},
     "tokenizers": {"gguf.metadata", "checkpoint"},
     "models": {"gguf.metadata", "gguf.naming"},
     "converter": {"gguf", "codecs", "kernels.measure", "checkpoint", "tokenizers", "models"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from ggufkit.checkpoint.files import read_json
 from ggufkit.checkpoint.hub import REPO_ID, fetch
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_raw
 from ggufkit.checkpoint.shards import read_tensors
+from ggufkit.checkpoint.stream import open_remote
 from ggufkit.errors import CheckpointError, MissingFileError, MissingTensorError
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Checkpoint:
         token: str | None = None,
         endpoint: str | None = None,
         weights: bool = True,
+        stream: bool = False,
     ) -> Self:
         """Open a local folder or, for ``owner/name``, a repository of the Hub.
 
@@ -70,6 +73,8 @@ class Checkpoint:
         weights : bool
             Whether there must be weights. Without, none are fetched, and a folder that lacks some
             has no tensors.
+        stream : bool
+            Leave a repository's weights where they are, and read them by byte ranges.
 
         Raises
         ------
@@ -80,6 +85,11 @@ class Checkpoint:
         """
         folder = Path(source)
         repo_id = None
+        if stream:
+            if folder.exists() or not isinstance(source, str) or not REPO_ID.fullmatch(source):
+                raise CheckpointError(f"{source}: only a repository ('owner/name') can be streamed")
+            folder, config, tensors = open_remote(source, revision)
+            return cls(folder, config, tensors, source, folder.name)
         if not folder.exists() and isinstance(source, str) and REPO_ID.fullmatch(source):
             repo_id = source
             folder = fetch(
@@ -113,6 +123,12 @@ class Checkpoint:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor's shape, in numpy order."""
         return {name: tensor.shape for name, tensor in self._tensors.items()}
+
+    @property
+    def identity(self) -> str:
+        """A digest that changes when a file of weights does."""
+        shards = {tensor.shard.identity for tensor in self._tensors.values()}
+        return hashlib.sha256("\n".join(sorted(shards)).encode()).hexdigest()
 
     def read(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
         """Return a tensor, or some of its rows, as a fresh float32 array.

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from ggufkit.checkpoint.files import parse_json_object
 from ggufkit.errors import CheckpointError, UnsupportedDtypeError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from numpy.typing import NDArray
 
@@ -48,6 +48,25 @@ STORAGE = {
 }  # fmt: skip
 
 
+class Shard(Protocol):
+    """A file of weights, here or elsewhere. Picklable: it travels with every task."""
+
+    @property
+    def path(self) -> PurePath:
+        """Its name, for messages."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def identity(self) -> str:
+        """What changes when the file does."""
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill `buffer` from the byte `offset` on."""
+
+
 @dataclass(frozen=True)
 class CheckpointTensor:
     """Where a tensor's data lie.
@@ -60,7 +79,7 @@ class CheckpointTensor:
         The shape, in numpy order; () for a scalar.
     dtype : str
         The dtype as safetensors spells it, such as ``"BF16"``.
-    shard : ShardFile
+    shard : Shard
         The file.
     offset, nbytes : int
         The position in the file and the length, in bytes.
@@ -72,7 +91,7 @@ class CheckpointTensor:
     name: str
     shape: tuple[int, ...]
     dtype: str
-    shard: ShardFile
+    shard: Shard
     offset: int
     nbytes: int
     strides: tuple[int, ...] | None = None
@@ -89,6 +108,11 @@ class ShardFile:
     path: Path
     size: int
     mtime_ns: int
+
+    @property
+    def identity(self) -> str:
+        """What changes when the file does."""
+        return f"{self.path.name}\0{self.size}\0{self.mtime_ns}"
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` from the byte `offset` on.
@@ -145,7 +169,7 @@ def read_header(path: Path) -> dict[str, CheckpointTensor]:
     return parse_header(header, shard)
 
 
-def parse_header(header: bytes, shard: ShardFile) -> dict[str, CheckpointTensor]:
+def parse_header(header: bytes, shard: Shard) -> dict[str, CheckpointTensor]:
     """Return the tensors that the header of `shard` describes, sorted by name.
 
     Raises
@@ -166,7 +190,7 @@ def parse_header(header: bytes, shard: ShardFile) -> dict[str, CheckpointTensor]
     return {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
 
 
-def _parse_entry(name: str, entry: Any, shard: ShardFile, start: int) -> CheckpointTensor:
+def _parse_entry(name: str, entry: Any, shard: Shard, start: int) -> CheckpointTensor:
     where = f"{shard.path}: tensor {name[:200]!r}"
     if not isinstance(entry, dict):
         raise CheckpointError(f"{where}: not described by a JSON object")
@@ -197,7 +221,7 @@ def _is_counts(value: Any) -> TypeGuard[list[int]]:
     )
 
 
-def _check_layout(tensors: list[CheckpointTensor], shard: ShardFile, start: int) -> None:
+def _check_layout(tensors: list[CheckpointTensor], shard: Shard, start: int) -> None:
     """Raise unless the tensors cover the data exactly, from its start to the file's end."""
     end = start
     for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):

@@ -67,7 +67,7 @@ def read_tensors(folder: Path) -> dict[str, CheckpointTensor]:
         return _read_shards(folder, _shards_without_index(folder))
     weight_map = read_index(folder, index)
     tensors = _read_shards(folder, set(weight_map.values()))
-    _check_index(folder, index, weight_map, tensors)
+    check_index(folder, index, weight_map, tensors)
     return tensors
 
 
@@ -119,9 +119,16 @@ def _other_weights(folder: Path) -> str:
     return "; is this the folder of a checkpoint?"
 
 
-def _check_index(
+def check_index(
     folder: Path, index: str, weight_map: dict[str, str], tensors: dict[str, CheckpointTensor]
 ) -> None:
+    """Check that shards and index agree.
+
+    Raises
+    ------
+    CheckpointError
+        A tensor is in one and not in the other.
+    """
     for name, shard in weight_map.items():
         if name not in tensors or tensors[name].shard.path.name != shard:
             raise CheckpointError(

@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("source")
     add = group.add_argument
     add("--revision", metavar="REV", help="branch, tag or commit of a Hub repository")
+    add(
+        "--stream",
+        action="store_true",
+        help="leave a repository's weights on the Hub and read each once, by byte ranges: the disk "
+        "holds the result and nothing else",
+    )
     add("--pre", metavar="NAME", help="pre-tokenizer, where the tokenizer does not tell it")
     add("--name", help="model name, instead of the one from the model card or the folder")
     add("--allow-requantize", action="store_true", help="take a GGUF file that is quantized")
@@ -110,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         pre=args.pre,
         name=args.name,
         allow_requantize=args.allow_requantize,
+        stream=args.stream,
     )
     plan = plan_ladder(
         source,

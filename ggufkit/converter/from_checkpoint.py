@@ -15,7 +15,6 @@ from ggufkit.converter.source import (
     Floats,
     Reader,
     SourceTensor,
-    file_identity,
 )
 from ggufkit.errors import ShapeMismatchError
 from ggufkit.gguf.metadata import Metadata
@@ -126,9 +125,7 @@ class CheckpointSource:
                 "kind": "checkpoint",
                 "name": checkpoint.repo_id or checkpoint.path.name,
                 "revision": checkpoint.revision,
-                "identity": file_identity(
-                    sorted({t.shard.path for t in checkpoint.tensors.values()})
-                ),
+                "identity": checkpoint.identity,
             },
         )
 

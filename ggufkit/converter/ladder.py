@@ -63,6 +63,7 @@ def open_source(
     pre: str | None = None,
     name: str | None = None,
     allow_requantize: bool = False,
+    stream: bool = False,
 ) -> Source:
     """Open what a ladder is made from.
 
@@ -78,6 +79,8 @@ def open_source(
         ``general.name`` instead of the checkpoint's own.
     allow_requantize : bool
         Also take a GGUF file whose weights are quantized already.
+    stream : bool
+        Read a repository's weights by byte ranges, without fetching its files.
 
     Raises
     ------
@@ -92,7 +95,8 @@ def open_source(
                 "are for checkpoints"
             )
         return GGUFSource.open(path, allow_requantize=allow_requantize)
-    return CheckpointSource.open(Checkpoint.open(source, revision=revision), pre=pre, name=name)
+    checkpoint = Checkpoint.open(source, revision=revision, stream=stream)
+    return CheckpointSource.open(checkpoint, pre=pre, name=name)
 
 
 def plan_ladder(
