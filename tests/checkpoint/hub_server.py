@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ class Hub:
         self.tokens: set[str | None] = set()
         self.gated: set[str] = set()
         self.cut_off: set[str] = set()
+        self.fault_rate = 0.0  # of answers to ranges of weights
+        self.rng = random.Random(0)
+        self.faults = 0
         self.url = ""
 
     def find(self, repo_id: str, revision: str) -> Path | None:
@@ -116,10 +120,33 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
+        def _fault(self, path: Path) -> bool:
+            """Fail, now and then: an error, no answer, or half of one."""
+            wanted = self.headers.get("Range") and path.suffix == ".safetensors"
+            if not wanted or hub.rng.random() >= hub.fault_rate:
+                return False
+            hub.faults += 1
+            kind = hub.rng.choice(["error", "reset", "cut"])
+            if kind == "error":
+                self._error(503, "Busy")
+                return True
+            self.close_connection = True
+            if kind == "cut":
+                self.send_response(206)
+                first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+                length = int(last) - int(first) + 1
+                self.send_header("Content-Range", f"bytes {first}-{last}/{path.stat().st_size}")
+                self.send_header("Content-Length", str(length))
+                self.end_headers()
+                self.wfile.write(bytes(length // 2))
+            return True
+
         def _send_file(self, folder: Path, name: str, *, send_body: bool) -> None:
             path = folder / name
             if not path.is_file():
                 self._error(404, "EntryNotFound")
+                return
+            if self._fault(path):
                 return
             body = path.read_bytes()
             begin, size = 0, len(body)
