@@ -175,7 +175,7 @@ def test_progress_counts_what_is_sent_or_there(server: Ollama, ladder: Path) -> 
 def test_names_are_compared_without_case(server: Ollama) -> None:
     server.models["Tiny:Q8_0"] = {}
     with connect(server.url) as client, pytest.raises(OutputError, match="--force"):
-        refuse_tagged(client, [ModelName.parse("tiny:q8_0")])
+        refuse_tagged(client, [ModelName.parse("tiny:Q8_0")])
 
 
 def test_bytes_that_change_on_the_way_are_noticed(server: Ollama, ladder: Path) -> None:

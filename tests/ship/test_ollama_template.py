@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ggufkit.gguf.metadata import Metadata
@@ -189,11 +189,9 @@ def test_the_go_template_says_what_the_parts_say(family: str) -> None:
         assert ollama(parts.go("<s>"), messages) == parts.render(messages, "<s>")
 
 
-HARD = st.text(
-    st.sampled_from('{}"`%$.\\ \n\t-<a\u00a0\u200b\u2028\x7f\x00é😀')
-    | st.characters(codec="utf-8"),
-    max_size=8,
-)
+PIECES = ["{", "{{", "}}", "{{-", '"', '""', "`", "%s", "$", ".", "\\", "\n", "\t", "- ", "<|a|>"]
+PIECES += ["\u00a0", "\u200b", "\u2028", "\x7f", "\x00", "é", "😀", "\U000e0001", "/*"]
+HARD = st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
 AROUND = st.tuples(HARD, HARD)
 
 
@@ -203,12 +201,31 @@ AROUND = st.tuples(HARD, HARD)
         place=st.sampled_from(["turn", "first user", "last user"]),
     )
 )  # fmt: skip
+@example(Parts(('"""x', 'a"""b'), ('""', '"'), '"', ('x"', '""'), opening='y"'))
+@example(Parts(('"', "x"), ('x"', '""'), '""', ('""', '"x'), opening='""'))
 def test_whatever_a_model_writes_around_turns_is_only_text(parts: Parts) -> None:
     text = parts.go()
     assert '"""' not in text
     assert all(char.isprintable() or char in "\n\t" for char in text)
     for messages in SHAPES:
         assert ollama(text, messages) == parts.render(messages)
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "{{ '<Q>' }}{% if last and sys %}{{ '(' + sys + ')' }}{% endif %}{{ m.content + '</Q>' }}",
+        "{{ '<Q>' }}{% if first and sys %}{{ '(' + sys + ')' }}{% endif %}{{ m.content + '</Q>' }}",
+    ],
+    ids=["last", "first"],
+)
+def test_a_system_text_is_found_in_a_turn(user: str) -> None:
+    template = merged(user, "{{ '<A>' + m.content + '</A>' }}", "<A>")
+    found = go_template(metadata(template, "<s>", "</s>", adds=True))
+    assert found.family == "derived"
+    asked = [Conversation(messages, True) for messages in CONVERSATIONS]
+    for messages, own in zip(CONVERSATIONS, render_all(template, asked), strict=True):
+        assert ollama(found.text, messages) == own.text
 
 
 def test_an_open_answer_is_left_open() -> None:

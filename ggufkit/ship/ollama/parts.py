@@ -131,7 +131,7 @@ def _literal(text: str) -> str:
     """Return text as a template that gives exactly it, in characters that a Modelfile keeps."""
     plain = all(char.isprintable() or char in "\n\t" for char in text)
     # Quotes could add up with those next to them to the three that end a value.
-    quotes = '""' in text or text[:1] == '"' or text[-1:] == '"'
+    quotes = '""' in text or text[:1] == '"'
     if plain and "{" not in text and not quotes:
         return text
     return "".join(_go_string(part) for part in re.split(r"(?<=\n)", text))
