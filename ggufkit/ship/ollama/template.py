@@ -89,8 +89,8 @@ def adds_bos(metadata: Metadata) -> bool:
     said = metadata.get("tokenizer.ggml.add_bos_token")
     if isinstance(said, bool):
         return said
-    kind = TOKENIZERS.get(str(metadata.get("tokenizer.ggml.model")))
-    return kind in ADDS_BOS or metadata.get("tokenizer.ggml.pre") in PRE_ADDS_BOS
+    model, pre = (str(metadata.get(f"tokenizer.ggml.{key}")) for key in ("model", "pre"))
+    return TOKENIZERS.get(model) in ADDS_BOS or pre in PRE_ADDS_BOS
 
 
 def conversation(shape: str, texts: Sequence[str]) -> list[dict[str, str]]:
@@ -100,7 +100,7 @@ def conversation(shape: str, texts: Sequence[str]) -> list[dict[str, str]]:
 
 
 @lru_cache(maxsize=8)  # the rungs of a ladder share it
-def _find(template: str, bos: str, eos: str, adds_bos: bool) -> GoTemplate:
+def _find(template: str, bos: str, eos: str, bos_is_added: bool) -> GoTemplate:
     asked = [Conversation(conversation(shape, texts), True) for texts in _SAID for shape in SHAPES]
     asked += [Conversation(conversation(shape, _WORDS)) for shape in CLOSED]
     asked.append(Conversation(_PADDED, True))
@@ -111,7 +111,7 @@ def _find(template: str, bos: str, eos: str, adds_bos: bool) -> GoTemplate:
     if any(_SURROGATE.search(prompt.text) for prompt in written):
         return _without("it writes what is no Unicode")
     starts_with_bos = bool(bos) and written[0].text.startswith(bos)
-    if adds_bos and starts_with_bos:
+    if bos_is_added and starts_with_bos:
         written = [replace(prompt, text=prompt.text.removeprefix(bos)) for prompt in written]
     told = _told(asked, written)
     family, start, parts = _match(told, bos if starts_with_bos else "", eos)
@@ -121,18 +121,23 @@ def _find(template: str, bos: str, eos: str, adds_bos: bool) -> GoTemplate:
         return _without("it is more than fixed texts around turns")
     (later,) = render_all(template, asked[:1], bos_token=bos, eos_token=eos, now=_OTHER_DAY)
     dated = not later.kind and not later.text.endswith(written[0].text)
-    notes = []
-    if not _takes(asked[_SYSTEM], written[_SYSTEM]):
-        notes.append("the chat template takes no system text; TEMPLATE puts one where it may be")
-    if dated:
-        notes.append(f"the chat template tells the model the date; TEMPLATE says {_DAY:%d %b %Y}")
-    if not written[-1].kind and written[-1].text != start + parts.render(_PADDED):
-        notes.append("the chat template strips white space around texts; TEMPLATE can't")
-    if "tools" in template:
-        notes.append(
-            "TEMPLATE knows no tools; for them, Ollama 0.31 runs the file's own chat template"
-        )
-    return GoTemplate(parts.go(start), family, parts, tuple(notes))
+    notes = _notes(
+        system=_takes(asked[_SYSTEM], written[_SYSTEM]),
+        dated=dated,
+        strips=not written[-1].kind and written[-1].text != start + parts.render(_PADDED),
+        tools="tools" in template,
+    )
+    return GoTemplate(parts.go(start), family, parts, notes)
+
+
+def _notes(*, system: bool, dated: bool, strips: bool, tools: bool) -> tuple[str, ...]:
+    remarks = {
+        "the chat template takes no system text; TEMPLATE puts one where it may be": not system,
+        f"the chat template tells the model the date; TEMPLATE says {_DAY:%d %b %Y}": dated,
+        "the chat template strips white space around texts; TEMPLATE can't": strips,
+        "TEMPLATE knows no tools; for them, Ollama 0.31 runs the file's own chat template": tools,
+    }
+    return tuple(remark for remark, holds in remarks.items() if holds)
 
 
 def _told(asked: Sequence[Conversation], written: Sequence[Rendering]) -> _Told:
