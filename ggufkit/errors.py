@@ -34,6 +34,7 @@
         ├── MissingWeightsError
         ├── ShapeMismatchError
         ├── UnknownTokenizerError
+        ├── TokenizerMismatchError       a file would tokenize otherwise than its checkpoint
         └── OutputError                  an output file or folder can't be used
 
 A message says what is wrong, where, and what to do about it. What a program may want to act on
@@ -225,6 +226,22 @@ class ShapeMismatchError(ConversionError):
 
 class UnknownTokenizerError(ConversionError):
     """The tokenizer or its pre-tokenizer can't be identified."""
+
+
+class TokenizerMismatchError(ConversionError):
+    """The file would tokenize otherwise than its checkpoint.
+
+    Parameters
+    ----------
+    message : str
+        What differs.
+    text : str
+        The text, token or merge that does.
+    """
+
+    def __init__(self, message: str, *, text: str) -> None:
+        self.text = text
+        super().__init__(message)
 
 
 class OutputError(ConversionError):

@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "holds the result and nothing else",
     )
     add("--pre", metavar="NAME", help="pre-tokenizer, where the tokenizer does not tell it")
+    add("--no-self-test", action="store_true", help="do not compare the tokenizer with the file's")
     add("--name", help="model name, instead of the one from the model card or the folder")
     add("--allow-requantize", action="store_true", help="take a GGUF file that is quantized")
     add(
@@ -117,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         allow_requantize=args.allow_requantize,
         stream=args.stream,
+        self_test=not args.no_self_test,
     )
     plan = plan_ladder(
         source,
@@ -154,6 +156,7 @@ def _vocabulary(args: argparse.Namespace) -> int:
         revision=args.revision,
         pre=args.pre,
         name=args.name,
+        self_test=not args.no_self_test,
     )
     if not args.dry_run:
         write_vocabulary(vocabulary, force=args.force)

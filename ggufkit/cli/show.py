@@ -71,7 +71,13 @@ def vocabulary(vocabulary: Vocabulary, *, as_json: bool) -> None:
     n_tokens = len(metadata["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
     model, pre = (str(metadata.get(f"tokenizer.ggml.{key}", "")) for key in ("model", "pre"))
     if as_json:
-        facts = {"tokens": n_tokens, "model": model, "pre": pre}
+        tested = vocabulary.self_test
+        facts = {
+            "tokens": n_tokens,
+            "model": model,
+            "pre": pre,
+            "self_test": None if tested is None else str(tested),
+        }
         write_json({"path": str(vocabulary.path), "bytes": n_bytes, **facts})
         return
     render.heading(str(vocabulary.path))
@@ -83,6 +89,8 @@ def vocabulary(vocabulary: Vocabulary, *, as_json: bool) -> None:
             ("pre-tokenizer", pre),
         ]
     )
+    if vocabulary.self_test is not None:
+        render.note(f"tokenizer: {vocabulary.self_test}")
 
 
 def errors(ladder: Ladder) -> dict[str, Any]:
@@ -158,6 +166,13 @@ def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
 def _remarks(plan: Plan) -> None:
     for why in plan.skipped.values():
         render.note(f"Left out: {why}.")
+    if tested := _self_test(plan):
+        render.note(f"tokenizer: {tested}")
+
+
+def _self_test(plan: Plan) -> str | None:
+    tested = getattr(plan.source, "self_test", None)  # a GGUF file has its tokenizer already
+    return None if tested is None else str(tested)
 
 
 def _plan_dict(plan: Plan) -> dict[str, Any]:
@@ -165,6 +180,7 @@ def _plan_dict(plan: Plan) -> dict[str, Any]:
         "source": plan.source.origin,
         "via": plan.via.name,
         "skipped": dict(plan.skipped),
+        "self_test": _self_test(plan),
         "rungs": [_rung_dict(rung) for rung in plan.rungs],
     }
 

@@ -29,7 +29,8 @@ from ggufkit.models.base import (
 from ggufkit.models.card import general_metadata
 from ggufkit.models.matching import MappedTensor, map_tensors
 from ggufkit.models.transforms import Transform, n_rows
-from ggufkit.tokenizers import tokenizer_metadata
+from ggufkit.tokenizers import SelfTest, tokenizer_metadata
+from ggufkit.tokenizers import self_test as check_tokenizer
 from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class CheckpointSource:
         In the order of llama.cpp's converter: computed ones, then the checkpoint's.
     origin : dict
         Where the weights come from, for provenance.
+    self_test : SelfTest or None
+        What became of the tokenizer's self-test, if it was wanted.
     """
 
     checkpoint: Checkpoint
@@ -80,11 +83,17 @@ class CheckpointSource:
     mapped: Mapping[str, MappedTensor]
     generated: Mapping[str, Floats]
     origin: dict[str, Any]
+    self_test: SelfTest | None = None
     is_gguf: ClassVar[bool] = False
 
     @classmethod
     def open(
-        cls, checkpoint: Checkpoint, *, pre: str | None = None, name: str | None = None
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        pre: str | None = None,
+        name: str | None = None,
+        self_test: bool = False,
     ) -> CheckpointSource:
         """Match a checkpoint with its architecture and tokenizer.
 
@@ -96,6 +105,8 @@ class CheckpointSource:
             ``tokenizer.ggml.pre``, where the tokenizer's structure does not tell it.
         name : str, optional
             ``general.name`` instead of the one from the model card or the folder.
+        self_test : bool
+            Whether to check that the metadata tokenizes as the checkpoint's tokenizer does.
 
         Raises
         ------
@@ -103,6 +114,7 @@ class CheckpointSource:
             No architecture covers it, or tensors or the tokenizer do not fit.
         """
         architecture, config, tokenizer = _match(checkpoint, pre)
+        tested = check_tokenizer(checkpoint.path, tokenizer) if self_test else None
         context = Context(config, n_tokens=len(tokenizer["tokenizer.ggml.tokens"]))  # type: ignore[arg-type]
         with config_errors(architecture):
             mapped = map_tensors(architecture, checkpoint.tensors, context)
@@ -121,6 +133,7 @@ class CheckpointSource:
             ),
             mapped={tensor.name: tensor for tensor in mapped},
             generated=generated,
+            self_test=tested,
             origin={
                 "kind": "checkpoint",
                 "name": checkpoint.repo_id or checkpoint.path.name,
@@ -131,15 +144,21 @@ class CheckpointSource:
 
     @classmethod
     def open_vocabulary(
-        cls, checkpoint: Checkpoint, *, pre: str | None = None, name: str | None = None
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        pre: str | None = None,
+        name: str | None = None,
+        self_test: bool = False,
     ) -> CheckpointSource:
         """Match a checkpoint with its architecture and tokenizer, and none of its tensors.
 
         Parameters and errors are those of `open`; weights need not exist.
         """
         architecture, config, tokenizer = _match(checkpoint, pre)
+        tested = check_tokenizer(checkpoint.path, tokenizer) if self_test else None
         origin = {"kind": "checkpoint", "name": checkpoint.repo_id or checkpoint.path.name}
-        return cls(checkpoint, architecture, config, name, tokenizer, (), {}, {}, origin)
+        return cls(checkpoint, architecture, config, name, tokenizer, (), {}, {}, origin, tested)
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`.

@@ -64,6 +64,7 @@ def open_source(
     name: str | None = None,
     allow_requantize: bool = False,
     stream: bool = False,
+    self_test: bool = True,
 ) -> Source:
     """Open what a ladder is made from.
 
@@ -81,6 +82,8 @@ def open_source(
         Also take a GGUF file whose weights are quantized already.
     stream : bool
         Read a repository's weights by byte ranges, without fetching its files.
+    self_test : bool
+        Check that a checkpoint's tokenizer and its metadata tokenize alike.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def open_source(
             )
         return GGUFSource.open(path, allow_requantize=allow_requantize)
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream)
-    return CheckpointSource.open(checkpoint, pre=pre, name=name)
+    return CheckpointSource.open(checkpoint, pre=pre, name=name, self_test=self_test)
 
 
 def plan_ladder(
@@ -220,6 +223,7 @@ def convert(
     jobs: int | None = None,
     executor: Executor | None = None,
     force: bool = False,
+    self_test: bool = True,
     progress: Progress = lambda _: None,
 ) -> Ladder:
     """Turn a checkpoint or a GGUF file into a ladder of GGUF files.
@@ -232,7 +236,12 @@ def convert(
         Nothing incomplete is left under a final name; the same call goes on where it stopped.
     """
     opened = open_source(
-        source, revision=revision, pre=pre, name=name, allow_requantize=allow_requantize
+        source,
+        revision=revision,
+        pre=pre,
+        name=name,
+        allow_requantize=allow_requantize,
+        self_test=self_test,
     )
     plan = plan_ladder(
         opened,

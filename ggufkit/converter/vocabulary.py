@@ -19,6 +19,7 @@ from ggufkit.types import FileType
 
 if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata
+    from ggufkit.tokenizers import SelfTest
 
 _HEAD_BYTES = 24  # magic, version and two counts
 
@@ -37,11 +38,14 @@ class Vocabulary:
         All of its content.
     layout : Layout
         Its bytes.
+    self_test : SelfTest or None
+        What became of the tokenizer's self-test, if it was wanted.
     """
 
     path: Path
     metadata: Metadata
     layout: Layout
+    self_test: SelfTest | None
 
 
 def plan_vocabulary(
@@ -51,12 +55,13 @@ def plan_vocabulary(
     revision: str | None = None,
     pre: str | None = None,
     name: str | None = None,
+    self_test: bool = True,
 ) -> Vocabulary:
     """Plan a GGUF file with the metadata of a checkpoint and no tensors.
 
     Parameters
     ----------
-    source, revision, pre, name
+    source, revision, pre, name, self_test
         See `ggufkit.converter.ladder.open_source`; a GGUF file is no source.
     out : str or Path
         A folder, or a file ending in ``.gguf``.
@@ -69,12 +74,12 @@ def plan_vocabulary(
     if Path(source).suffix.lower() == ".gguf":
         raise ConversionError(f"{source}: --vocab-only is for checkpoints, not for GGUF files")
     checkpoint = Checkpoint.open(source, revision=revision, weights=False)
-    opened = CheckpointSource.open_vocabulary(checkpoint, pre=pre, name=name)
+    opened = CheckpointSource.open_vocabulary(checkpoint, pre=pre, name=name, self_test=self_test)
     metadata = opened.metadata(_file_type(checkpoint))
     path = Path(out)
     if path.suffix != ".gguf":
         path /= _file_name(metadata)
-    return Vocabulary(path, metadata, _lay_out(metadata))
+    return Vocabulary(path, metadata, _lay_out(metadata), opened.self_test)
 
 
 def write_vocabulary(vocabulary: Vocabulary, *, force: bool = False) -> Path:

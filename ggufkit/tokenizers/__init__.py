@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from ggufkit.tokenizers.kinds import KINDS, tokenizer_metadata
 from ggufkit.tokenizers.pre import PRE_NAMES
+from ggufkit.tokenizers.selftest import SelfTest, self_test
 
-__all__ = ["KINDS", "PRE_NAMES", "tokenizer_metadata"]
+__all__ = ["KINDS", "PRE_NAMES", "SelfTest", "self_test", "tokenizer_metadata"]

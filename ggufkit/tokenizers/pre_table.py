@@ -138,6 +138,28 @@ STRUCTURES: dict[tuple[str, ...], str] = {
     (r"\p{N}+", r"(?=(\d{3})+(?!\d))", "bytes"): "superbpe",
 }
 
+# Names with the cuts of another one that `STRUCTURES` has.
+SAME_CUTS: dict[str, str] = {
+    "gpt-2": "phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert "
+    "jina-v1-en jina-v2-code roberta-bpe exaone4 mpt olmo jais trillion granite-docling",
+    "starcoder": "refact command-r smollm codeshell exaone minerva-7b mellum2",
+    "llama-bpe": "llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano glm4 glm5 "
+    "dbrx smaug-bpe chatglm-bpe",
+    "qwen2": "deepseek-r1-qwen kormo f2llmv2 stablelm2 hunyuan solar-open megrez grok-2",
+    "gpt-4o": "llama4 kanana2 talkie minimax-m2",
+    "deepseek-v3": "hunyuan-dense joyai-llm hy_v4",
+    "bloom": "poro-chat gpt3-finnish",
+    "bailingmoe": "bailingmoe2 llada-moe",
+    "tiny_aya": "cohere2moe",
+}
+
+# Names for which a whole word that is a token is taken before any merge.
+_IGNORES_MERGES = """
+    llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano glm4 glm5
+    minicpm5 youtu tekken granite-embed-multi-97m
+"""
+IGNORES_MERGES = frozenset(_IGNORES_MERGES.split())
+
 # Names for the same cuts where the tokenizer differs in something else that llama.cpp heeds.
 WITHOUT_IGNORE_MERGES = {"llama-bpe": "smaug-bpe"}
 WITH_ROBERTA_PROCESSING = {"gpt-2": "roberta-bpe"}
@@ -241,3 +263,9 @@ HASHES: dict[str, str] = {
     "7fc505bd3104ca1083b150b17d088b59534ede9bde81f0dd2090967d7fe52cee": "viking",
     "9d70134b369a70e5735009b6de918f7581b5211f7c074d1f89f753aea8248af1": "youtu",
 }
+
+
+def steps_of(name: str) -> tuple[str, ...] | None:
+    """Return the steps by which llama.cpp cuts for a name, None where they are not known."""
+    cuts = next((known for known, names in SAME_CUTS.items() if name in names.split()), name)
+    return next((steps for steps, known in STRUCTURES.items() if known == cuts), None)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ggufkit.cli.main import main
+from ggufkit.converter.vocabulary import plan_vocabulary
+from ggufkit.errors import TokenizerMismatchError
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.tokenizers import self_test, selftest, tokenizer_metadata
+from ggufkit.tokenizers.pre_table import BPE_NAMES, IGNORES_MERGES, SAME_CUTS, STRUCTURES, steps_of
+from ggufkit.tokenizers.probes import PROBES
+from tests.tokenizers.build import added, byte_level, message, model_type, piece, write
+from tests.tokenizers.published import NAMES, rebuild
+from tests.tokenizers.test_kinds import KIND_OF
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "checkpoints"
+NO_TOKENIZER_JSON = {"gemma2", "gemma3", "llama", "llama-oddcols"}
+
+# Cuts that are not known as steps: code of llama.cpp's own, or another spelling of spaces.
+NO_STEPS = {
+    "default", "chameleon", "afmoe", "kimi-k2", "gemma4", "sarvam-moe", "whitespace",
+    "granite-embed-multi-97m", "granite-embed-multi-311m",
+}  # fmt: skip
+
+
+def fixture(name: str, pre: str | None = None) -> tuple[Path, Metadata]:
+    expected = json.loads((FIXTURES / name / "expected.json").read_text())
+    folder = FIXTURES / name
+    return folder, tokenizer_metadata(
+        folder, kind=KIND_OF[name], config=expected["config"], pre=pre
+    )
+
+
+@pytest.mark.parametrize("name", KIND_OF)
+def test_oracle_checkpoints_pass(oracle: Path, name: str) -> None:
+    info = json.loads((oracle / "expected" / name / "info.json").read_text())
+    pre = None if info["pre"] == "default" else info["pre"]
+    tested = plan_vocabulary(oracle / "checkpoints" / name, "unused.gguf", pre=pre).self_test
+    assert tested is not None
+    if name in NO_TOKENIZER_JSON:
+        assert "no tokenizer.json" in tested.why
+    elif name == "mixtral":  # llama.cpp's converter writes one score for all tokens
+        assert "no scores" in tested.why
+    else:
+        assert tested.n_probes > len(PROBES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_models_pass(oracle: Path, tmp_path: Path, name: str) -> None:
+    folder = rebuild(oracle, name, tmp_path / name)
+    tested = plan_vocabulary(folder, tmp_path / "v.gguf").self_test
+    assert tested is not None
+    assert tested.n_probes > len(PROBES)
+
+
+def change(metadata: Metadata, key: str, edit: Callable[[list[Any]], None]) -> Metadata:
+    values = list(metadata[f"tokenizer.ggml.{key}"])  # type: ignore[arg-type]
+    edit(values)
+    item_type = metadata.item_type_of(f"tokenizer.ggml.{key}")
+    changed = Metadata()
+    changed.extend(metadata)
+    changed.set(f"tokenizer.ggml.{key}", values, item_type)
+    return changed
+
+
+def test_a_lost_merge_is_found() -> None:
+    folder, metadata = fixture("qwen2")
+    assert self_test(folder, metadata).n_probes
+    for at in (0, 100, -1):
+        with pytest.raises(TokenizerMismatchError, match=r"to tokenizer\.json, but"):
+            self_test(folder, change(metadata, "merges", lambda merges, at=at: merges.pop(at)))
+
+
+def test_a_wrong_type_of_an_added_token_is_found(tmp_path: Path) -> None:
+    tokenizer = json.loads((FIXTURES / "qwen2" / "tokenizer.json").read_text())
+    n = len(tokenizer["model"]["vocab"]) + len(tokenizer["added_tokens"])
+    flags = {"single_word": False, "lstrip": False, "rstrip": False}
+    tokenizer["added_tokens"].append(added(n, "<tool>", **flags))
+    files = write(tmp_path, tokenizer=tokenizer)
+    metadata = tokenizer_metadata(tmp_path, kind="gpt2", config={})
+    assert self_test(files.folder, metadata).n_probes
+    tokens = metadata["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, list)
+    cases = [("<tool>", 4, 1), ("<tool>", 4, 3), ("<|im_end|>", 3, 1), ("<|im_end|>", 3, 4)]
+    for text, right, wrong in cases:
+        token_id = tokens.index(text)
+
+        def plant(types: list[int], i: int = token_id, r: int = right, w: int = wrong) -> None:
+            assert types[i] == r
+            types[i] = w
+
+        with pytest.raises(TokenizerMismatchError) as caught:
+            self_test(files.folder, change(metadata, "token_type", plant))
+        assert caught.value.text == text
+
+
+def test_two_tokens_that_changed_places_are_found() -> None:
+    folder, metadata = fixture("bert")
+
+    def swap(tokens: list[str]) -> None:
+        tokens[200], tokens[201] = tokens[201], tokens[200]
+
+    with pytest.raises(TokenizerMismatchError):
+        self_test(folder, change(metadata, "tokens", swap))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("gpt-2", "qwen2"), ("llama-bpe", "gpt-2"), ("llama-bpe", "qwen2"), ("qwen2", "falcon")],
+)
+def test_a_wrong_pre_fails_the_conversion(
+    oracle: Path, tmp_path: Path, name: str, wrong: str, capsys
+) -> None:
+    folder = rebuild(oracle, name, tmp_path / name)
+    out = tmp_path / "v.gguf"
+    command = ["convert", str(folder), "--vocab-only", "--pre", wrong, "-o", str(out)]
+    assert main(command) == 3
+    error = capsys.readouterr().err
+    assert "to tokenizer.json, but" in error
+    assert f"tokenizer.ggml.pre {wrong}" in error
+    assert not out.exists()
+    assert main([*command, "--no-self-test"]) == 0
+    assert "self-test" not in capsys.readouterr().out
+    assert out.exists()
+
+
+def test_wrong_scores_are_found(oracle: Path, tmp_path: Path) -> None:
+    folder = rebuild(oracle, "llama-spm", tmp_path / "llama")
+    metadata = tokenizer_metadata(folder, kind="llama", config={"vocab_size": 32000})
+    with pytest.raises(TokenizerMismatchError):
+        self_test(folder, change(metadata, "scores", lambda scores: scores.reverse()))
+
+
+def test_unigram(tmp_path: Path) -> None:
+    pieces = [("<unk>", 0.0), ("▁", -3.0), ("▁H", -2.0), ("▁He", -9.0), ("el", -2.0), ("l", -2.0)]
+    pieces += [("lo", -2.0)]
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+        "added_tokens": [], "post_processor": None, "decoder": None,
+        "pre_tokenizer": {
+            "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True,
+        },
+        "model": {"type": "Unigram", "unk_id": 0, "vocab": pieces},
+    }  # fmt: skip
+    spiece = b"".join(piece(t, s, 2 if i == 0 else 1) for i, (t, s) in enumerate(pieces))
+    files = write(tmp_path, tokenizer=tokenizer)
+    keep_spaces = message(3, b"\x18\x01\x20\x00")
+    (tmp_path / "spiece.model").write_bytes(spiece + model_type(1) + keep_spaces)
+    metadata = tokenizer_metadata(tmp_path, kind="t5", config={"vocab_size": len(pieces)})
+    assert self_test(files.folder, metadata).n_probes == len(PROBES)
+    better = change(metadata, "scores", lambda scores: scores.__setitem__(3, -0.5))
+    with pytest.raises(TokenizerMismatchError, match=r"'Hello, .* is \[2 4 6 .*, but \[3 5 6 "):
+        self_test(files.folder, better)
+
+
+def test_what_keeps_it_from_running_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, metadata = fixture("qwen2")
+    files = write(tmp_path, tokenizer=byte_level(model={"type": "BPE", "vocab": {"a": 0}}))
+    assert "not run: " in str(self_test(files.folder, metadata))
+    monkeypatch.setattr(selftest, "_SECONDS", 0.001)
+    assert "takes more than 0.001 s" in self_test(folder, metadata).why
+    monkeypatch.undo()
+    crash = tmp_path / "crash.py"
+    crash.write_text("import os\nos.abort()\n")
+    monkeypatch.setattr(selftest, "_WORKER", crash)
+    assert "crashes" in self_test(folder, metadata).why
+    monkeypatch.setattr(selftest, "find_spec", lambda _: None)
+    assert "pip install" in self_test(folder, metadata).why
+
+
+def test_the_texts_have_one_spelling() -> None:
+    assert [text for text in PROBES if unicodedata.normalize("NFC", text) != text] == []
+    assert len(set(PROBES)) == len(PROBES) >= 30
+
+
+def test_every_name_has_its_cuts_or_is_known_to_have_none() -> None:
+    named = [name for names in SAME_CUTS.values() for name in names.split()]
+    assert len(named) == len(set(named))
+    assert not set(named) & set(STRUCTURES.values())
+    assert {name for name in BPE_NAMES if steps_of(name) is None} == NO_STEPS
+    assert IGNORES_MERGES <= BPE_NAMES
