@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ggufkit.checkpoint.files import read_json
 from ggufkit.checkpoint.hub import REPO_ID, fetch
+from ggufkit.checkpoint.quantized import widened
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_raw
 from ggufkit.checkpoint.shards import read_tensors
 from ggufkit.checkpoint.stream import open_remote
@@ -39,6 +40,8 @@ class Checkpoint:
         by file name, and names sorted as strings inside a shard.
     repo_id, revision : str or None
         The Hub's repository and commit, if the checkpoint came from there.
+    quantized : str
+        How its weights are quantized, and what is done about it; empty if they are not.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Checkpoint:
     _tensors: dict[str, CheckpointTensor]
     repo_id: str | None = None
     revision: str | None = None
+    quantized: str = ""
 
     @classmethod
     def open(
@@ -89,7 +93,8 @@ class Checkpoint:
             if folder.exists() or not isinstance(source, str) or not REPO_ID.fullmatch(source):
                 raise CheckpointError(f"{source}: only a repository ('owner/name') can be streamed")
             folder, config, tensors = open_remote(source, revision)
-            return cls(folder, config, tensors, source, folder.name)
+            tensors, quantized = widened(config, tensors)
+            return cls(folder, config, tensors, source, folder.name, quantized)
         if not folder.exists() and isinstance(source, str) and REPO_ID.fullmatch(source):
             repo_id = source
             folder = fetch(
@@ -106,12 +111,16 @@ class Checkpoint:
             )
         elif revision is not None:
             raise CheckpointError(f"{source}: a local folder has no revision {revision!r}")
+        config = read_json(folder, "config.json")
+        stored = read_tensors(folder) if weights else _tensors_that_are_there(folder)
+        tensors, quantized = widened(config, stored) if stored else (stored, "")
         return cls(
             path=folder,
-            config=read_json(folder, "config.json"),
-            _tensors=read_tensors(folder) if weights else _tensors_that_are_there(folder),
+            config=config,
+            _tensors=tensors,
             repo_id=repo_id,
             revision=folder.name if repo_id is not None else None,
+            quantized=quantized,
         )
 
     @property

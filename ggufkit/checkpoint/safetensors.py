@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
@@ -95,6 +95,26 @@ class CheckpointTensor:
     offset: int
     nbytes: int
     strides: tuple[int, ...] | None = None
+
+
+class Packing(Protocol):
+    """How a weight that is stored quantized is widened, see `ggufkit.checkpoint.quantized`."""
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return rows of the matrix as float32."""
+
+
+@dataclass(frozen=True)
+class PackedTensor(CheckpointTensor):
+    """A matrix that other tensors of the checkpoint stand for.
+
+    Attributes
+    ----------
+    packing : Packing
+        What widens its rows.
+    """
+
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True)
@@ -300,12 +320,23 @@ def _read_strided(tensor: CheckpointTensor, begin: int, end: int) -> NDArray[Any
     return np.lib.stride_tricks.as_strided(span, shape, strides).copy(order="C")
 
 
+def read_bytes_of(tensor: CheckpointTensor, rows: slice) -> NDArray[np.uint8]:
+    """Return rows of a tensor of 8-bit elements as their bytes.
+
+    Parameters and errors are those of `read_raw`.
+    """
+    return read_raw(replace(tensor, dtype="U8"), rows)
+
+
 def read_float32(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray[np.float32]:
     """Return rows of a tensor as float32.
 
     BF16 and F16 widen exactly; F64 and integers are rounded to the nearest float32. See
     `read_raw` for the parameters and errors.
     """
+    if isinstance(tensor, PackedTensor) and tensor.packing is not None:
+        start, stop, _ = rows.indices(tensor.shape[0])
+        return np.ascontiguousarray(tensor.packing.rows(start, max(start, stop)), np.float32)
     raw = read_raw(tensor, rows)
     if tensor.dtype == "BF16":
         # bfloat16 is the upper half of a float32.

@@ -1,0 +1,49 @@
+"""Checkpoints whose weights are quantized already: seen as the plain weights that they stand for.
+
+``quantization_config`` of config.json names a method; its module finds the packed tensors and
+offers, under the names that an architecture expects, tensors that widen rows when they are read.
+Packed parts (scales, zeros, ...) disappear. One line per method here, one small file each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ggufkit.checkpoint.quantized import awq, bitsandbytes, fp8, gptq
+from ggufkit.checkpoint.safetensors import CheckpointTensor
+from ggufkit.errors import CheckpointError
+
+Tensors = dict[str, CheckpointTensor]
+Find = Callable[[Tensors, Mapping[str, Any]], tuple[Tensors, str]]
+
+#: quant_method of config.json -> what finds its packed tensors, and describes them.
+METHODS: dict[str, Find] = {
+    "fp8": fp8.find,
+    "fbgemm_fp8": fp8.find,
+    "gptq": gptq.find,
+    "awq": awq.find,
+    "bitsandbytes": bitsandbytes.find,
+}
+
+
+def widened(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tensors, str]:
+    """Return the plain tensors of a checkpoint, and how they are quantized; '' if they are not.
+
+    Raises
+    ------
+    CheckpointError
+        The method is not known, or a tensor's parts do not fit.
+    """
+    quantization = config.get("quantization_config")
+    if not isinstance(quantization, Mapping):
+        return tensors, ""
+    method = str(quantization.get("quant_method") or "")
+    if method == "mxfp4":  # its experts are read as blocks, or refused by name, by gpt-oss itself
+        return tensors, ""
+    if method not in METHODS:
+        raise CheckpointError(
+            f"config.json: weights quantized by {method[:40]!r} can't be read; known methods are "
+            f"{', '.join(METHODS)}. Take the original, or save it dequantized"
+        )
+    return METHODS[method](tensors, quantization)

@@ -1,0 +1,98 @@
+"""AWQ (gemm): codes of 4 bits, packed along the outputs in an order of their own.
+
+::
+
+    NAME.qweight  I32, (n_in, n_out / 8)       nibble i of a word is output ORDER[i] of its 8
+    NAME.qzeros   I32, (n_groups, n_out / 8)   likewise
+    NAME.scales   F16, (n_groups, n_out)
+
+    w[out, in] = scales[g, out] * (q[in, out] - zeros[g, out]),  g = in / group_size
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.checkpoint.quantized.packed import (
+    Floats,
+    Tensors,
+    expect,
+    floats,
+    part,
+    renamed,
+    unpack,
+    virtual,
+    whole,
+)
+from ggufkit.checkpoint.safetensors import CheckpointTensor
+from ggufkit.errors import CheckpointError
+
+ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+
+
+@dataclass(frozen=True)
+class AWQ:
+    """A weight in groups of 4-bit integers."""
+
+    qweight: CheckpointTensor
+    qzeros: CheckpointTensor
+    scales: CheckpointTensor
+    group_size: int
+
+    def rows(self, start: int, stop: int) -> Floats:
+        """Return rows of the matrix as float32: outputs, each over all inputs."""
+        first, last = start // 8, -(-stop // 8)
+        inside = slice(start - 8 * first, stop - 8 * first)
+        codes = _ordered(whole(self.qweight)[:, first:last])[:, inside]
+        zeros = _ordered(whole(self.qzeros)[:, first:last])[:, inside]
+        scales = floats(self.scales)[:, start:stop]
+        group = np.arange(codes.shape[0]) // self.group_size
+        values = (codes - zeros[group]).astype(np.float32) * scales[group]
+        return np.ascontiguousarray(values.T)
+
+
+def _ordered(words: NDArray[Any]) -> NDArray[np.int32]:
+    """Return the codes of words, in the order of the outputs."""
+    codes = unpack(words, 4).reshape(*words.shape, 8)
+    ordered = np.empty_like(codes)
+    ordered[..., list(ORDER)] = codes
+    return ordered.reshape(words.shape[0], -1)
+
+
+def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
+    """Return plain tensors for the packed ones.
+
+    Raises
+    ------
+    CheckpointError
+        Another packing, or parts that are missing or do not fit.
+    """
+    bits = config.get("bits", config.get("w_bit", 4))
+    version = str(config.get("version", "gemm")).lower()
+    if bits != 4 or version != "gemm":
+        raise CheckpointError(f"config.json: AWQ {version[:20]} of {bits} bits; known is gemm of 4")
+    given = config.get("group_size", config.get("q_group_size", 128))
+    new: dict[str, CheckpointTensor] = {}
+    drop: set[str] = set()
+    for name, qweight in tensors.items():
+        if not name.endswith(".qweight"):
+            continue
+        stem = name.removesuffix(".qweight")
+        scales, qzeros = part(tensors, f"{stem}.scales"), part(tensors, f"{stem}.qzeros")
+        if len(qweight.shape) != 2 or not qweight.shape[0]:
+            raise CheckpointError(f"{stem}: qweight of shape {qweight.shape}: no AWQ")
+        n_in, n_out = qweight.shape[0], qweight.shape[1] * 8
+        group_size = given if type(given) is int and given > 0 else n_in
+        n_groups = -(-n_in // group_size)
+        expect(qweight, (n_in, n_out // 8), ("I32",))
+        expect(scales, (n_groups, n_out), ("F16", "BF16", "F32"))
+        expect(qzeros, (n_groups, n_out // 8), ("I32",))
+        packed = AWQ(qweight, qzeros, scales, group_size)
+        new[f"{stem}.weight"] = virtual(qweight, f"{stem}.weight", (n_out, n_in), packed)
+        drop |= {f"{stem}.{each}" for each in ("qweight", "qzeros", "scales")}
+    return renamed(tensors, drop, new), f"AWQ, 4 bits, groups of {given}, widened"

@@ -1,0 +1,156 @@
+"""bitsandbytes: NF4 and FP4 in blocks with a common largest value, and LLM.int8.
+
+::
+
+    NAME.weight                    U8, (n / 2, 1)      two codes a byte, the upper nibble first
+    NAME.weight.absmax             F32, (n_blocks,)    or U8, quantized once more:
+    NAME.weight.nested_absmax      F32                 absmax = nested_quant_map[code]
+    NAME.weight.nested_quant_map   F32, (256,)                  * nested_absmax[block / 256] + o
+    NAME.weight.quant_map          F32, (16,)          w = quant_map[code] * absmax[i / blocksize]
+    NAME.weight.quant_state.bitsandbytes__nf4          U8: JSON with shape, blocksize, offset ...
+
+    NAME.weight  I8, (n_rows, n_cols)    NAME.SCB  F32, (n_rows,)      w = q * SCB / 127
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ggufkit.checkpoint.quantized.packed import (
+    Floats,
+    Tensors,
+    expect,
+    floats,
+    part,
+    renamed,
+    virtual,
+    whole,
+    with_shape,
+)
+from ggufkit.checkpoint.safetensors import CheckpointTensor, read_raw
+from ggufkit.errors import CheckpointError
+
+STATES = ("bitsandbytes__nf4", "bitsandbytes__fp4")
+MAX_STATE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class FourBit:
+    """A weight in blocks of 4-bit codes, row after row."""
+
+    codes: CheckpointTensor  # (n / 2,)
+    values: CheckpointTensor
+    absmax: CheckpointTensor
+    nested: tuple[CheckpointTensor, CheckpointTensor] | None
+    n_cols: int
+    block_size: int
+    nested_block_size: int
+    offset: float
+
+    def rows(self, start: int, stop: int) -> Floats:
+        """Return rows of the matrix as float32."""
+        first, last = start * self.n_cols, stop * self.n_cols
+        packed = read_raw(self.codes, slice(first // 2, -(-last // 2)))
+        codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)
+        codes = codes[first % 2 :][: last - first]
+        block = np.arange(first, last) // self.block_size
+        scale = self._absmax()[block]
+        return (floats(self.values)[codes] * scale).reshape(stop - start, self.n_cols)
+
+    def _absmax(self) -> Floats:
+        if self.nested is None:
+            return floats(self.absmax)
+        scales, values = (floats(tensor) for tensor in self.nested)
+        codes = whole(self.absmax)
+        block = np.arange(codes.size) // self.nested_block_size
+        return np.asarray(values[codes] * scales[block] + np.float32(self.offset), np.float32)
+
+
+@dataclass(frozen=True)
+class Int8:
+    """A weight in integers with a scale per row."""
+
+    weight: CheckpointTensor
+    scale: CheckpointTensor
+
+    def rows(self, start: int, stop: int) -> Floats:
+        """Return rows of the matrix as float32."""
+        scale = floats(self.scale)[start:stop, None] / np.float32(127)
+        return read_raw(self.weight, slice(start, stop)).astype(np.float32) * scale
+
+
+def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
+    """Return plain tensors for the packed ones.
+
+    Raises
+    ------
+    CheckpointError
+        Parts are missing or do not fit.
+    """
+    new: dict[str, CheckpointTensor] = {}
+    drop: set[str] = set()
+    kinds: set[str] = set()
+    for name, tensor in tensors.items():
+        stem = name.removesuffix(".weight")
+        state = next((s for s in STATES if f"{name}.quant_state.{s}" in tensors), None)
+        if state is not None:
+            new[name] = _four_bit(tensors, name, tensor, state)
+            drop |= {other for other in tensors if other.startswith(f"{name}.")}
+            kinds.add(state[-3:].upper())
+        elif tensor.dtype == "I8" and name != stem and f"{stem}.SCB" in tensors:
+            scale = tensors[f"{stem}.SCB"]
+            expect(scale, tensor.shape[:1], ("F32",))
+            new[name] = virtual(tensor, name, tensor.shape, Int8(tensor, scale))
+            drop |= {f"{stem}.SCB", f"{stem}.weight_format"}
+            kinds.add("int8")
+    return renamed(tensors, drop, new), f"bitsandbytes {', '.join(sorted(kinds))}, widened"
+
+
+def _four_bit(
+    tensors: Tensors, name: str, tensor: CheckpointTensor, state: str
+) -> CheckpointTensor:
+    facts = _state(part(tensors, f"{name}.quant_state.{state}"))
+    shape, block = facts.get("shape"), facts.get("blocksize")
+    given = [block, *shape] if isinstance(shape, list) else []
+    counts = [n for n in given if type(n) is int and 0 < n < 1 << 40]
+    if len(given) != 3 or len(counts) != 3:
+        raise CheckpointError(f"{name}: its quant_state has no shape and block size")
+    n = counts[1] * counts[2]
+    if tensor.dtype != "U8" or tensor.nbytes != -(-n // 2):
+        raise CheckpointError(f"{name}: {tensor.nbytes} bytes for {n} weights of 4 bits")
+    absmax = part(tensors, f"{name}.absmax")
+    n_blocks = -(-n // counts[0])
+    expect(absmax, (n_blocks,), ("F32", "U8"))
+    values = part(tensors, f"{name}.quant_map")
+    expect(values, (16,), ("F32",))
+    nested = None
+    inner, offset = facts.get("nested_blocksize") or 256, facts.get("nested_offset") or 0.0
+    if type(inner) is not int or inner < 1 or not isinstance(offset, int | float):
+        raise CheckpointError(f"{name}: its quant_state has an odd nested block size or offset")
+    if absmax.dtype == "U8":
+        scales = part(tensors, f"{name}.nested_absmax")
+        expect(scales, (-(-n_blocks // inner),), ("F32",))
+        nested = scales, part(tensors, f"{name}.nested_quant_map")
+        expect(nested[1], (256,), ("F32",))
+    packed = FourBit(
+        with_shape(tensor, (tensor.nbytes,)), values, absmax, nested, counts[2], counts[0],
+        inner, float(offset),
+    )  # fmt: skip
+    return virtual(tensor, name, (counts[1], counts[2]), packed)
+
+
+def _state(tensor: CheckpointTensor) -> dict[str, Any]:
+    if tensor.nbytes > MAX_STATE_BYTES or tensor.dtype != "U8":
+        raise CheckpointError(f"{tensor.name}: no quant_state")
+    try:
+        found = json.loads(read_raw(with_shape(tensor, (tensor.nbytes,))).tobytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{tensor.name}: not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{tensor.name}: no JSON object")
+    return found

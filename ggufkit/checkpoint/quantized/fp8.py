@@ -1,0 +1,113 @@
+"""FP8: 8-bit floats with a scale per tensor, per row, or per block of 128 x 128 (DeepSeek V3).
+
+::
+
+    NAME.weight            F8_E4M3 or F8_E5M2, (n_rows, n_cols)
+    NAME.weight_scale_inv  F32, (n_rows / 128, n_cols / 128), rounded up      w = f8 * scale
+    NAME.weight_scale      F32 or BF16, (), (1,), (n_rows,) or (n_rows, 1)    w = f8 * scale
+
+The multiplication is the format's own, in float32; every 8-bit float is a float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ggufkit.checkpoint.quantized.packed import Floats, Tensors, floats, renamed, virtual
+from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of
+from ggufkit.errors import CheckpointError
+
+BLOCK = (128, 128)
+# Scales of activations and caches: nothing of the weights.
+_ELSEWHERE = (".input_scale", ".activation_scale", ".k_scale", ".v_scale", ".input_scale_ub")
+
+
+def _table(exponent_bits: int, mantissa_bits: int, bias: int, *, has_infinity: bool) -> Floats:
+    """Return the value of each of the 256 codes."""
+    codes = np.arange(256)
+    sign = np.where(codes & 0x80, -1.0, 1.0)
+    exponent = codes >> mantissa_bits & (1 << exponent_bits) - 1
+    fraction = (codes & (1 << mantissa_bits) - 1) / (1 << mantissa_bits)
+    normal = (1 + fraction) * 2.0 ** (exponent - bias)
+    values = sign * np.where(exponent > 0, normal, fraction * 2.0 ** (1 - bias))
+    if has_infinity:
+        top = exponent == (1 << exponent_bits) - 1
+        values = np.where(top, np.where(fraction == 0, sign * np.inf, np.nan), values)
+    else:
+        values = np.where(codes & 0x7F == 0x7F, np.nan, values)
+    return values.astype(np.float32)
+
+
+TABLES = {
+    "F8_E4M3": _table(4, 3, 7, has_infinity=False),
+    "F8_E5M2": _table(5, 2, 15, has_infinity=True),
+}
+
+
+@dataclass(frozen=True)
+class FP8:
+    """A weight in 8-bit floats; `block` is the rows and columns of a scale."""
+
+    weight: CheckpointTensor
+    scale: CheckpointTensor | None
+    block: tuple[int, int]
+
+    def rows(self, start: int, stop: int) -> Floats:
+        """Return rows of the matrix as float32."""
+        codes = read_bytes_of(self.weight, slice(start, stop))
+        values: Floats = TABLES[self.weight.dtype][codes]
+        if self.scale is None:
+            return values
+        scale = floats(self.scale)
+        if scale.size == 1:
+            return values * scale.reshape(())
+        height, width = self.block
+        by_row = scale.reshape(scale.shape[0], -1)[np.arange(start, stop) // height]
+        if by_row.shape[1] == 1:
+            return values * by_row
+        return values * np.repeat(by_row, width, axis=1)[:, : values.shape[1]]
+
+
+def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
+    """Return plain tensors for those in FP8.
+
+    Raises
+    ------
+    CheckpointError
+        A scale has a shape that does not fit.
+    """
+    block = tuple(config.get("weight_block_size") or BLOCK)
+    if len(block) != 2 or not all(type(n) is int and n > 0 for n in block):
+        raise CheckpointError(f"config.json: weight_block_size is {str(block)[:60]}")
+    new: dict[str, CheckpointTensor] = {}
+    drop = {name for name in tensors if name.endswith(_ELSEWHERE)}
+    for name, tensor in tensors.items():
+        if tensor.dtype not in TABLES or len(tensor.shape) != 2:
+            continue
+        inverse, plain = f"{name}_scale_inv", f"{name}_scale"
+        scale = tensors.get(inverse) or tensors.get(plain)
+        if scale is not None:
+            drop.add(scale.name)
+        sizes = _block_of(tensor, scale, block)
+        new[name] = virtual(tensor, name, tensor.shape, FP8(tensor, scale, sizes))
+    return renamed(tensors, drop, new), "FP8, widened"
+
+
+def _block_of(
+    tensor: CheckpointTensor, scale: CheckpointTensor | None, block: tuple[int, ...]
+) -> tuple[int, int]:
+    n_rows, n_cols = tensor.shape
+    if scale is None or scale.shape in ((), (1,), (1, 1)):
+        return n_rows or 1, n_cols or 1
+    if scale.shape in ((n_rows,), (n_rows, 1)):
+        return 1, n_cols or 1
+    if scale.shape == (-(-n_rows // block[0]), -(-n_cols // block[1])):
+        return block[0], block[1]
+    raise CheckpointError(
+        f"{scale.shard.path}: tensor {scale.name!r} has shape {scale.shape}, which does not fit a "
+        f"weight of shape {tensor.shape} in blocks of {block}"
+    )

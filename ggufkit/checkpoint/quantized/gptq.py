@@ -1,0 +1,125 @@
+"""GPTQ: codes of 2, 3, 4 or 8 bits, packed along the inputs, with scales and zeros per group.
+
+::
+
+    NAME.qweight  I32, (n_in * bits / 32, n_out)       the lowest bits are the first input
+    NAME.qzeros   I32, (n_groups, n_out * bits / 32)   less one, but in checkpoint_format gptq_v2
+    NAME.scales   F16, (n_groups, n_out)
+    NAME.g_idx    I32, (n_in,)                         the group of each input; may be missing
+
+    w[out, in] = scales[g, out] * (q[in, out] - zeros[g, out]),  g = g_idx[in]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ggufkit.checkpoint.quantized.packed import (
+    Floats,
+    Tensors,
+    expect,
+    floats,
+    part,
+    renamed,
+    unpack,
+    virtual,
+    whole,
+)
+from ggufkit.checkpoint.safetensors import CheckpointTensor
+from ggufkit.errors import CheckpointError
+
+BITS = (2, 3, 4, 8)
+_SCALES = ("F16", "BF16", "F32")
+
+
+@dataclass(frozen=True)
+class GPTQ:
+    """A weight in groups of integers."""
+
+    qweight: CheckpointTensor
+    qzeros: CheckpointTensor
+    scales: CheckpointTensor
+    g_idx: CheckpointTensor | None
+    bits: int
+    group_size: int
+    less_one: bool
+
+    def rows(self, start: int, stop: int) -> Floats:
+        """Return rows of the matrix as float32: outputs, each over all inputs."""
+        words = np.ascontiguousarray(whole(self.qweight)[:, start:stop].T)
+        codes = unpack(words, self.bits)
+        scales = floats(self.scales)[:, start:stop]
+        zeros = unpack(whole(self.qzeros), self.bits)[:, start:stop] + int(self.less_one)
+        if self.g_idx is not None:
+            group = whole(self.g_idx).astype(np.int64)
+        else:
+            group = np.arange(codes.shape[1]) // self.group_size
+        if group.size and not (group.min() >= 0 and group.max() < len(scales)):
+            raise CheckpointError(f"{self.qweight.name}: g_idx names groups that are not there")
+        return (codes - zeros.T[:, group]).astype(np.float32) * scales.T[:, group]
+
+
+def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
+    """Return plain tensors for the packed ones.
+
+    Raises
+    ------
+    CheckpointError
+        Parts are missing or do not fit.
+    """
+    bits = config.get("bits")
+    if bits not in BITS:
+        raise CheckpointError(f"config.json: GPTQ of {str(bits)[:20]} bits; known are {BITS}")
+    less_one = config.get("checkpoint_format", "gptq") != "gptq_v2"
+    new: dict[str, CheckpointTensor] = {}
+    drop: set[str] = set()
+    for name, qweight in tensors.items():
+        if not name.endswith(".qweight"):
+            continue
+        stem = name.removesuffix(".qweight")
+        packed = _parts(tensors, stem, qweight, bits, config, less_one=less_one)
+        n_in, n_out = qweight.shape[0] * 32 // bits, qweight.shape[1]
+        new[f"{stem}.weight"] = virtual(qweight, f"{stem}.weight", (n_out, n_in), packed)
+        drop |= {f"{stem}.{part}" for part in ("qweight", "qzeros", "scales", "g_idx")}
+        drop |= _zero_bias(tensors, stem)
+    group = config.get("group_size")
+    return renamed(tensors, drop, new), f"GPTQ, {bits} bits, groups of {group}, widened"
+
+
+def _parts(
+    tensors: Tensors,
+    stem: str,
+    qweight: CheckpointTensor,
+    bits: int,
+    config: Mapping[str, Any],
+    *,
+    less_one: bool,
+) -> GPTQ:
+    scales, qzeros = part(tensors, f"{stem}.scales"), part(tensors, f"{stem}.qzeros")
+    if len(qweight.shape) != 2 or len(scales.shape) != 2 or not scales.shape[0]:
+        raise CheckpointError(f"{stem}: qweight {qweight.shape} and scales {scales.shape}: no GPTQ")
+    n_in, n_out = qweight.shape[0] * 32 // bits, qweight.shape[1]
+    n_groups = scales.shape[0]
+    expect(qweight, (n_in * bits // 32, n_out), ("I32",))
+    expect(scales, (n_groups, n_out), _SCALES)
+    expect(qzeros, (n_groups, n_out * bits // 32), ("I32",))
+    g_idx = tensors.get(f"{stem}.g_idx")
+    if g_idx is not None:
+        expect(g_idx, (n_in,), ("I32", "I64"))
+    given = config.get("group_size")
+    group_size = given if type(given) is int and given > 0 else n_in
+    if g_idx is None and -(-n_in // group_size) != n_groups:
+        raise CheckpointError(f"{stem}: {n_groups} groups of {group_size} for {n_in} inputs")
+    return GPTQ(qweight, qzeros, scales, g_idx, bits, group_size, less_one)
+
+
+def _zero_bias(tensors: Tensors, stem: str) -> set[str]:
+    """Return the bias that some packers add to every layer, if it is all zero."""
+    bias = tensors.get(f"{stem}.bias")
+    if bias is None or floats(bias).any():
+        return set()
+    return {bias.name}

@@ -1,0 +1,116 @@
+"""What the methods share: tensors that are widened when their rows are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.checkpoint.safetensors import (
+    CheckpointTensor,
+    PackedTensor,
+    Packing,
+    read_raw,
+)
+from ggufkit.errors import CheckpointError
+
+Floats = NDArray[np.float32]
+Tensors = dict[str, CheckpointTensor]
+
+#: Packed matrices that are kept while their rows are being asked for, piece by piece.
+KEPT = 4
+
+
+def virtual(
+    main: CheckpointTensor, name: str, shape: tuple[int, ...], parts: Packing
+) -> CheckpointTensor:
+    """Return a float32 tensor that `parts` widens, in the place of the packed tensor `main`."""
+    return PackedTensor(name, shape, "F32", main.shard, main.offset, main.nbytes, None, parts)
+
+
+def renamed(tensors: Tensors, drop: set[str], new: Mapping[str, CheckpointTensor]) -> Tensors:
+    """Return tensors sorted as the library lists them: `new` ones in, dropped ones out."""
+    kept = {name: tensor for name, tensor in tensors.items() if name not in drop}
+    return dict(sorted((kept | dict(new)).items()))
+
+
+def part(tensors: Tensors, name: str) -> CheckpointTensor:
+    """Return a part of a packed weight.
+
+    Raises
+    ------
+    CheckpointError
+        It is missing.
+    """
+    try:
+        return tensors[name]
+    except KeyError:
+        raise CheckpointError(f"tensor {name!r} is missing, which its weight needs") from None
+
+
+def expect(tensor: CheckpointTensor, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
+    """Check a part's shape and dtype.
+
+    Raises
+    ------
+    CheckpointError
+        It has another.
+    """
+    if tensor.shape != shape or tensor.dtype not in dtypes:
+        raise CheckpointError(
+            f"{tensor.shard.path}: tensor {tensor.name!r} is {tensor.dtype} of shape "
+            f"{tensor.shape}, expected {' or '.join(dtypes)} of shape {shape}"
+        )
+
+
+@lru_cache(maxsize=KEPT)
+def whole(tensor: CheckpointTensor) -> NDArray[Any]:
+    """Return all of a packed tensor; the last few are kept, read-only."""
+    values = read_raw(tensor)
+    if tensor.dtype == "BF16":
+        values = (values.astype(np.uint32) << 16).view(np.float32)
+    values.flags.writeable = False
+    return values
+
+
+def floats(tensor: CheckpointTensor) -> Floats:
+    """Return all of a tensor of scales as float32."""
+    return whole(tensor).astype(np.float32)
+
+
+def unpack(words: NDArray[Any], bits: int) -> NDArray[np.int32]:
+    """Return the codes in 32-bit words along the last axis, the lowest bits first.
+
+    Parameters
+    ----------
+    words : (..., n) int32
+        Packed; with 3 bits a code may span two words.
+    bits : {2, 3, 4, 8}
+        Of a code.
+
+    Returns
+    -------
+    (..., n * 32 // bits) int32
+        The codes, from 0 on.
+    """
+    unsigned = np.ascontiguousarray(words).view(np.uint32)
+    if 32 % bits == 0:
+        shifts = np.arange(0, 32, bits, dtype=np.uint32)
+        codes = (unsigned[..., None] >> shifts) & np.uint32((1 << bits) - 1)
+        return codes.reshape(*words.shape[:-1], -1).astype(np.int32)
+    as_bytes = unsigned.view(np.uint8).reshape(*words.shape[:-1], -1)
+    flat = np.unpackbits(as_bytes, axis=-1, bitorder="little")
+    usable = flat.shape[-1] // bits * bits
+    grouped = flat[..., :usable].reshape(*words.shape[:-1], -1, bits)
+    weights = (1 << np.arange(bits)).astype(np.int32)
+    codes = (grouped.astype(np.int32) * weights).sum(-1, dtype=np.int32)
+    return np.asarray(codes, np.int32)
+
+
+def with_shape(tensor: CheckpointTensor, shape: tuple[int, ...]) -> CheckpointTensor:
+    """Return the same bytes as another shape."""
+    return replace(tensor, shape=shape)
