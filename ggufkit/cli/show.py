@@ -164,6 +164,9 @@ def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def _remarks(plan: Plan) -> None:
+    quantized = plan.source.origin.get("quantized")
+    if quantized:
+        render.note(f"The source is quantized: {quantized}.")
     for why in plan.skipped.values():
         render.note(f"Left out: {why}.")
     if tested := _self_test(plan):

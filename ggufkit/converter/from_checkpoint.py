@@ -139,6 +139,7 @@ class CheckpointSource:
                 "name": checkpoint.repo_id or checkpoint.path.name,
                 "revision": checkpoint.revision,
                 "identity": checkpoint.identity,
+                **({"quantized": checkpoint.quantized} if checkpoint.quantized else {}),
             },
         )
 
