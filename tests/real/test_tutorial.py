@@ -32,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Uplo
     prose = sorted((ROOT / "docs").glob("[a-f]*.md"))
     (folder / "notes.txt").write_text("\n".join(p.read_text(encoding="utf-8") for p in prose))
     (folder / "bin").mkdir()
-    command = f"#!/bin/sh\nexec {sys.executable} -m ggufkit.cli.main \"$@\"\n"
+    command = f'#!/bin/sh\nexec {sys.executable} -m ggufkit.cli.main "$@"\n'
     (folder / "bin" / "ggufkit").write_text(command)
     (folder / "bin" / "ggufkit").chmod(0o755)
     with ExitStack() as stack:
