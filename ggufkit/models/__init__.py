@@ -126,5 +126,14 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
             return BY_HF_CLASS[name]
     raise UnknownArchitectureError(
         f"config.json names the model class {', '.join(names)[:200] or '(none)'}, "
-        f"which ggufkit can't convert yet; it knows {', '.join(sorted(BY_HF_CLASS))}"
+        f"which ggufkit can't convert yet{_closest(names)}; docs/adding-an-architecture.md says how "
+        f"to add one. It knows {', '.join(sorted(BY_HF_CLASS))}"
     )
+
+
+def _closest(names: list[str]) -> str:
+    """Name the known class that is spelt most like one of `names`, if any is."""
+    from difflib import get_close_matches
+
+    found = [m for name in names[:10] for m in get_close_matches(name[:100], BY_HF_CLASS, 1, 0.7)]
+    return f" (the closest that it can is {found[0]})" if found else ""

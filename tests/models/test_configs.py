@@ -17,6 +17,7 @@ from ggufkit.errors import (
     GGUFKitError,
     MissingWeightsError,
     ShapeMismatchError,
+    UnknownArchitectureError,
     UnmappedTensorsError,
 )
 from ggufkit.gguf.metadata import Metadata
@@ -110,3 +111,10 @@ def test_two_layouts_at_once_are_refused(tmp_path: Path) -> None:
     case["checkpoint"]["model.layers.0.mlp.experts.down_proj"] = ["BF16", [4, 64, 32]]
     with pytest.raises(UnmappedTensorsError, match="two layouts"):
         open_source(tmp_path, case["config"], case["checkpoint"])
+
+
+def test_an_unknown_class_is_told_the_closest_known_one() -> None:
+    with pytest.raises(UnknownArchitectureError, match="closest that it can is LlamaForCausalLM"):
+        find_architecture({"architectures": ["LlamasForCausalLM"]})
+    with pytest.raises(UnknownArchitectureError, match="adding-an-architecture"):
+        find_architecture({"architectures": ["Xyz"]})
