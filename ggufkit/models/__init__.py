@@ -126,8 +126,8 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
             return BY_HF_CLASS[name]
     raise UnknownArchitectureError(
         f"config.json names the model class {', '.join(names)[:200] or '(none)'}, "
-        f"which ggufkit can't convert yet{_closest(names)}; docs/adding-an-architecture.md says how "
-        f"to add one. It knows {', '.join(sorted(BY_HF_CLASS))}"
+        f"which ggufkit can't convert yet{_closest(names)}; docs/adding-an-architecture.md says "
+        f"how to add one. It knows {', '.join(sorted(BY_HF_CLASS))}"
     )
 
 
