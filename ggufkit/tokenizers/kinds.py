@@ -1,10 +1,12 @@
 """The tokenizer kinds that architectures name, each the way one model class of llama.cpp reads.
 
 ===========  =======================================================================================
-llama        tokenizer.model, else tokenizer.json with byte fallback, else byte-level tokenizer.json
-qwen         tokenizer.model, else byte-level tokenizer.json
+llama        tokenizer.model, else tokenizer.json with byte fallback, else byte-level one;
+             before these tekken.json, if there is no tokenizer.json
+qwen         tokenizer.model, else as gpt2
 spm          tokenizer.model
-gpt2         byte-level tokenizer.json
+gpt2         byte-level tokenizer.json, else a *.tiktoken file
+tiktoken     a *.tiktoken file
 gemma        tokenizer.model; Gemma 1, with its fill-in-the-middle tokens
 gemma2       tokenizer.model, no space put before the text
 gemma3       as gemma2, else byte-level tokenizer.json
@@ -36,6 +38,12 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.bpe import bpe_metadata, byte_fallback_metadata, has_byte_fallback
 from ggufkit.tokenizers.files import TokenizerFiles
 from ggufkit.tokenizers.pre import check_pre
+from ggufkit.tokenizers.ranks import (
+    TEKKEN_NAME,
+    find_tiktoken,
+    tekken_metadata,
+    tiktoken_metadata,
+)
 from ggufkit.tokenizers.special import special_metadata
 from ggufkit.tokenizers.spm import (
     MODEL_NAME,
@@ -114,6 +122,8 @@ def tokenizer_metadata(
 
 
 def _llama(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    if files.has(TEKKEN_NAME) and files.tokenizer is None:
+        return tekken_metadata(files, config)
     metadata = Metadata()
     prefix = (files.config or {}).get("add_prefix_space")
     if isinstance(prefix, bool):
@@ -136,6 +146,12 @@ def _llama(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) ->
 def _qwen(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     if files.has(MODEL_NAME):
         return spm_metadata(files, config)
+    return _gpt2(files, config, pre)
+
+
+def _gpt2(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    if files.tokenizer is None and find_tiktoken(files):
+        return tiktoken_metadata(files, config, pre)
     return bpe_metadata(files, config, pre)
 
 
@@ -260,7 +276,8 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "llama": _llama,
     "qwen": _qwen,
     "spm": _spm,
-    "gpt2": bpe_metadata,
+    "gpt2": _gpt2,
+    "tiktoken": tiktoken_metadata,
     "gemma": _gemma,
     "gemma2": _gemma2,
     "gemma3": _gemma3,

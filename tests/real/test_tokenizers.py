@@ -6,8 +6,10 @@ import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import pytest
+import tiktoken
 from tokenizers import Tokenizer
 
 from ggufkit.converter.vocabulary import plan_vocabulary, write_vocabulary
@@ -16,6 +18,7 @@ from ggufkit.tokenizers.probes import PROBES
 from ggufkit.tokenizers.rebuild import rebuild as rebuild_tokenizer
 from tests.real.llama_vocab import tokenize
 from tests.tokenizers.published import NAMES, cases, rebuild, reference
+from tests.tokenizers.ranked import N_SPECIAL, PATTERN, train, write_tekken
 
 ABSENT = None
 
@@ -96,3 +99,15 @@ def test_the_self_tests_tokenizer_is_that_of_llama_cpp(oracle: Path, name: str) 
     assert got == tokenize(reference(oracle, name), probes)
     for text, ids in cases(oracle, name):
         assert rebuilt.encode(text, add_special_tokens=False).ids == ids, text
+
+
+def test_tekken_tokenizes_as_the_ranks_say(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    folder = write_tekken(tmp_path / "Tiny-Tekken", "v3")
+    path = write_vocabulary(plan_vocabulary(folder, tmp_path / "v.gguf"))
+    encoding = tiktoken.Encoding("x", pat_str=PATTERN, mergeable_ranks=train(), special_tokens={})
+    # llama.cpp's expression leaves out the combining marks that Mistral's has
+    texts = [text for text in PROBES if not any(category(char)[0] == "M" for char in text)]
+    assert len(texts) >= 25
+    expected = [[i + N_SPECIAL for i in encoding.encode(text)] for text in texts]
+    assert tokenize(path, texts) == expected
