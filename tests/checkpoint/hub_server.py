@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from tests.serving import serving
 
 
 class Hub:
@@ -60,16 +61,8 @@ def commit_of(folder: Path) -> str:
 @contextmanager
 def serve(hub: Hub) -> Iterator[Hub]:
     """Serve on a free port of the loopback interface."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(_handler(hub)) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:

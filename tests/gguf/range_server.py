@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from tests.serving import serving
 
 
 @dataclass
@@ -31,16 +32,8 @@ class Ranges:
 @contextmanager
 def serve_ranges(ranges: Ranges) -> Iterator[Ranges]:
     """Serve on a free port of the loopback interface."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(ranges))
-    ranges.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(_handler(ranges)) as ranges.url:
         yield ranges
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _handler(ranges: Ranges) -> type[BaseHTTPRequestHandler]:
