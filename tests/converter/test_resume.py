@@ -21,7 +21,8 @@ from tests.llama import write_llama
 LADDER = "Q2_K,Q4_K_M,Q6_K,Q8_0"
 # Slow enough to be caught in the middle, with every task noted at once.
 CHILD = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 from ggufkit.converter import execute
 from ggufkit.converter.ladder import convert
 execute.NOTE_SECONDS = 0.0
