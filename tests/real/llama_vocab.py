@@ -2,7 +2,7 @@
 
 The server of `xllamacpp` takes no such file, and llama.cpp's C API does.
 
-python llama_vocab.py FILE [special]      texts as a JSON list on standard input; lists of ids
+python llama_vocab.py tokenize|load      a request as JSON on standard input
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 class Parameters(ctypes.Structure):
@@ -41,14 +42,25 @@ class Parameters(ctypes.Structure):
 
 def tokenize(path: Path, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
     """The ids of each text; `special` says whether the text of a special token means that."""
-    command = [sys.executable, __file__, str(path), *(["special"] if special else [])]
+    found: list[list[int]] = _ask("tokenize", [str(path), list(texts), special])
+    return found
+
+
+def loaded(paths: Sequence[Path]) -> list[bool]:
+    """Whether llama.cpp takes each file."""
+    found: list[bool] = _ask("load", [str(path) for path in paths])
+    return found
+
+
+def _ask(what: str, request: Any) -> Any:
+    command = [sys.executable, __file__, what]
     done = subprocess.run(
-        command, input=json.dumps(texts), check=True, capture_output=True, text=True, timeout=300
+        command, input=json.dumps(request), check=True, capture_output=True, text=True, timeout=300
     )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _main(path: str, texts: list[str], special: bool) -> list[list[int]]:
+def _library() -> ctypes.CDLL:
     from ggufkit.ship.llama_api import library_path
 
     library = ctypes.CDLL(str(library_path()))
@@ -57,12 +69,22 @@ def _main(path: str, texts: list[str], special: bool) -> list[list[int]]:
     load.restype = vocab_of.restype = ctypes.c_void_p
     load.argtypes = [ctypes.c_char_p, Parameters]
     library.llama_backend_init()
+    return library
+
+
+def _load(library: ctypes.CDLL, path: str) -> int | None:
     parameters = library.llama_model_default_params()
     assert parameters.use_extra_bufts, "llama_model_params has changed"
     parameters.vocab_only = True
-    model = load(path.encode(), parameters)
+    model: int | None = library.llama_model_load_from_file(path.encode(), parameters)
+    return model
+
+
+def _tokenize(path: str, texts: list[str], special: bool) -> list[list[int]]:
+    library = _library()
+    model = _load(library, path)
     assert model, f"llama.cpp refuses {path}"
-    vocab = ctypes.c_void_p(vocab_of(ctypes.c_void_p(model)))
+    vocab = ctypes.c_void_p(library.llama_model_get_vocab(ctypes.c_void_p(model)))
 
     def ids(text: str) -> list[int]:
         data = text.encode()
@@ -74,6 +96,10 @@ def _main(path: str, texts: list[str], special: bool) -> list[list[int]]:
 
 
 if __name__ == "__main__":
-    path, *flags = sys.argv[1:]
-    found = _main(path, json.loads(sys.stdin.read()), bool(flags))
-    sys.stdout.write("\n" + json.dumps(found) + "\n")
+    request = json.loads(sys.stdin.read())
+    if sys.argv[1] == "load":
+        library = _library()
+        answer: Any = [bool(_load(library, path)) for path in request]
+    else:
+        answer = _tokenize(*request)
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")

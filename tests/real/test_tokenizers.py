@@ -13,10 +13,14 @@ import tiktoken
 from tokenizers import Tokenizer
 
 from ggufkit.converter.vocabulary import plan_vocabulary, write_vocabulary
+from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.reader import GGUFFile
+from ggufkit.gguf.writer import write
+from ggufkit.tokenizers.pre import BPE_NAMES
 from ggufkit.tokenizers.probes import PROBES
 from ggufkit.tokenizers.rebuild import rebuild as rebuild_tokenizer
-from tests.real.llama_vocab import tokenize
+from tests.llama import write_llama
+from tests.real.llama_vocab import loaded, tokenize
 from tests.tokenizers.published import NAMES, cases, rebuild, reference
 from tests.tokenizers.ranked import N_SPECIAL, PATTERN, train, write_tekken
 
@@ -46,8 +50,8 @@ OLDER_TYPES = {"qwen2": Counter({(5, 4): 290})}
 
 
 def vocabulary(oracle: Path, name: str, folder: Path) -> Path:
-    plan = plan_vocabulary(rebuild(oracle, name, folder / name), folder / "vocab.gguf")
-    return write_vocabulary(plan)
+    source = rebuild(oracle, name, folder / name)
+    return write_vocabulary(plan_vocabulary(source, folder / "vocab.gguf", self_test=False))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,3 +115,15 @@ def test_tekken_tokenizes_as_the_ranks_say(tmp_path: Path) -> None:
     assert len(texts) >= 25
     expected = [[i + N_SPECIAL for i in encoding.encode(text)] for text in texts]
     assert tokenize(path, texts) == expected
+
+
+def test_llama_cpp_knows_every_pre_tokenizer(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    metadata = plan_vocabulary(write_llama(tmp_path / "Tiny"), tmp_path, self_test=False).metadata
+    paths = [tmp_path / f"{name}.gguf" for name in (*sorted(BPE_NAMES), "no-such-name")]
+    for path in paths:
+        metadata["tokenizer.ggml.pre"] = path.stem
+        write(path, plan_layout(metadata, ()), ())
+    assert [path.stem for path, loads in zip(paths, loaded(paths), strict=True) if not loads] == [
+        "no-such-name"
+    ]
