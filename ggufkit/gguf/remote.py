@@ -30,10 +30,12 @@ FIRST_BYTES = 1 << 17
 #: Of what is known of the header, what is asked for beyond the estimate: the rest of it may be
 #: longer than its beginning lets expect.
 SLACK = 0.005
-MIN_STEP = 1 << 14
+MIN_STEP = 1 << 13
+#: Of what an array's strings so far let expect, what is asked for: they may get shorter.
+CAUTION = 0.97
 #: No header of a model is nearly as long.
 MAX_HEADER_BYTES = 1 << 30
-_TENSOR_GUESS = 80  # name, count, dimensions, type and offset of one tensor
+_TENSOR_GUESS = 60  # name, count, dimensions, type and offset of one tensor
 
 
 class RemoteFile(GGUFFile):
@@ -190,7 +192,7 @@ class _Progress:
         needed = self.pos
         if self.items_left and self.items_left < self.n_items:
             per_item = (self.pos - self.items_start) / (self.n_items - self.items_left)
-            needed += int(self.items_left * per_item)
+            needed += int(CAUTION * self.items_left * per_item)
         elif self.items_left:
             needed += 8 * self.items_left
         elif not self.pairs_left:
