@@ -31,7 +31,7 @@ CLEAN_UP = (
 
 def decode_token(files: TokenizerFiles, text: str) -> str:
     """Return what a token with the given text decodes to when it stands alone."""
-    tokenizer = files.tokenizer or {}
+    tokenizer = files.described or {}
     return _decode(tokenizer.get("decoder"), text)
 
 

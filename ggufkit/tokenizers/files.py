@@ -30,6 +30,13 @@ class TokenizerFiles:
         return self.json("tokenizer.json", MAX_TOKENIZER_BYTES)
 
     @cached_property
+    def described(self) -> dict[str, Any] | None:
+        """``tokenizer.json``, or what older files amount to as one."""
+        from ggufkit.tokenizers.legacy import read_legacy  # it needs this module
+
+        return self.tokenizer if self.tokenizer is not None else read_legacy(self)
+
+    @cached_property
     def config(self) -> dict[str, Any] | None:
         """``tokenizer_config.json``."""
         return self.json("tokenizer_config.json", MAX_TOKENIZER_BYTES)

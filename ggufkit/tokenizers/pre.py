@@ -51,7 +51,7 @@ def find_pre(files: TokenizerFiles) -> str:
     UnknownTokenizerError
         llama.cpp has no such pre-tokenizer, as far as is known.
     """
-    tokenizer = files.tokenizer or {}
+    tokenizer = files.described or {}
     steps = describe(tokenizer)
     if steps == BYTE_FALLBACK_STEPS:
         raise UnknownTokenizerError(
@@ -133,7 +133,7 @@ def _unknown(files: TokenizerFiles, steps: tuple[str, ...]) -> UnknownTokenizerE
     found = "\n  ".join(step[:400] for step in steps)
     near = sorted(STRUCTURES, key=lambda known: _similarity(known, steps), reverse=True)
     names = list(dict.fromkeys(STRUCTURES[known] for known in near))[:3]
-    normalizer = (files.tokenizer or {}).get("normalizer")
+    normalizer = (files.described or {}).get("normalizer")
     extra = "" if normalizer is None else f"\nafter the normalizer {str(normalizer)[:200]}"
     return UnknownTokenizerError(
         f"{files.folder}: tokenizer.json cuts text in a way that no pre-tokenizer of llama.cpp "

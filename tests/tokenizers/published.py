@@ -158,13 +158,8 @@ def cases(oracle: Path, name: str) -> list[tuple[str, list[int]]]:
     return list(zip(texts, ids, strict=True))
 
 
-def rebuild(
-    oracle: Path, name: str, folder: Path, *, vocabularies: Sequence[str] | None = None
-) -> Path:
-    """Write config and tokenizer files of a published model.
-
-    `vocabularies` are the files that hold the tokens; those of the published model by default.
-    """
+def rebuild(oracle: Path, name: str, folder: Path) -> Path:
+    """Write config and tokenizer files of a published model."""
     folder.mkdir(parents=True)
     with GGUFFile.open(reference(oracle, name)) as file:
         metadata = dict(file.metadata)
@@ -173,7 +168,7 @@ def rebuild(
         tokenizer_config["chat_template"] = metadata["tokenizer.chat_template"]
     write_json(folder / "config.json", {**_sizes(metadata), **CONFIGS[name]})
     write_json(folder / "tokenizer_config.json", tokenizer_config)
-    for file in vocabularies or VOCABULARIES.get(name, ("tokenizer.json",)):
+    for file in VOCABULARIES.get(name, ("tokenizer.json",)):
         (folder / file).write_bytes(WRITERS[file](name, metadata))
     return folder
 
@@ -288,5 +283,4 @@ VOCABULARIES = {"llama-spm": ("tokenizer.model", "tokenizer.json")}
 WRITERS: dict[str, Callable[[str, dict[str, Any]], bytes]] = {
     "tokenizer.json": lambda name, metadata: json.dumps(tokenizer_json(name, metadata)).encode(),
     "tokenizer.model": lambda _, metadata: sentencepiece_model(metadata),
-    "vocab.txt": lambda _, metadata: ("\n".join(word_pieces(metadata)) + "\n").encode(),
 }
