@@ -84,13 +84,14 @@ def self_test(folder: Path, metadata: Metadata) -> SelfTest:
         return SelfTest(why=str(error))
     kind = str(metadata["tokenizer.ggml.model"])
     own = _own_tokenizer(files, kind)
-    special = _special_tokens(own)
-    texts = [*PROBES, *special]
+    special = _special_tokens(own, metadata)
+    texts = [*_plain_texts(own, rebuilt, kind), *special]
+    as_text = [text for text, marked in special.items() if marked and kind in _FROM_JSON]
     request = {
         "own": own,
         "rebuilt": rebuilt,
         "texts": texts,
-        "special_as_text": [text for text, marked in special.items() if marked],
+        "special_as_text": as_text,
         "merges": kind == "gpt2",
     }
     answer = _ask(request)
@@ -104,6 +105,8 @@ def self_test(folder: Path, metadata: Metadata) -> SelfTest:
 def _own_tokenizer(files: TokenizerFiles, kind: str) -> dict[str, Any]:
     """Return tokenizer.json with the tokens that other files add, as AutoTokenizer has it."""
     tokenizer = dict(files.tokenizer or {})
+    if isinstance(model := tokenizer.get("model"), dict):
+        tokenizer["model"] = {**model, "dropout": None} if "dropout" in model else model
     if kind not in _FROM_JSON:
         return tokenizer
     vocabulary = read_vocabulary(files)
@@ -122,18 +125,48 @@ def _own_tokenizer(files: TokenizerFiles, kind: str) -> dict[str, Any]:
     return tokenizer
 
 
-def _special_tokens(own: dict[str, Any]) -> dict[str, bool]:
+def _plain_texts(own: dict[str, Any], rebuilt: dict[str, Any], kind: str) -> list[str]:
+    """Return the probes that llama.cpp is meant to encode as the tokenizer does.
+
+    A conversion spells added tokens as they stand in a text, such as spaces for Gemma's "▁▁", and
+    llama.cpp finds them there where tokenizer.json does not. Of SentencePiece
+    tokenizers some put no second space before a text that starts with one; llama.cpp always does.
+    """
+    own_added, written = (
+        {get(token, "content") for token in as_list(tokenizer.get("added_tokens"))}
+        for tokenizer in (own, rebuilt)
+    )
+    respelled = written - own_added
+    return [
+        text
+        for text in PROBES
+        if not any(token in text for token in respelled)
+        and (kind in _FROM_JSON or not text.startswith(" "))
+    ]
+
+
+def _special_tokens(own: dict[str, Any], metadata: Metadata) -> dict[str, bool]:
     """Return the added tokens to try, and whether to try them as plain text too.
 
     Alone in their text: llama.cpp knows no strip flags, nor tokens that are whole words only. What
-    merely looks special is special to llama.cpp alone.
+    merely looks special is special to llama.cpp alone. T5's sentinels are not converted, and
+    respelled tokens stand in other texts.
     """
+    texts = metadata["tokenizer.ggml.tokens"]
+    known = set(texts) if isinstance(texts, list) else set()
+    is_t5 = metadata["tokenizer.ggml.model"] == "t5"
     found: dict[str, bool] = {}
     for token in as_list(own.get("added_tokens")):
         text = get(token, "content")
-        if isinstance(text, str) and text and not get(token, "single_word"):
+        if not isinstance(text, str) or not text or get(token, "single_word"):
+            continue
+        if text in known or not (is_t5 or _may_be_respelled(text)):
             found[text] = get(token, "special") is True or not looks_special(text)
     return dict(list(found.items())[:_MAX_SPECIAL])
+
+
+def _may_be_respelled(text: str) -> bool:
+    return "▁" in text or not text.isascii()
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:

@@ -153,10 +153,38 @@ def test_unigram(tmp_path: Path) -> None:
     keep_spaces = message(3, b"\x18\x01\x20\x00")
     (tmp_path / "spiece.model").write_bytes(spiece + model_type(1) + keep_spaces)
     metadata = tokenizer_metadata(tmp_path, kind="t5", config={"vocab_size": len(pieces)})
-    assert self_test(files.folder, metadata).n_probes == len(PROBES)
+    assert self_test(files.folder, metadata).n_probes == len(PROBES) - 2
     better = change(metadata, "scores", lambda scores: scores.__setitem__(3, -0.5))
     with pytest.raises(TokenizerMismatchError, match=r"'Hello, .* is \[2 4 6 .*, but \[3 5 6 "):
         self_test(files.folder, better)
+
+
+def test_respelled_tokens_are_no_difference(oracle: Path, tmp_path: Path) -> None:
+    # As Gemma has them: runs of spaces, which SentencePiece spells otherwise.
+    folder = rebuild(oracle, "llama-spm", tmp_path / "llama")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    flags = {"single_word": False, "lstrip": False, "rstrip": False}
+    spaces = tokenizer["model"]["vocab"]["▁▁"]
+    tokenizer["added_tokens"].append(added(spaces, "▁▁", **flags))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["added_tokens_decoder"] = {str(spaces): {"content": "▁▁"}}
+    write(folder, tokenizer=tokenizer, tokenizer_config=config)
+    metadata = tokenizer_metadata(folder, kind="llama", config={"vocab_size": 32000})
+    assert metadata["tokenizer.ggml.tokens"][spaces] == "  "  # type: ignore[index]
+    n_probes = self_test(folder, metadata).n_probes
+    assert len(PROBES) - 8 < n_probes < len(PROBES)
+
+
+def test_a_space_at_the_start_is_left_to_llama_cpp(oracle: Path, tmp_path: Path) -> None:
+    folder = rebuild(oracle, "llama-spm", tmp_path / "llama")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = None
+    tokenizer["pre_tokenizer"] = {
+        "type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False,
+    }  # fmt: skip
+    write(folder, tokenizer=tokenizer)
+    metadata = tokenizer_metadata(folder, kind="llama", config={"vocab_size": 32000})
+    assert self_test(folder, metadata).n_probes > 30
 
 
 def test_what_keeps_it_from_running_is_said(
