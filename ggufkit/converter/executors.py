@@ -92,7 +92,9 @@ def _cluster(address: str) -> Iterator[Client]:
 
 def _check_workers(client: Client, address: str) -> None:
     """Raise unless there are workers, all with the version that plans."""
-    versions = client.run(worker_version, on_error="return")
+    answers = client.run(worker_version, on_error="return")
+    # a worker that went away meanwhile does no harm
+    versions = {w: a for w, a in answers.items() if not isinstance(a, OSError)}
     if not versions:
         raise ConversionError(f"dask:{address}: the cluster has no workers; start some")
     for worker, version in versions.items():
