@@ -202,9 +202,15 @@ def _mismatch(
     return TokenizerMismatchError(
         f"{folder}: the {what} {text!r} is {_shown(own, same)} to tokenizer.json, but "
         f"{_shown(rebuilt, same)} to the file to be written (tokenizer.ggml.model {model}, "
-        f"tokenizer.ggml.pre {pre}); a wrong --pre does this; --no-self-test converts all the same",
+        f"tokenizer.ggml.pre {pre}); {_hint(str(model))}; --no-self-test converts all the same",
         text=text,
     )
+
+
+def _hint(model: str) -> str:
+    if model in _FROM_JSON:
+        return "a wrong --pre does this"
+    return "the SentencePiece model, from which the file is made, and tokenizer.json disagree"
 
 
 def _shown(ids: list[Any], start: int) -> str:
