@@ -7,12 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 from ggufkit.errors import UnknownArchitectureError
+from ggufkit.models.baichuan import BAICHUAN
 from ggufkit.models.base import Architecture
 from ggufkit.models.bert import BERT, ROBERTA, XLM_ROBERTA
 from ggufkit.models.cohere import COHERE, COHERE2
-from ggufkit.models.deepseek import DEEPSEEK2, DEEPSEEK3
+from ggufkit.models.deepseek import DEEPSEEK, DEEPSEEK2, DEEPSEEK3
 from ggufkit.models.distilbert import DISTILBERT
-from ggufkit.models.exaone import EXAONE4
+from ggufkit.models.exaone import EXAONE, EXAONE4
 from ggufkit.models.falcon import FALCON
 from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3
 from ggufkit.models.gemma3n import GEMMA3N
@@ -20,32 +21,43 @@ from ggufkit.models.glm import GLM4, GLM4MOE
 from ggufkit.models.gpt2 import GPT2
 from ggufkit.models.gpt_oss import GPT_OSS
 from ggufkit.models.granite import GRANITE, GRANITEMOE
+from ggufkit.models.internlm import INTERNLM2, INTERNLM3
 from ggufkit.models.jina import JINA_BERT_V2
 from ggufkit.models.lfm2 import LFM2
-from ggufkit.models.llama import ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLLM3
+from ggufkit.models.llama import ARCEE, ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLLM3
 from ggufkit.models.llama4 import LLAMA4
 from ggufkit.models.mamba import MAMBA, MAMBA2
+from ggufkit.models.minicpm import MINICPM, MINICPM3
+from ggufkit.models.mistral3 import MISTRAL3
 from ggufkit.models.modernbert import MODERNBERT
+from ggufkit.models.mpt import MPT
 from ggufkit.models.nemotron import NEMOTRON
 from ggufkit.models.neox import BLOOM, GPTNEOX
 from ggufkit.models.nomic import NOMIC_BERT, NOMIC_BERT_MOE
 from ggufkit.models.olmo import OLMO, OLMO2, OLMO3, OLMOE
+from ggufkit.models.orion import ORION
 from ggufkit.models.phi import PHI2, PHI3
 from ggufkit.models.qwen import QWEN2, QWEN2MOE, QWEN3, QWEN3MOE
 from ggufkit.models.qwen_hybrid import QWEN3NEXT, QWEN35, QWEN35MOE
 from ggufkit.models.seed_oss import SEED_OSS
 from ggufkit.models.stablelm import STABLELM
 from ggufkit.models.starcoder import STARCODER, STARCODER2
+from ggufkit.models.t5 import T5, T5_ENCODER
+from ggufkit.models.xverse import XVERSE
 
 ARCHITECTURES: tuple[Architecture, ...] = (
+    ARCEE,
+    BAICHUAN,
     BERT,
     BLOOM,
     COHERE,
     COHERE2,
+    DEEPSEEK,
     DEEPSEEK2,
     DEEPSEEK3,
     DISTILBERT,
     ERNIE4_5,
+    EXAONE,
     EXAONE4,
     FALCON,
     GEMMA,
@@ -60,14 +72,20 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     GRANITE,
     GRANITEMOE,
     HUNYUAN,
+    INTERNLM2,
+    INTERNLM3,
     JINA_BERT_V2,
     LFM2,
     LLAMA,
     LLAMA4,
     MAMBA,
     MAMBA2,
+    MINICPM,
+    MINICPM3,
+    MISTRAL3,
     MIXTRAL,
     MODERNBERT,
+    MPT,
     NEMOTRON,
     NOMIC_BERT,
     NOMIC_BERT_MOE,
@@ -75,6 +93,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     OLMO2,
     OLMO3,
     OLMOE,
+    ORION,
     PHI2,
     PHI3,
     QWEN2,
@@ -90,7 +109,10 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     STABLELM,
     STARCODER,
     STARCODER2,
+    T5,
+    T5_ENCODER,
     XLM_ROBERTA,
+    XVERSE,
 )
 
 BY_HF_CLASS: Mapping[str, Architecture] = MappingProxyType(

@@ -78,6 +78,8 @@ class Weight:
         Whether `name` and `source` are complete: no suffix is added to them.
     count : callable
         From the config to the number of tensors that a stack is made of.
+    copies : bool
+        Whether a checkpoint may have it several times, of which the first is taken.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Weight:
     bias: Callable[[Context], Transform] | None = None
     exact: bool = False
     count: Callable[[Config], int] = field(default=lambda config: expert_count(config))
+    copies: bool = False
 
     @property
     def is_stack(self) -> bool:
@@ -149,7 +152,13 @@ class Context:
 
 
 # Counts that ranges are made of; no model has nearly as many of anything.
-COUNTS = (*BLOCK_COUNT, *EXPERT_COUNT, "num_nextn_predict_layers", "mtp_num_hidden_layers")
+COUNTS = (
+    *BLOCK_COUNT,
+    *EXPERT_COUNT,
+    "num_decoder_layers",
+    "num_nextn_predict_layers",
+    "mtp_num_hidden_layers",
+)
 MAX_COUNT = 1 << 14
 
 

@@ -1,4 +1,4 @@
-"""DeepSeek V2 and V3: latent attention, experts of which some are shared."""
+"""DeepSeek: experts of which some are shared; V2 and V3 with latent attention."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from dataclasses import replace
 
 from ggufkit.models import rope
 from ggufkit.models.base import Architecture, Config, Context, Hparam, Weight
-from ggufkit.models.common import EXPERT_PARTS, HPARAMS, decoder, experts, only, replaced
+from ggufkit.models.common import (
+    EXPERT_PARTS,
+    FFN,
+    HPARAMS,
+    decoder,
+    experts,
+    head_dim,
+    only,
+    permute,
+    replaced,
+    unscaled,
+    without,
+)
 from ggufkit.models.rows import HeadRows
 from ggufkit.models.transforms import Then, Transpose
 
@@ -73,6 +85,41 @@ _ATTENTION = f"{_LAYER}.self_attn"
 _MLP = f"{_LAYER}.mlp"
 _SAME = ("token_embd", "output_norm", "output", "attn_norm", "attn_output", "ffn_norm")
 
+_FFN_PARTS = (
+    *(
+        Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", blocks=dense_blocks)
+        for part in ("gate", "up", "down")
+    ),
+    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
+    *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=moe_blocks),
+    *(
+        Weight(
+            f"blk.{{i}}.ffn_{part}_shexp",
+            f"{_MLP}.shared_experts.{part}_proj",
+            blocks=moe_blocks,
+        )
+        for part in ("gate", "up", "down")
+    ),
+)
+
+DEEPSEEK = Architecture(
+    name="deepseek",
+    hf_classes=("DeepseekForCausalLM",),
+    tokenizer="qwen",
+    defaults={"first_k_dense_replace": 0},
+    hparams=(
+        *HPARAMS,
+        Hparam("rope.dimension_count", head_dim),
+        Hparam("rope.scaling.type", unscaled),
+        Hparam("leading_dense_block_count", "first_k_dense_replace"),
+        Hparam("vocab_size", "vocab_size"),
+        Hparam("expert_feed_forward_length", "moe_intermediate_size"),
+        Hparam("expert_weights_scale", lambda _: 1.0),
+        Hparam("expert_shared_count", "n_shared_experts"),
+    ),
+    weights=(*without(decoder(q=permute, k=permute), *FFN), *_FFN_PARTS),
+)
+
 DEEPSEEK2 = Architecture(
     name="deepseek2",
     hf_classes=("DeepseekV2ForCausalLM",),
@@ -122,25 +169,12 @@ DEEPSEEK2 = Architecture(
         Weight("blk.{i}.attn_kv_a_norm", f"{_ATTENTION}.kv_a_layernorm"),
         Weight("blk.{i}.attn_k_b", f"{_ATTENTION}.kv_b_proj", key_heads),
         Weight("blk.{i}.attn_v_b", f"{_ATTENTION}.kv_b_proj", value_heads),
-        *(
-            Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", blocks=dense_blocks)
-            for part in ("gate", "up", "down")
-        ),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
+        *_FFN_PARTS,
         Weight(
             "blk.{i}.exp_probs_b.bias",
             f"{_MLP}.gate.e_score_correction_bias",
             exact=True,
             optional=True,
-        ),
-        *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=moe_blocks),
-        *(
-            Weight(
-                f"blk.{{i}}.ffn_{part}_shexp",
-                f"{_MLP}.shared_experts.{part}_proj",
-                blocks=moe_blocks,
-            )
-            for part in ("gate", "up", "down")
         ),
     ),
     ignore=no_place,

@@ -1,4 +1,4 @@
-"""EXAONE 4: norms after, norms of queries and keys, windows in three of four layers."""
+"""EXAONE 3, a llama; EXAONE 4: norms after and of queries and keys, windows in 3 of 4 layers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ggufkit.models.common import (
     QK_NORMS,
     decoder,
     per_head,
+    rotated,
     sliding_layers,
     without,
 )
@@ -31,6 +32,31 @@ def windowed(config: Config) -> list[bool] | None:
         return [(i + 1) % pattern != 0 for i in range(n)]
     return listed
 
+
+_BLOCK = "transformer.h.{i}"
+_ATTENTION = f"{_BLOCK}.attn.attention"
+
+EXAONE = Architecture(
+    name="exaone",
+    hf_classes=("ExaoneForCausalLM",),
+    tokenizer="gpt2",
+    hparams=(*HPARAMS, Hparam("rope.dimension_count", rotated)),
+    weights=(
+        Weight("token_embd", "transformer.wte"),
+        Weight("output_norm", "transformer.ln_f"),
+        Weight("output", "lm_head", optional=True),
+        Weight("blk.{i}.attn_norm", f"{_BLOCK}.ln_1"),
+        Weight("blk.{i}.attn_q", f"{_ATTENTION}.q_proj"),
+        Weight("blk.{i}.attn_k", f"{_ATTENTION}.k_proj"),
+        Weight("blk.{i}.attn_v", f"{_ATTENTION}.v_proj"),
+        Weight("blk.{i}.attn_output", f"{_ATTENTION}.out_proj"),
+        Weight("blk.{i}.ffn_norm", f"{_BLOCK}.ln_2"),
+        Weight("blk.{i}.ffn_gate", f"{_BLOCK}.mlp.c_fc_0"),
+        Weight("blk.{i}.ffn_up", f"{_BLOCK}.mlp.c_fc_1"),
+        Weight("blk.{i}.ffn_down", f"{_BLOCK}.mlp.c_proj"),
+    ),
+    generated=(Generated("rope_freqs.weight", llama3_rope_factors),),
+)
 
 _LAYER = "model.layers.{i}"
 

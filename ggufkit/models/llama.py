@@ -1,4 +1,4 @@
-"""llama, and what has its shape: Mistral, SmolLM, Yi, TinyLlama; Mixtral, with experts."""
+"""llama, and what has its shape: Mistral, SmolLM, Yi, TinyLlama; Arcee; Mixtral, with experts."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ from ggufkit.models.common import (
     BARE,
     FFN,
     HPARAMS,
+    POOLING,
     WRAPPED,
     decoder,
     experts,
@@ -104,4 +105,14 @@ HUNYUAN = replace(
         Weight("blk.{i}.attn_q_norm", "model.layers.{i}.self_attn.query_layernorm"),
         Weight("blk.{i}.attn_k_norm", "model.layers.{i}.self_attn.key_layernorm"),
     ),
+)
+
+# no gates
+ARCEE = replace(
+    LLAMA,
+    name="arcee",
+    hf_classes=("ArceeForCausalLM",),
+    defaults={**LLAMA.defaults, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
+    hparams=(*LLAMA.hparams, *POOLING),
+    weights=without(LLAMA.weights, "ffn_gate"),
 )

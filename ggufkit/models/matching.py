@@ -140,8 +140,13 @@ class _Matcher:
         """
         left = Counter(m.block for ms in found.values() for m in ms if m.weight.is_stack)
         stacks: dict[str, dict[str, list[tuple[_Match, str]]]] = defaultdict(dict)
+        copied: set[str] = set()
         for name, matches in found.items():
             for match in matches:
+                if match.target in copied:
+                    continue
+                if match.weight.copies:
+                    copied.add(match.target)
                 if not match.weight.is_stack:
                     yield MappedTensor(match.target, (name,), self.transform(match))
                     continue
