@@ -12,11 +12,11 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,12 @@ from numpy.typing import NDArray
 from ggufkit.codecs import dequantize, quantize
 from ggufkit.converter.journal import Journal
 from ggufkit.converter.plan import Encoding, Part, Plan, Task
+from ggufkit.converter.pool import results_of
 from ggufkit.converter.report import ErrorSums, Report, TaskResult
 from ggufkit.errors import NotFiniteError, OutputError
 from ggufkit.gguf.writer import SUFFIX, PartialFile, write_into_partial
 from ggufkit.types import TensorType
 
-# Tasks waiting per worker: enough to keep it busy, few enough to stop at once.
-QUEUE_PER_JOB = 4
 # Finished tasks are made durable and noted down at least this often.
 NOTE_SECONDS = 3.0
 # Errors are measured on this many weights at a time: few enough to stay in a core's cache.
@@ -274,36 +273,24 @@ class _Run:
     def run(self) -> None:
         """Run what the journal does not have, a bounded number of tasks at a time."""
         todo = (task for task in self.plan.tasks() if task.number not in self.journal.done)
-        waiting: set[Future[TaskResult]] = set()
         finished: list[TaskResult] = []
+        work = partial(run_task, report=self.report)
         # Waiting for the disk must not keep workers waiting: notes are made in a thread.
         with ThreadPoolExecutor(1) as noter:
             note: Future[None] = noter.submit(self._note, [])
             noted = time.monotonic()
             try:
-                while True:
-                    waiting |= set(self._submit(todo, self.jobs * QUEUE_PER_JOB - len(waiting)))
-                    if not waiting:
-                        break
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        result = future.result()
+                with closing(results_of(work, todo, self.pool, self.jobs)) as results:
+                    for result in results:
                         finished.append(result)
                         self.progress(result.written)
-                    if note.done() and time.monotonic() - noted > NOTE_SECONDS:
-                        note.result()
-                        note = noter.submit(self._note, finished)
-                        finished, noted = [], time.monotonic()
+                        if note.done() and time.monotonic() - noted > NOTE_SECONDS:
+                            note.result()
+                            note = noter.submit(self._note, finished)
+                            finished, noted = [], time.monotonic()
             finally:
-                for future in waiting:
-                    future.cancel()
-                wait(waiting)
                 note.result()
                 self._note(finished)
-
-    def _submit(self, todo: Iterator[Task], n: int) -> Iterator[Future[TaskResult]]:
-        for task in islice(todo, n):
-            yield self.pool.submit(run_task, task, report=self.report)
 
     def _note(self, finished: Sequence[TaskResult]) -> None:
         """Note finished tasks, once what they wrote is on disk."""

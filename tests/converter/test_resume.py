@@ -108,7 +108,7 @@ def test_a_run_stopped_while_publishing_publishes_the_rest(
     with pytest.raises(OutputError, match="stopped"):
         convert(source, tmp_path / "out", ladder=LADDER)
     monkeypatch.undo()
-    monkeypatch.setattr(execute_module, "run_task", None)  # nothing may run again
+    monkeypatch.setattr(execute_module, "run_task", _must_not_run)
     ladder = convert(source, tmp_path / "out", ladder=LADDER)
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
     assert ladder.report == whole.report
@@ -149,3 +149,7 @@ def test_a_journal_of_another_ladder_is_started_over(tmp_path: Path) -> None:
     other = Journal(tmp_path / "journal", "two")
     other.close()
     assert other.done == {}
+
+
+def _must_not_run(*_, **__):
+    raise AssertionError("a task ran again")
