@@ -14,12 +14,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli import mixes
+from ggufkit.cli.arguments import positive, tensor_type
 
 if TYPE_CHECKING:
     from ggufkit.converter.choose import TypeOptions
     from ggufkit.converter.planner import SplitLimits
-    from ggufkit.types import TensorType
 
 HELP = "make GGUF files from a checkpoint or a GGUF file"
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="checkpoint folder, owner/name on the Hub, or GGUF file")
     add("-o", "--out", metavar="OUT", help="folder, or a file ending in .gguf for a single type")
-    add("--ladder", default="Q4_K_M", metavar="TYPES", help="file types; default: %(default)s")
+    add("--ladder", metavar="TYPES", help="file types; default: Q4_K_M, if no mix is asked for")
     add("--dry-run", action="store_true", help="show exact sizes and every tensor's type, and stop")
     add("--json", action="store_true", help="print the plan or the result as JSON")
     add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
@@ -96,6 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "squared error, but not llama-quantize's bytes; default: %(default)s",
     )
 
+    mixes.add_arguments(parser)
+
     group = parser.add_argument_group("splits")
     add = group.add_argument
     add("--split-max-size", metavar="N(K|M|G)", help="most tensor data per file, such as 4G")
@@ -109,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
         return _vocabulary(args)
     from ggufkit.cli import render, show
     from ggufkit.converter.executors import open_executor
+    from ggufkit.converter.imatrix import Imatrix
     from ggufkit.converter.ladder import open_source, plan_ladder, run_plan
 
     source = open_source(
@@ -120,29 +123,33 @@ def run(args: argparse.Namespace) -> int:
         stream=args.stream,
         self_test=not args.no_self_test,
     )
-    plan = plan_ladder(
-        source,
-        args.out or f"{Path(args.source).stem}-GGUF",
-        args.ladder,
-        via=args.via,
-        imatrix=args.imatrix,
-        options=_type_options(args),
-        split=_split_limits(args),
-        search=args.search,
-        nonfinite=args.nonfinite,
-    )
+    planning = {
+        "via": args.via,
+        "imatrix": Imatrix.open(args.imatrix) if args.imatrix else None,
+        "options": _type_options(args),
+        "split": _split_limits(args),
+        "search": args.search,
+        "nonfinite": args.nonfinite,
+    }
+    found = mixes.choose(args, source, planning)
+    recipes = [*mixes.read(args), *(mix.recipe for mix in found)]
+    ladder = args.ladder or (None if recipes else "Q4_K_M")
+    out = args.out or f"{Path(args.source).stem}-GGUF"
+    plan = plan_ladder(source, out, ladder, recipes=recipes, **planning)
+    mixes.show(found, as_json=args.json)
     if args.dry_run:
-        show.plan(plan, as_json=args.json)
+        show.plan(plan, as_json=args.json, mixes=found)
         return 0
     total = sum(target.n_bytes for rung in plan.rungs for target in rung.targets.values())
     with (
         open_executor(args.executor, args.jobs) as (executor, jobs),
         render.progress(total, show.label(plan), enabled=not args.quiet) as advance,
     ):
-        ladder = run_plan(plan, executor=executor, jobs=jobs, force=args.force, progress=advance)
+        done = run_plan(plan, executor=executor, jobs=jobs, force=args.force, progress=advance)
+    mixes.write(found, plan)
     if args.report:
-        show.write_json(show.errors(ladder), args.report)
-    show.result(ladder, as_json=args.json)
+        show.write_json(show.errors(done), args.report)
+    show.result(done, as_json=args.json, mixes=found)
     return 0
 
 
@@ -164,18 +171,6 @@ def _vocabulary(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tensor_type(name: str) -> TensorType:
-    from ggufkit.errors import UnknownTensorTypeError
-    from ggufkit.types import TensorType
-
-    try:
-        return TensorType[name.upper()]
-    except KeyError:
-        raise UnknownTensorTypeError(
-            f"unknown tensor type {name!r}: 'ggufkit types' lists them"
-        ) from None
-
-
 def _type_options(args: argparse.Namespace) -> TypeOptions:
     import re
 
@@ -183,19 +178,20 @@ def _type_options(args: argparse.Namespace) -> TypeOptions:
     from ggufkit.errors import ConversionError
 
     rules = []
-    for text in args.tensor_type:
-        pattern, _, name = text.rpartition("=")
+    for text in (*args.tensor_type, *mixes.listed_types(args)):
+        # as llama-quantize does; no tensor's name has a = in it
+        pattern, _, name = text.partition("=")
         try:
             re.compile(pattern)
         except re.error as error:
             raise ConversionError(f"--tensor-type {text}: bad pattern: {error}") from None
         if not pattern:
             raise ConversionError(f"--tensor-type {text}: write PATTERN=TYPE")
-        rules.append((pattern, _tensor_type(name)))
+        rules.append((pattern, tensor_type(name)))
     embedding, output = args.token_embedding_type, args.output_tensor_type
     return TypeOptions(
-        token_embedding_type=_tensor_type(embedding) if embedding else None,
-        output_tensor_type=_tensor_type(output) if output else None,
+        token_embedding_type=tensor_type(embedding) if embedding else None,
+        output_tensor_type=tensor_type(output) if output else None,
         tensor_type=tuple(rules),
         leave_output_tensor=args.leave_output_tensor,
         pure=args.pure,

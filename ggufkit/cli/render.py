@@ -177,21 +177,24 @@ def _scaled(number: int) -> str:
 
 
 @contextmanager
-def steps(label: str, *, enabled: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show steps done and the time they took; for work whose amount is not known before.
+def steps(
+    label: str, *, total: int | None = None, enabled: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Show steps done, of how many if that is known, and the time they took.
 
     Parameters and yields are those of `progress`, but counts are not bytes.
     """
     out = console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
-        TextColumn("{task.completed}"),
+        *(() if total is None else (BarColumn(),)),
+        TextColumn("{task.completed}" + ("" if total is None else "/{task.total}")),
         TimeElapsedColumn(),
     )
     with Progress(
         *columns, console=out, transient=True, disable=not (enabled and out.is_terminal)
     ) as shown:
-        task = shown.add_task(plain(label), total=None)
+        task = shown.add_task(plain(label), total=total)
         yield lambda n: shown.advance(task, n)
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from ggufkit.errors import OutputError
 
 if TYPE_CHECKING:
     from ggufkit.converter.ladder import Ladder
+    from ggufkit.converter.mix.result import Mix
     from ggufkit.converter.plan import Plan, Rung
     from ggufkit.converter.vocabulary import Vocabulary
 
@@ -25,10 +26,10 @@ def label(plan: Plan) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} rungs"
 
 
-def plan(plan: Plan, *, as_json: bool) -> None:
+def plan(plan: Plan, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
     """Show what would be written: every file's size and every tensor's type."""
     if as_json:
-        write_json(_plan_dict(plan))
+        write_json(_plan_dict(plan, mixes))
         return
     for rung in plan.rungs:
         render.heading(f"{rung.name}: tensor types")
@@ -41,10 +42,10 @@ def plan(plan: Plan, *, as_json: bool) -> None:
     _remarks(plan)
 
 
-def result(ladder: Ladder, *, as_json: bool) -> None:
+def result(ladder: Ladder, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
     """Show what was written, with the errors of weights."""
     if as_json:
-        write_json({**_plan_dict(ladder.plan), "report": errors(ladder)})
+        write_json({**_plan_dict(ladder.plan, mixes), "report": errors(ladder)})
         return
     totals = {rung.name: ladder.report.of_rung(rung) for rung in _fresh(ladder).rungs}
     _files(
@@ -178,12 +179,13 @@ def _self_test(plan: Plan) -> str | None:
     return None if tested is None else str(tested)
 
 
-def _plan_dict(plan: Plan) -> dict[str, Any]:
+def _plan_dict(plan: Plan, mixes: Sequence[Mix]) -> dict[str, Any]:
     return {
         "source": plan.source.origin,
         "via": plan.via.name,
         "skipped": dict(plan.skipped),
         "self_test": _self_test(plan),
+        "mixes": [mix.as_dict() for mix in mixes],
         "rungs": [_rung_dict(rung) for rung in plan.rungs],
     }
 

@@ -170,6 +170,11 @@ class _Chooser:
     tied: bool
     seen: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def file_type(self) -> str:
+        """Name of the file type that the rung says it is."""
+        return self.recipe.file_type.name
+
     def choose(self, tensor: Candidate) -> Choice:
         role = role_of(tensor.name)
         if not allows_quantization(tensor):
@@ -179,8 +184,9 @@ class _Chooser:
         type_, why = self._before_fallback(tensor, role)
         if self.recipe.base.is_quantized:
             type_, why = _fallback(tensor, type_, why)
+        small = type_ is T.Q2_K and self.file_type == "Q2_K_S"
         needs = tensor.name not in (*EMBEDDINGS, "output.weight") and (
-            type_ in NEEDS_IMPORTANCE or (type_ is T.Q2_K and self.recipe.name == "Q2_K_S")
+            type_ in NEEDS_IMPORTANCE or small
         )
         return Choice(type_, why, needs)
 
@@ -199,6 +205,8 @@ class _Chooser:
             return named, "--tensor-type"
         if options.pure:
             return self.recipe.base, "--pure"
+        if tensor.name in self.recipe.types:
+            return self.recipe.types[tensor.name], "named by the recipe"
         return self._by_recipe(tensor, role)
 
     def _by_recipe(self, tensor: Candidate, role: str) -> tuple[T, str]:
@@ -208,7 +216,7 @@ class _Chooser:
         rule = self.recipe.match(role, facts)
         type_, why = (self.recipe.base, "base type") if rule is None else (rule.type, str(rule))
         raised = role == "attn_v" and facts.is_70b and type_ in RAISED_FOR_70B
-        if raised and self.recipe.name not in LOW_BITS:
+        if raised and self.file_type not in LOW_BITS:
             return T.Q5_K, "attn_v of a 70B llama"
         return type_, why
 
@@ -225,7 +233,7 @@ class _Chooser:
         n_layers = self.n_attn_v if role == "attn_v" else self.facts.n_layers
         block = re.match(r"blk\.(\d+)\.", tensor.name)
         # with experts a block has several ffn tensors of a role: the name tells the layer
-        by_name = self.facts.n_expert > 1 and self.recipe.name not in LOW_BITS
+        by_name = self.facts.n_expert > 1 and self.file_type not in LOW_BITS
         if role.startswith("ffn_") and by_name and block:
             layer = int(block[1])
         n_matrices = tensor.shape[-3] if len(tensor.shape) > 2 else 1

@@ -94,8 +94,14 @@ class Rows:
         if self.n_nonfinite and task.nonfinite == "zero":
             self.values = np.where(self._finite, self.values, np.float32(0))
 
-    def errors(self, blocks: NDArray[np.uint8], type_: TensorType) -> ErrorSums:
-        """Return the errors of the weights that are finite."""
+    def errors(
+        self,
+        blocks: NDArray[np.uint8],
+        type_: TensorType,
+        *,
+        scale: NDArray[np.float32] | None = None,
+    ) -> ErrorSums:
+        """Return the errors of the weights that are finite, each column multiplied by `scale`."""
         sums = ErrorSums()
         n_rows, n_cols = self.values.shape
         step = max(1, ERROR_TILE // max(1, n_cols))
@@ -103,6 +109,8 @@ class Rows:
             rows = slice(start, start + step)
             values = self.values[rows]
             decoded = dequantize(blocks[rows], type_, out=_scratch(values.shape))
+            if scale is not None:
+                values, decoded = values * scale, decoded * scale
             if self.n_nonfinite:
                 finite = self._finite[rows]
                 values, decoded = values[finite], decoded[finite]

@@ -105,10 +105,11 @@ def open_source(
 def plan_ladder(
     source: Source,
     out: str | Path,
-    ladder: str = "Q4_K_M",
+    ladder: str | None = "Q4_K_M",
     *,
+    recipes: Sequence[Recipe] = (),
     via: str | None = None,
-    imatrix: str | Path | None = None,
+    imatrix: str | Path | Imatrix | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
     search: str = "ggml",
@@ -122,20 +123,23 @@ def plan_ladder(
         From `open_source`.
     out : str or Path
         A folder, or for a single rung a file ending in ``.gguf``.
-    ladder : str
-        See `ggufkit.converter.recipes.parse_ladder`.
-    imatrix : str or Path, optional
-        File of an importance matrix, see `ggufkit.converter.imatrix`.
+    ladder : str or None
+        See `ggufkit.converter.recipes.parse_ladder`; None for no rungs but those of `recipes`.
+    recipes : sequence of Recipe
+        Mixes and recipes from files, for rungs beside those of the ladder.
+    imatrix : str, Path or Imatrix, optional
+        An importance matrix, or its file, see `ggufkit.converter.imatrix`.
     via, options, split, search, nonfinite
         See `ggufkit.converter.planner.make_plan`.
     """
-    recipes = parse_ladder(ladder)
+    ladder = ladder or ""
+    all_recipes = (*(parse_ladder(ladder) if ladder else ()), *recipes)
     return make_plan(
         source,
-        recipes,
-        _output_paths(source, recipes, Path(out)),
+        all_recipes,
+        _output_paths(source, all_recipes, Path(out)),
         via=via,
-        imatrix=None if imatrix is None else Imatrix.open(imatrix),
+        imatrix=Imatrix.open(imatrix) if isinstance(imatrix, (str, Path)) else imatrix,
         options=options,
         split=split,
         search=search,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from ggufkit.types import FileType, TensorType
 
@@ -75,17 +75,23 @@ class Recipe:
         Type of ``output.weight``, or of the token embeddings that serve as output.
     rules : tuple of Rule
         First match wins.
+    types : mapping of str to TensorType
+        Types of single tensors, by name; they come before the rules.
+    like : str
+        The file type that the file says it is; by default `name`.
     """
 
     name: str
     base: TensorType
     output: TensorType
     rules: tuple[Rule, ...] = ()
+    types: Mapping[str, TensorType] = field(default_factory=dict)
+    like: str = ""
 
     @property
     def file_type(self) -> FileType:
         """The value of ``general.file_type``."""
-        return FileType[self.name]
+        return FileType[self.like or self.name]
 
     def match(self, role: str, facts: Facts) -> Rule | None:
         """Return the first rule that speaks of the tensor; None means the base type."""

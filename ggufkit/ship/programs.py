@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def complete(path: Path, prompt: str, n_predict: int, n_ctx: int) -> str:
 
 
 def measure(
-    base: Path, others: Sequence[Path], text: str, n_ctx: int, n_chunks: int, saved: str
+    base: Path, others: Iterable[Path], text: str, n_ctx: int, n_chunks: int, saved: str
 ) -> list[dict[str, Any]]:
     """Return what ``llama-perplexity`` measures of the base and of the others.
 

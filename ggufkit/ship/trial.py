@@ -11,8 +11,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def generate(
 
 def measure(
     base: str | Path,
-    others: Sequence[str | Path],
+    others: Iterable[str | Path],
     text: str,
     *,
     n_ctx: int = N_CTX,
@@ -149,8 +150,8 @@ def measure(
     ----------
     base : path-like
         What they are compared with: the source, or the largest rung.
-    others : sequence of path-like
-        The models.
+    others : iterable of path-like
+        The models; each is asked for when the one before it is done.
     text : str
         Prose of the kind that the models are for.
     n_ctx : int
@@ -174,11 +175,11 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="ggufkit-") as folder:
         saved = str(Path(folder) / "base")
         if engine() == "programs":
-            found = programs.measure(Path(base), [*map(Path, others)], text, n_ctx, n_chunks, saved)
+            found = programs.measure(Path(base), map(Path, others), text, n_ctx, n_chunks, saved)
             return [Quality(**values) for values in found]
         request = {"text": text, "n_ctx": n_ctx, "n_chunks": n_chunks}
         results: list[Quality] = []
-        for path in (base, *others):
+        for path in chain([base], others):
             files = {"base": None, "save": saved} if not results else {"base": saved, "save": None}
             for event in _ask("measure", Path(path), **request, **files):
                 if "step" in event:

@@ -1,0 +1,217 @@
+"""The mixes of `ggufkit convert`: options, the choice, and how it is shown and written down."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.cli.arguments import positive
+
+if TYPE_CHECKING:
+    from ggufkit.converter.mix.budget import Budget, MixOptions
+    from ggufkit.converter.mix.result import Limit, Mix
+    from ggufkit.converter.plan import Plan
+    from ggufkit.converter.rules import Recipe
+    from ggufkit.converter.source import Source
+    from ggufkit.types import TensorType
+
+CONTEXT = 8192
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    group = parser.add_argument_group(
+        "mixes by budget", "a type for every tensor, so that the model loses least; docs/budget.md"
+    )
+    add = group.add_argument
+    several: dict[str, Any] = {"action": "append", "default": []}
+    add("--budget", **several, metavar="SIZE", help="file of at most 7.5GiB, or as large as Q4_K_M")
+    add("--bpw", **several, type=float, metavar="BITS", help="at most so many bits per weight")
+    add("--fit-vram", **several, metavar="SIZE", help="all of it on a GPU with so much memory")
+    add(
+        "--context",
+        type=positive,
+        default=CONTEXT,
+        metavar="N",
+        help="tokens that must fit too, with --fit-vram; default: %(default)s",
+    )
+    add("--mix-types", metavar="TYPES", help="tensor types that a mix may have")
+    add("--min-bits", **several, metavar="ROLE=BITS", help="fewest bits per weight for a role")
+    add(
+        "--sensitivity",
+        type=Path,
+        metavar="FILE",
+        help="how much this model minds errors, from 'ggufkit sensitivity'",
+    )
+    add("--recipe", **several, type=Path, metavar="FILE", help="make what a mix has written down")
+    add(
+        "--tensor-type-file",
+        **several,
+        type=Path,
+        metavar="FILE",
+        help="words PATTERN=TYPE, as for --tensor-type",
+    )
+
+
+def read(args: argparse.Namespace) -> list[Recipe]:
+    """Read the recipes that are files."""
+    from ggufkit.converter.mix.recipe_file import read_recipe
+
+    return [read_recipe(path) for path in args.recipe]
+
+
+def listed_types(args: argparse.Namespace) -> list[str]:
+    """Return the words of the files of tensor types."""
+    from ggufkit.converter.mix.recipe_file import read_tensor_types
+
+    return [word for path in args.tensor_type_file for word in read_tensor_types(path)]
+
+
+def choose(args: argparse.Namespace, source: Source, planning: dict[str, Any]) -> list[Mix]:
+    """Measure errors and choose a mix for every limit; nothing if there is no limit."""
+    if not (args.budget or args.bpw or args.fit_vram):
+        return []
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ggufkit.cli import render
+    from ggufkit.converter.executors import open_executor
+    from ggufkit.converter.mix.budget import Budget
+    from ggufkit.converter.mix.measure import count_tasks, measure_errors
+
+    budget = Budget.of(source, _options(args), **planning)
+    limits = list(_limits(args, budget))
+    total = count_tasks(budget.fixed, budget.choices)
+    with open_executor(args.executor, args.jobs) as (executor, jobs):
+        jobs = jobs or os.cpu_count() or 1
+        with (
+            ThreadPoolExecutor(jobs) as threads,
+            render.steps("measure types", total=total, enabled=not args.quiet) as advance,
+        ):
+            pool = executor or threads
+            errors = measure_errors(
+                budget.fixed, budget.choices, pool=pool, jobs=jobs, progress=advance
+            )
+    return [budget.find(limit, errors) for limit in limits]
+
+
+def show(mixes: Sequence[Mix], *, as_json: bool) -> None:
+    """Say what was chosen and why, by groups of tensors."""
+    if as_json:
+        return
+    from ggufkit.cli import render
+
+    for mix in mixes:
+        render.heading(f"{mix.recipe.name}: what each part of the model gets, and what it costs")
+        total = mix.loss or 1.0
+        parts = defaultdict(list)
+        for name, share in mix.shares.items():
+            parts[share.group].append(name)
+        rows = [
+            (
+                group,
+                f"{mix.shares[names[0]].sensitivity:.3g}",
+                _counted(mix.recipe.types[name].name for name in names),
+                f"{sum(mix.shares[name].loss for name in names) / total:.1%}",
+            )
+            for group, names in parts.items()
+        ]
+        render.table(
+            ("part", "sensitivity", "types", "share of loss"),
+            rows,
+            right=("sensitivity", "share of loss"),
+        )
+        for line in _verdict(mix):
+            render.note(line)
+
+
+def write(mixes: Sequence[Mix], plan: Plan) -> None:
+    """Write the recipe of every mix beside its file, for us and for llama-quantize."""
+    from ggufkit.converter.mix.recipe_file import write_recipe, write_tensor_types
+
+    rungs = {rung.name: rung for rung in plan.rungs}
+    for mix in mixes:
+        path = rungs[mix.recipe.name].parts[0].path
+        stem = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", path.name)
+        why = {name: str(share) for name, share in mix.shares.items()}
+        write_recipe(mix.recipe, path.with_name(f"{stem}.recipe.json"), why)
+        write_tensor_types(mix.recipe, path.with_name(f"{stem}.tensor-types.txt"))
+
+
+def _counted(types: Iterator[str]) -> str:
+    counts: defaultdict[str, int] = defaultdict(int)
+    for type_ in types:
+        counts[type_] += 1
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    return " ".join(type_ if n == 1 else f"{n}x{type_}" for type_, n in ordered)
+
+
+def _verdict(mix: Mix) -> Iterator[str]:
+    yield (
+        f"Predicted loss {mix.loss:.3g}; no mix of these types within this limit can be below "
+        f"{mix.bound:.3g}."
+    )
+    if mix.nearest_loss is not None:
+        yield (
+            f"Of {mix.nearest.name}, the file type next in size "
+            f"({mix.nearest.bits_per_weight:.2f} bpw): {mix.nearest_loss:.3g}."
+        )
+
+
+def _options(args: argparse.Namespace) -> MixOptions:
+    from ggufkit.cli.arguments import tensor_type
+    from ggufkit.converter.mix.budget import MIN_BITS, TYPES, MixOptions
+    from ggufkit.converter.mix.sensitivity import DEFAULT, Sensitivity
+    from ggufkit.errors import ConversionError
+
+    min_bits = dict(MIN_BITS)
+    for text in args.min_bits:
+        role, _, bits = text.partition("=")
+        try:
+            min_bits[role] = float(bits)
+        except ValueError:
+            raise ConversionError(f"--min-bits {text}: write ROLE=BITS, such as output=4") from None
+    types: tuple[TensorType, ...] = TYPES
+    if args.mix_types:
+        types = tuple(tensor_type(name) for name in args.mix_types.split(","))
+    sensitivity = Sensitivity.read(args.sensitivity) if args.sensitivity else DEFAULT
+    return MixOptions(types, min_bits, sensitivity)
+
+
+def _limits(args: argparse.Namespace, budget: Budget) -> Iterator[Limit]:
+    from ggufkit.converter.mix.result import Limit
+    from ggufkit.toolbox.fit.budget import vram_limit
+
+    for text in args.budget:
+        yield _size_limit(text, budget)
+    for bits in args.bpw:
+        yield Limit.of_bits(f"MIX_{_word(f'{bits:g}')}BPW", bits)
+    for text in args.fit_vram:
+        source = budget.fixed.source
+        yield vram_limit(f"MIX_{_word(text)}_VRAM", source, text, args.context)
+
+
+def _size_limit(text: str, budget: Budget) -> Limit:
+    from ggufkit.converter.mix.result import Limit
+    from ggufkit.errors import BadValueError
+    from ggufkit.toolbox.fit.machine import parse_memory
+
+    name = f"MIX_{_word(text)}"
+    for rung in budget.fixed.rungs:
+        if rung.name == text.upper():
+            return Limit.of_bytes(name, rung.n_bytes)
+    try:
+        return Limit.of_bytes(name, parse_memory(text))
+    except BadValueError:
+        raise BadValueError(
+            f"--budget {text}: write a size such as 7.5GiB, or a file type such as Q4_K_M"
+        ) from None
+
+
+def _word(text: str) -> str:
+    """Return text as a word that file names may end in."""
+    return re.sub(r"\W", "_", text, flags=re.ASCII).upper()
