@@ -32,6 +32,7 @@ COMMANDS = (
     "convert-endian",
     "edit",
     "check",
+    "sensitivity",
     "recommend",
     "run",
     "try",

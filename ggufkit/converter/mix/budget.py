@@ -37,7 +37,7 @@ TYPES = (
     *(T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS),
 )
 #: Fewest bits per weight, by role: what weights alone say least about.
-MIN_BITS = {"token_embd": 4.0, "tied_embd": 5.0, "output": 5.0}
+MIN_BITS = {"token_embd": 3.0, "tied_embd": 4.0, "output": 4.0}
 _TRIES = 8
 
 
@@ -53,11 +53,14 @@ class MixOptions:
         Fewest bits per weight, by role or group.
     sensitivity : Sensitivity
         How much the model minds.
+    exact : bool
+        Whether a tensor may also stay as the source has it.
     """
 
     types: tuple[T, ...] = TYPES
     min_bits: Mapping[str, float] = field(default_factory=lambda: dict(MIN_BITS))
     sensitivity: Sensitivity = DEFAULT
+    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,14 @@ class Budget:
     plan_rung: Callable[[Recipe], Rung]
 
     @classmethod
-    def of(cls, source: Source, options: MixOptions | None = None, **planning: Any) -> Budget:
+    def of(cls, source: Source, wanted: MixOptions | None = None, **planning: Any) -> Budget:
         """Plan the fixed recipes of a source.
 
         Parameters
         ----------
         source : Source
             What to convert.
-        options : MixOptions, optional
+        wanted : MixOptions, optional
             What mixes are made of.
         **planning
             Of `ggufkit.converter.planner.make_plan`.
@@ -99,7 +102,7 @@ class Budget:
         recipes = [r for r in RECIPES.values() if r.base.is_quantized and r.name not in SPECIAL]
         return cls(
             plan(recipes, skip=True),
-            options or MixOptions(),
+            wanted or MixOptions(),
             lambda recipe: plan([recipe], skip=False).rungs[0],
         )
 
@@ -217,11 +220,12 @@ class Budget:
         least = self._min_bits(tensor.name)
         known = tensor.name in self.fixed.importance
         exact = self.exact_type(tensor.name)
+        types = {*self.options.types, exact}
+        unwanted = {T.F32} if self.options.exact else {T.F32, exact}
         found = tuple(
             type_
-            for type_ in dict.fromkeys((*self.options.types, exact))
-            if type_ is not T.F32
-            and tensor.n_cols % type_.block_size == 0
+            for type_ in sorted(types - unwanted)
+            if tensor.n_cols % type_.block_size == 0
             and type_.bits_per_weight >= least
             and (known or type_ not in NEEDS_IMPORTANCE or type_ is exact)
         )
