@@ -2,7 +2,7 @@
 
 One group of tensors at a time (say, the keys of the first blocks) is put to a probe type while
 all others stay as they are; real llama.cpp then says how far the predictions have moved from the
-source's. Divided by the relative squared errors that the probe has made, that is the group's
+source's. Divided by the mean relative squared error that the probe has made, that is the group's
 sensitivity. A file of a probe is made when it is its turn, and removed after it.
 """
 
@@ -129,7 +129,7 @@ def learn(
             progress=progress,
         )
     weights = {
-        group: max(quality.kl_divergence or 0.0, _LEAST) / error
+        group: max(quality.kl_divergence or 0.0, _LEAST) * len(names) / error
         for (group, names), quality in zip(groups.items(), found[1:], strict=True)
         if (error := sum(errors[name, probe] for name in names))
     }

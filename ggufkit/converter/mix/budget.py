@@ -9,6 +9,7 @@ give (`ggufkit.converter.mix.measure`), times how much the model minds
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -116,6 +117,13 @@ class Budget:
         """Blocks of the model, by its tensors' names."""
         found = [re.match(r"blk\.(\d+)\.", name) for name in self.tensors]
         return 1 + max((int(match[1]) for match in found if match), default=0)
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many tensors that are free to choose each group and each role has."""
+        groups = [self.group(name) for name in self.choices]
+        # a group that is a role by itself counts once
+        return Counter(key for group in groups for key in {group, group.partition("/")[0]})
 
     @cached_property
     def tied(self) -> bool:
@@ -243,4 +251,4 @@ class Budget:
 
     def _share(self, name: str, type_: T, errors: Errors) -> Share:
         group = self.group(name)
-        return Share(group, errors[name, type_], self.options.sensitivity.of(group))
+        return Share(group, errors[name, type_], self.options.sensitivity.of(group, self.counts))

@@ -216,10 +216,10 @@ def test_sensitivities_are_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     Sensitivity({"attn_v/early": 2.0, "attn_v/late": 8.0, "ffn_up": 1.0}, "x").write(path)
     read = Sensitivity.read(path)
-    assert read.of("attn_v/early") == 2.0
-    assert read.of("attn_v/middle") == pytest.approx(4.0)  # the role's mean
-    assert read.of("ffn_up/late") == 1.0
-    assert read.of("output") == pytest.approx(16 ** (1 / 3))  # the mean of all
+    counts = dict.fromkeys(["attn_v", "ffn_up", "attn_v/early", "attn_v/late", "attn_v/middle"], 2)
+    assert read.of("attn_v/early", counts) == 1.0  # shared by its two tensors
+    assert read.of("attn_v/middle", counts) == pytest.approx(2.0)  # the mean of its role
+    assert read.of("ffn_up/late", counts) == 0.5  # its role's
 
 
 @pytest.mark.parametrize(
