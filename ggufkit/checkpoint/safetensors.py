@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ggufkit.checkpoint.packing import Packing
+
 MAX_HEADER_BYTES = 100_000_000
 MAX_ELEMENTS = 2**63 - 1
 
@@ -86,6 +88,8 @@ class CheckpointTensor:
     strides : tuple of int or None
         Elements from one index to the next on each axis, where the elements don't lie in order
         (only in torch's files).
+    packing : Packing or None
+        What widens its rows, where other tensors of the checkpoint stand for it.
     """
 
     name: str
@@ -95,25 +99,6 @@ class CheckpointTensor:
     offset: int
     nbytes: int
     strides: tuple[int, ...] | None = None
-
-
-class Packing(Protocol):
-    """How a weight that is stored quantized is widened, see `ggufkit.checkpoint.quantized`."""
-
-    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return rows of the matrix as float32."""
-
-
-@dataclass(frozen=True)
-class PackedTensor(CheckpointTensor):
-    """A matrix that other tensors of the checkpoint stand for.
-
-    Attributes
-    ----------
-    packing : Packing
-        What widens its rows.
-    """
-
     packing: Packing | None = None
 
 
@@ -334,9 +319,12 @@ def read_float32(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray
     BF16 and F16 widen exactly; F64 and integers are rounded to the nearest float32. See
     `read_raw` for the parameters and errors.
     """
-    if isinstance(tensor, PackedTensor) and tensor.packing is not None:
+    if tensor.packing is not None:
         start, stop, _ = rows.indices(tensor.shape[0])
-        return np.ascontiguousarray(tensor.packing.rows(start, max(start, stop)), np.float32)
+        stop, each = max(start, stop), math.prod(tensor.shape[1:-1])
+        values = tensor.packing.rows(start * each, stop * each)
+        shape = (stop - start, *tensor.shape[1:])
+        return np.ascontiguousarray(values, np.float32).reshape(shape)
     raw = read_raw(tensor, rows)
     if tensor.dtype == "BF16":
         # bfloat16 is the upper half of a float32.

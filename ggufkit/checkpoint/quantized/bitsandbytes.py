@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ggufkit.checkpoint.packing import Packing
 from ggufkit.checkpoint.quantized.packed import (
     Floats,
     Tensors,
@@ -40,7 +41,7 @@ MAX_STATE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class FourBit:
+class FourBit(Packing):
     """A weight in blocks of 4-bit codes, row after row."""
 
     codes: CheckpointTensor  # (n / 2,)
@@ -72,7 +73,7 @@ class FourBit:
 
 
 @dataclass(frozen=True)
-class Int8:
+class Int8(Packing):
     """A weight in integers with a scale per row."""
 
     weight: CheckpointTensor

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ggufkit.checkpoint.packing import Packing
 from ggufkit.checkpoint.quantized.packed import Floats, Tensors, floats, renamed, virtual
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of
 from ggufkit.errors import CheckpointError
@@ -49,7 +50,7 @@ TABLES = {
 
 
 @dataclass(frozen=True)
-class FP8:
+class FP8(Packing):
     """A weight in 8-bit floats; `block` is the rows and columns of a scale."""
 
     weight: CheckpointTensor

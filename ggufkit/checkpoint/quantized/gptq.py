@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from ggufkit.checkpoint.quantized.integers import Codes, Integers, exact_type
 from ggufkit.checkpoint.quantized.packed import (
-    Floats,
     Tensors,
     expect,
     floats,
@@ -31,13 +31,14 @@ from ggufkit.checkpoint.quantized.packed import (
 )
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.errors import CheckpointError
+from ggufkit.types import TensorType
 
 BITS = (2, 3, 4, 8)
 _SCALES = ("F16", "BF16", "F32")
 
 
 @dataclass(frozen=True)
-class GPTQ:
+class GPTQ(Integers):
     """A weight in groups of integers."""
 
     qweight: CheckpointTensor
@@ -47,9 +48,16 @@ class GPTQ:
     bits: int
     group_size: int
     less_one: bool
+    symmetric: bool
 
-    def rows(self, start: int, stop: int) -> Floats:
-        """Return rows of the matrix as float32: outputs, each over all inputs."""
+    @property
+    def exact(self) -> TensorType | None:
+        """Q4_0 or Q8_0, if groups are whole blocks around a common zero."""
+        plain = self.symmetric and self.g_idx is None
+        return exact_type(self.bits, self.group_size) if plain else None
+
+    def codes(self, start: int, stop: int) -> Codes:
+        """Return rows of the matrix: outputs, each over all inputs."""
         words = np.ascontiguousarray(whole(self.qweight)[:, start:stop].T)
         codes = unpack(words, self.bits)
         scales = floats(self.scales)[:, start:stop]
@@ -60,7 +68,7 @@ class GPTQ:
             group = np.arange(codes.shape[1]) // self.group_size
         if group.size and not (group.min() >= 0 and group.max() < len(scales)):
             raise CheckpointError(f"{self.qweight.name}: g_idx names groups that are not there")
-        return (codes - zeros.T[:, group]).astype(np.float32) * scales.T[:, group]
+        return Codes(codes, scales.T, zeros.T, group)
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
@@ -114,7 +122,8 @@ def _parts(
     group_size = given if type(given) is int and given > 0 else n_in
     if g_idx is None and -(-n_in // group_size) != n_groups:
         raise CheckpointError(f"{stem}: {n_groups} groups of {group_size} for {n_in} inputs")
-    return GPTQ(qweight, qzeros, scales, g_idx, bits, group_size, less_one)
+    symmetric = config.get("sym") is True
+    return GPTQ(qweight, qzeros, scales, g_idx, bits, group_size, less_one, symmetric)
 
 
 def _zero_bias(tensors: Tensors, stem: str) -> set[str]:

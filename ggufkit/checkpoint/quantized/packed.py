@@ -10,12 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.checkpoint.safetensors import (
-    CheckpointTensor,
-    PackedTensor,
-    Packing,
-    read_raw,
-)
+from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
 from ggufkit.errors import CheckpointError
 
 Floats = NDArray[np.float32]
@@ -24,12 +20,15 @@ Tensors = dict[str, CheckpointTensor]
 #: Packed matrices that are kept while their rows are being asked for, piece by piece.
 KEPT = 4
 
+#: Dtypes of scales that are exponents of two: 2**(byte - 127).
+E8M0 = ("U8", "F8_E8M0")
+
 
 def virtual(
     main: CheckpointTensor, name: str, shape: tuple[int, ...], parts: Packing
 ) -> CheckpointTensor:
     """Return a float32 tensor that `parts` widens, in the place of the packed tensor `main`."""
-    return PackedTensor(name, shape, "F32", main.shard, main.offset, main.nbytes, None, parts)
+    return CheckpointTensor(name, shape, "F32", main.shard, main.offset, main.nbytes, None, parts)
 
 
 def renamed(tensors: Tensors, drop: set[str], new: Mapping[str, CheckpointTensor]) -> Tensors:
@@ -78,7 +77,10 @@ def whole(tensor: CheckpointTensor) -> NDArray[Any]:
 
 
 def floats(tensor: CheckpointTensor) -> Floats:
-    """Return all of a tensor of scales as float32."""
+    """Return all of a tensor of scales as float32; 8-bit ones are powers of two (E8M0)."""
+    if tensor.dtype in E8M0:
+        exponents = read_bytes_of(tensor, slice(None)).astype(np.int32) - 127
+        return np.ldexp(np.float32(1), exponents).astype(np.float32)
     return whole(tensor).astype(np.float32)
 
 
@@ -88,9 +90,9 @@ def unpack(words: NDArray[Any], bits: int) -> NDArray[np.int32]:
     Parameters
     ----------
     words : (..., n) int32
-        Packed; with 3 bits a code may span two words.
-    bits : {2, 3, 4, 8}
-        Of a code.
+        Packed; where bits do not divide 32 a code may span two words.
+    bits : int
+        Of a code, from 1 to 8.
 
     Returns
     -------

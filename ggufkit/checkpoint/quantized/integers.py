@@ -1,0 +1,104 @@
+"""Integers in groups with a scale each: what GPTQ, compressed-tensors, torchao and others share.
+
+::
+
+    w[row, col] = scale[row, g] * (code[row, col] - zero[row, g]),  g = group[col]
+
+Where a group is whole blocks of 32 and its scale is a float16, Q4_0 or Q8_0 has the same weights:
+its blocks are put together from the codes, and nothing is rounded. llama-quantize would search
+for a scale of its own and not find it, as the largest code seldom is -8 or 127.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.quantized.packed import Floats
+from ggufkit.types import TensorType
+
+Bytes = NDArray[np.uint8]
+BLOCK = 32
+#: Bits of a code -> the type that has its grid.
+EXACT = {4: TensorType.Q4_0, 8: TensorType.Q8_0}
+LIMITS = {TensorType.Q4_0: (-8, 7), TensorType.Q8_0: (-128, 127)}
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Some rows of a matrix of integers.
+
+    Attributes
+    ----------
+    values : (n_rows, n_cols) int
+        The codes.
+    scales : (n_rows, n_groups) float32
+        A factor per group; a size of 1 counts for all.
+    zeros : (n_rows, n_groups) int, or int
+        What is subtracted.
+    group : (n_cols,) int
+        The group of each column.
+    """
+
+    values: NDArray[Any]
+    scales: Floats
+    zeros: NDArray[Any] | int
+    group: NDArray[Any]
+
+    def signed(self) -> NDArray[np.int32]:
+        """Return the codes less their zeros."""
+        zeros = self.zeros if isinstance(self.zeros, int) else self.zeros[:, self.group]
+        return self.values.astype(np.int32) - np.int32(zeros)
+
+    def widened(self) -> Floats:
+        """Return the weights."""
+        return self.signed().astype(np.float32) * self.scales[:, self.group]
+
+    def blocks(self, type_: TensorType) -> Bytes | None:
+        """Return the rows in Q4_0 or Q8_0, (n_rows, row_size), or None if that rounds."""
+        n_cols = self.values.shape[1]
+        signed = self.signed()
+        low, high = LIMITS[type_]
+        if n_cols % BLOCK or (signed < low).any() or (signed > high).any():
+            return None
+        group = self.group.reshape(-1, BLOCK)
+        with np.errstate(over="ignore"):
+            half = self.scales.astype("<f2")
+        if (group != group[:, :1]).any() or (half.astype(np.float32) != self.scales).any():
+            return None
+        n_rows, n_blocks = len(signed), n_cols // BLOCK
+        d = np.broadcast_to(half[:, group[:, 0]], (n_rows, n_blocks))
+        codes = signed.reshape(n_rows, n_blocks, BLOCK)
+        if type_ is TensorType.Q4_0:
+            nibbles = (codes + 8).astype(np.uint8)
+            stored = nibbles[..., :16] | nibbles[..., 16:] << 4
+        else:
+            stored = codes.astype(np.int8).view(np.uint8)
+        scales = np.ascontiguousarray(d).view(np.uint8).reshape(n_rows, n_blocks, 2)
+        return np.concatenate([scales, stored], axis=-1).reshape(n_rows, -1)
+
+
+class Integers(Packing):
+    """A weight that has codes, scales and zeros."""
+
+    @abstractmethod
+    def codes(self, start: int, stop: int) -> Codes:
+        """Return some rows."""
+
+    def rows(self, start: int, stop: int) -> Floats:
+        """Return rows of the matrix as float32."""
+        return self.codes(start, stop).widened()
+
+    def blocks(self, start: int, stop: int) -> Bytes | None:
+        """Return rows in blocks of the type `exact`, or None where rounding would be needed."""
+        return None if self.exact is None else self.codes(start, stop).blocks(self.exact)
+
+
+def exact_type(bits: int, group_size: int) -> TensorType | None:
+    """Return the type that has the grid of symmetric codes, if a group is whole blocks."""
+    return None if group_size % BLOCK else EXACT.get(bits)
