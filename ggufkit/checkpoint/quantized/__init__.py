@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ggufkit.checkpoint.quantized import awq, bitsandbytes, fp8, gptq
+from ggufkit.checkpoint.quantized import (
+    awq,
+    bitsandbytes,
+    compressed,
+    fp8,
+    gptq,
+    hqq,
+    modelopt,
+    mxfp4,
+    torchao,
+)
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.errors import CheckpointError
 
@@ -24,6 +34,11 @@ METHODS: dict[str, Find] = {
     "gptq": gptq.find,
     "awq": awq.find,
     "bitsandbytes": bitsandbytes.find,
+    "compressed-tensors": compressed.find,
+    "modelopt": modelopt.find,
+    "hqq": hqq.find,
+    "torchao": torchao.find,
+    "mxfp4": mxfp4.find,
 }
 
 
@@ -35,12 +50,12 @@ def widened(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tensors, str]:
     CheckpointError
         The method is not known, or a tensor's parts do not fit.
     """
-    quantization = config.get("quantization_config")
+    quantization = config.get("quantization_config") or config.get("compression_config")
     if not isinstance(quantization, Mapping):
-        return tensors, ""
-    method = str(quantization.get("quant_method") or "")
-    if method == "mxfp4":  # its experts are read as blocks, or refused by name, by gpt-oss itself
-        return tensors, ""
+        # older exports of ModelOpt say it in another file, and their tensors' names do
+        return modelopt.find(tensors, {}) if modelopt.is_modelopt(tensors) else (tensors, "")
+    given = quantization.get("quant_method")
+    method = str(given or ("modelopt" if modelopt.is_modelopt(tensors) else ""))
     if method not in METHODS:
         raise CheckpointError(
             f"config.json: weights quantized by {method[:40]!r} can't be read; known methods are "

@@ -41,7 +41,7 @@ def tall(tensor: CheckpointTensor, n_cols: int) -> CheckpointTensor:
 def nibbles(packed: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the codes of bytes along the last axis, the low one first."""
     both = np.stack([packed & 15, packed >> 4], axis=-1)
-    return both.reshape(*packed.shape[:-1], -1).astype(np.uint8, copy=False)
+    return both.reshape(*packed.shape[:-1], 2 * packed.shape[-1]).astype(np.uint8, copy=False)
 
 
 @dataclass(frozen=True)

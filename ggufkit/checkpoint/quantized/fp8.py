@@ -5,6 +5,7 @@
     NAME.weight            F8_E4M3 or F8_E5M2, (n_rows, n_cols)
     NAME.weight_scale_inv  F32, (n_rows / 128, n_cols / 128), rounded up      w = f8 * scale
     NAME.weight_scale      F32 or BF16, (), (1,), (n_rows,) or (n_rows, 1)    w = f8 * scale
+                           or bytes, which are exponents: 2**(byte - 127)
 
 The multiplication is the format's own, in float32; every 8-bit float is a float32.
 """
@@ -18,13 +19,21 @@ from typing import Any
 import numpy as np
 
 from ggufkit.checkpoint.packing import Packing
-from ggufkit.checkpoint.quantized.packed import Floats, Tensors, floats, renamed, virtual
+from ggufkit.checkpoint.quantized.packed import E8M0, Floats, Tensors, floats, renamed, virtual
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of
 from ggufkit.errors import CheckpointError
 
 BLOCK = (128, 128)
+SCALES = ("F32", "BF16", "F16", *E8M0)
 # Scales of activations and caches: nothing of the weights.
-_ELSEWHERE = (".input_scale", ".activation_scale", ".k_scale", ".v_scale", ".input_scale_ub")
+ELSEWHERE = (
+    ".input_scale",
+    ".activation_scale",
+    ".q_scale",
+    ".k_scale",
+    ".v_scale",
+    ".input_scale_ub",
+)
 
 
 def _table(exponent_bits: int, mantissa_bits: int, bias: int, *, has_infinity: bool) -> Floats:
@@ -85,7 +94,7 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
     if len(block) != 2 or not all(type(n) is int and n > 0 for n in block):
         raise CheckpointError(f"config.json: weight_block_size is {str(block)[:60]}")
     new: dict[str, CheckpointTensor] = {}
-    drop = {name for name in tensors if name.endswith(_ELSEWHERE)}
+    drop = {name for name in tensors if name.endswith(ELSEWHERE)}
     for name, tensor in tensors.items():
         if tensor.dtype not in TABLES or len(tensor.shape) != 2:
             continue
@@ -93,21 +102,31 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
         scale = tensors.get(inverse) or tensors.get(plain)
         if scale is not None:
             drop.add(scale.name)
-        sizes = _block_of(tensor, scale, block)
-        new[name] = virtual(tensor, name, tensor.shape, FP8(tensor, scale, sizes))
+        new[name] = virtual(tensor, name, tensor.shape, scaled(tensor, scale, block))
     return renamed(tensors, drop, new), "FP8, widened"
 
 
-def _block_of(
-    tensor: CheckpointTensor, scale: CheckpointTensor | None, block: tuple[int, ...]
-) -> tuple[int, int]:
+def scaled(
+    tensor: CheckpointTensor, scale: CheckpointTensor | None, block: tuple[int, ...] = BLOCK
+) -> FP8:
+    """Return a weight with its scale: one, one per row, per block, or per group of a row.
+
+    Raises
+    ------
+    CheckpointError
+        The scale has a shape that does not fit.
+    """
     n_rows, n_cols = tensor.shape
+    if scale is not None and scale.dtype not in SCALES:
+        raise CheckpointError(
+            f"{scale.shard.path}: tensor {scale.name!r} is {scale.dtype}: no scale of FP8"
+        )
     if scale is None or scale.shape in ((), (1,), (1, 1)):
-        return n_rows or 1, n_cols or 1
+        return FP8(tensor, scale, (n_rows or 1, n_cols or 1))
     if scale.shape in ((n_rows,), (n_rows, 1)):
-        return 1, n_cols or 1
-    if scale.shape == (-(-n_rows // block[0]), -(-n_cols // block[1])):
-        return block[0], block[1]
+        return FP8(tensor, scale, (1, n_cols or 1))
+    if len(block) == 2 and scale.shape == (-(-n_rows // block[0]), -(-n_cols // block[1])):
+        return FP8(tensor, scale, (block[0], block[1]))
     raise CheckpointError(
         f"{scale.shard.path}: tensor {scale.name!r} has shape {scale.shape}, which does not fit a "
         f"weight of shape {tensor.shape} in blocks of {block}"
