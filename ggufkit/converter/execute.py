@@ -119,8 +119,9 @@ class Rows:
 
     def encode(self, encoding: Encoding) -> NDArray[np.uint8]:
         """Return the rows' blocks."""
-        changed = self.n_nonfinite and self.task.nonfinite == "zero"
-        if encoding.type is self.task.tensor.stored and not changed:
+        tensor, staged = self.task.tensor, encoding.staged and self.task.round_to is not None
+        changed = staged or (self.n_nonfinite and self.task.nonfinite == "zero")
+        if encoding.type is (tensor.blocks or tensor.stored) and not changed:
             stored = self.task.reader.read_blocks(self.slice)
             if stored is not None:
                 return stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,19 +29,24 @@ from ggufkit.models.base import (
 )
 from ggufkit.models.card import general_metadata
 from ggufkit.models.matching import MappedTensor, map_tensors
+from ggufkit.models.rows import moves_rows
 from ggufkit.models.transforms import Transform, n_rows
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
 from ggufkit.tokenizers import self_test as check_tokenizer
 from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from ggufkit.checkpoint import Checkpoint
     from ggufkit.models.base import Architecture
 
 # Safetensors dtype -> tensor type; anything else is widened to float32.
 STORED = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32}
+
+FLOATS = (FileType.F32, FileType.F16, FileType.BF16)
 
 # Matrices that every converter keeps in float32: routing, positions, small convolutions.
 ALWAYS_F32 = (
@@ -129,7 +135,8 @@ class CheckpointSource:
             tokenizer=tokenizer,
             tensors=(
                 *(_computed(name, values) for name, values in generated.items()),
-                *described,
+                # the converter writes what it repacks before what it converts
+                *sorted(described, key=lambda tensor: not tensor.stored.is_quantized),
             ),
             mapped={tensor.name: tensor for tensor in mapped},
             generated=generated,
@@ -139,7 +146,9 @@ class CheckpointSource:
                 "name": checkpoint.repo_id or checkpoint.path.name,
                 "revision": checkpoint.revision,
                 "identity": checkpoint.identity,
-                **({"quantized": checkpoint.quantized} if checkpoint.quantized else {}),
+                **(
+                    {"quantized": _quantized(checkpoint, described)} if checkpoint.quantized else {}
+                ),
             },
         )
 
@@ -170,6 +179,8 @@ class CheckpointSource:
             config.json lacks something, or has a value that can't be.
         """
         repo_id = self.checkpoint.repo_id
+        if file_type in FLOATS and any(t.stored is TensorType.MXFP4 for t in self.tensors):
+            file_type = FileType.MXFP4_MOE  # what the converter says of such files
         with config_errors(self.architecture):
             # the converter writes these as it computes tensors
             first = write_first(self.architecture, self.config) if self.tensors else Metadata()
@@ -197,7 +208,7 @@ class CheckpointSource:
             return ComputedReader(self.generated[tensor.name].reshape(-1, tensor.n_cols))
         mapped = self.mapped[tensor.name]
         stored = tuple(self.checkpoint.tensors[source] for source in mapped.sources)
-        return CheckpointReader(stored, mapped.transform, tensor.shape)
+        return CheckpointReader(stored, mapped.transform, tensor.shape, tensor.blocks is not None)
 
 
 @dataclass(frozen=True)
@@ -221,6 +232,7 @@ class CheckpointReader:
     stored: tuple[CheckpointTensor, ...]
     transform: Transform
     shape: tuple[int, ...]
+    in_blocks: bool = False
 
     def read(self, rows: slice) -> Floats:
         """Return the rows."""
@@ -231,8 +243,19 @@ class CheckpointReader:
     def _transformed(self, rows: slice) -> Floats:
         return np.ascontiguousarray(self.transform.apply(StoredRows(self.stored), rows), np.float32)
 
-    def read_blocks(self, rows: slice) -> None:
-        """Return None: a checkpoint's weights are not stored in blocks."""
+    def read_blocks(self, rows: slice) -> NDArray[np.uint8] | None:
+        """Return the rows in blocks, if a quantized checkpoint's weights are blocks as they are."""
+        if not self.in_blocks:
+            return None
+        try:
+            # a transform that moves rows does not look into them
+            return self.transform.apply(StoredBlocks(self.stored), rows)  # type: ignore[return-value]
+        except _NeedsRoundingError:
+            return None
+
+
+class _NeedsRoundingError(Exception):
+    """Some rows can't be put into blocks without rounding."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +276,19 @@ class StoredRows:
             flat = (n_rows(tensor.shape), *tensor.shape[1:][-1:])
             tensor = replace(tensor, shape=flat)
         return read_float32(tensor, rows)
+
+
+@dataclass(frozen=True)
+class StoredBlocks(StoredRows):
+    """The same tensors' blocks, each row as its bytes."""
+
+    def read(self, rows: slice, source: int = 0) -> NDArray[Any]:
+        """Return rows of one of them, (n_rows, row_size) bytes."""
+        packing = self.stored[source].packing
+        blocks = None if packing is None else packing.blocks(rows.start, rows.stop)
+        if blocks is None:
+            raise _NeedsRoundingError
+        return blocks
 
 
 def _match(
@@ -283,5 +319,26 @@ def _describe(checkpoint: Checkpoint, mapped: MappedTensor) -> SourceTensor:
         len(shape) < 2 or mapped.name.endswith(ALWAYS_F32) or not mapped.name.endswith(".weight")
     )
     dtypes = {tensor.dtype for tensor in stored}
+    blocks = None if fixed else _blocks(stored, mapped.transform, shape)
+    if blocks is not None and all(tensor.packing.kept for tensor in stored if tensor.packing):
+        return SourceTensor(mapped.name, shape, blocks, None, blocks)
     exact = STORED.get(dtypes.pop(), TensorType.F32) if len(dtypes) == 1 else TensorType.F32
-    return SourceTensor(mapped.name, shape, exact, TensorType.F32 if fixed else None)
+    return SourceTensor(mapped.name, shape, exact, TensorType.F32 if fixed else None, blocks)
+
+
+def _blocks(
+    stored: list[CheckpointTensor], transform: Transform, shape: tuple[int, ...]
+) -> TensorType | None:
+    """Return the type whose blocks the parts of a tensor are, if all are."""
+    types = {None if tensor.packing is None else tensor.packing.exact for tensor in stored}
+    found = types.pop() if len(types) == 1 else None
+    if found is None or not moves_rows(transform) or shape[-1] % found.block_size:
+        return None
+    return found
+
+
+def _quantized(checkpoint: Checkpoint, described: Sequence[SourceTensor]) -> str:
+    """Say how weights are quantized, and which types keep them as they are."""
+    counts = Counter(tensor.blocks.name for tensor in described if tensor.blocks)
+    kept = [f"{name} keeps {n} tensors as they are" for name, n in sorted(counts.items())]
+    return "; ".join([checkpoint.quantized, *kept])

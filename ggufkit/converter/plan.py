@@ -214,6 +214,7 @@ class Plan:
         exact = (
             self.source.is_gguf
             or tensor.fixed is not None
+            or tensor.stored.is_quantized
             or self.via in (TensorType.F32, tensor.stored)
         )
         return Task(

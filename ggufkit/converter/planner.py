@@ -146,12 +146,7 @@ class _Planner:
         # llama-quantize makes of that file, which puts the tensors into its own order.
         direct = not self.source.is_gguf and not recipe.base.is_quantized
         if direct:
-            chosen = {
-                t.name: Choice(recipe.base, "base type")
-                if t.fixed is None
-                else Choice(t.fixed, "kept: small or not a matrix")
-                for t in self.source.tensors
-            }
+            chosen = {t.name: _direct_choice(t, recipe) for t in self.source.tensors}
             metadata = self.source.metadata(recipe.file_type)
             tensors = self.source.tensors
         else:
@@ -211,7 +206,7 @@ class _Planner:
 
     def intermediate(self, tensor: SourceTensor) -> TensorType:
         """Return the type of a tensor in the file that llama-quantize would start from."""
-        if self.source.is_gguf:
+        if self.source.is_gguf or tensor.stored.is_quantized:
             return tensor.stored
         return self.via if tensor.fixed is None else tensor.fixed
 
@@ -245,11 +240,21 @@ def quantize_order(tensor: SourceTensor) -> tuple[int, str]:
     return (int(block[1]) if block else -1, tensor.name)
 
 
+def _direct_choice(tensor: SourceTensor, recipe: Recipe) -> Choice:
+    """Return a tensor's type in a float rung of a checkpoint."""
+    if tensor.stored.is_quantized:
+        return Choice(tensor.stored, "kept: the checkpoint's own blocks")
+    if tensor.fixed is not None:
+        return Choice(tensor.fixed, "kept: small or not a matrix")
+    return Choice(recipe.base, "base type")
+
+
 def _via_type(source: Source, via: str | None) -> TensorType:
     """Return the intermediate type; without `via` the narrowest that loses nothing."""
     if via is not None:
         if source.is_gguf:
             raise ConversionError("--via is for checkpoints: a GGUF file is quantized as it is")
         return VIA[via]
-    stored = {tensor.stored for tensor in source.tensors if tensor.fixed is None}
+    plain = [t for t in source.tensors if t.fixed is None and not t.stored.is_quantized]
+    stored = {tensor.stored for tensor in plain}
     return stored.pop() if len(stored) == 1 else TensorType.F32

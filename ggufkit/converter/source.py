@@ -42,12 +42,15 @@ class SourceTensor:
         Its type in the source, as near as tensor types come to it.
     fixed : TensorType or None
         The type it has whatever the file type: F32 for norms, biases and other small tensors.
+    blocks : TensorType or None
+        The type in whose blocks a quantized checkpoint's weights can be read, without rounding.
     """
 
     name: str
     shape: Shape
     stored: TensorType
     fixed: TensorType | None = None
+    blocks: TensorType | None = None
 
     @property
     def n_rows(self) -> int:

@@ -1,6 +1,7 @@
-"""gpt-oss with its experts in 16 or 32 bits: interleaved gates and ups, biases, attention sinks.
+"""gpt-oss: interleaved gates and ups, biases, attention sinks.
 
-Experts that are stored as MXFP4 blocks are not converted yet.
+Its experts are MXFP4 blocks, whose matrices lie as ggml's do, or in 16 or 32 bits transposed.
+The blocks are kept in files of every float type; see `ggufkit.checkpoint.quantized.mxfp4`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ def transpose(_: Context) -> Transform:
 def every_other(first: int) -> Callable[[Context], Transform]:
     """Return the transform of fused gates and ups to one of them."""
     return lambda _: Then(Transpose(), EveryOther(first))
+
+
+def every_other_row(first: int) -> Callable[[Context], Transform]:
+    """Return the same for matrices that lie as they should."""
+    return lambda _: EveryOther(first)
 
 
 def every_other_bias(first: int) -> Callable[[Context], Transform]:
@@ -72,10 +78,20 @@ GPT_OSS = Architecture(
         Weight("blk.{i}.attn_sinks.weight", f"{_LAYER}.self_attn.sinks", exact=True),
         Weight("blk.{i}.ffn_gate_inp", f"{_LAYER}.mlp.router"),
         Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj", transpose, exact=True),
+        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj_blocks", exact=True),
         Weight(_EXPS % ("down", "bias"), f"{_EXPERTS}.down_proj_bias", exact=True),
         *(
             Weight(
                 _EXPS % (part, "weight"), f"{_EXPERTS}.gate_up_proj", every_other(first), exact=True
+            )
+            for first, part in enumerate(("gate", "up"))
+        ),
+        *(
+            Weight(
+                _EXPS % (part, "weight"),
+                f"{_EXPERTS}.gate_up_proj_blocks",
+                every_other_row(first),
+                exact=True,
             )
             for first, part in enumerate(("gate", "up"))
         ),

@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.errors import ShapeMismatchError
-from ggufkit.models.transforms import Floats, Shape, Sources
+from ggufkit.models.transforms import (
+    Floats,
+    Identity,
+    Shape,
+    Sources,
+    StackExperts,
+    Then,
+    Transform,
+)
 
 Index = NDArray[np.int64]
 
@@ -44,6 +52,13 @@ class TakeRows(ABC):
         ]
         values = np.concatenate(parts) if parts else sources.read(slice(0, 0))
         return values[np.searchsorted(wanted, index)]
+
+
+def moves_rows(transform: Transform) -> bool:
+    """Whether a transform only moves whole rows, whatever they hold: weights, or blocks."""
+    if isinstance(transform, Then):
+        return moves_rows(transform.first) and moves_rows(transform.second)
+    return isinstance(transform, TakeRows | StackExperts) or type(transform) is Identity
 
 
 @dataclass(frozen=True)
