@@ -180,9 +180,9 @@ KINDS = {
 }
 
 
-def write(folder: Path, kind: str) -> tuple[Path, Path]:
+def write(folder: Path, kind: str, kinds: dict = KINDS) -> tuple[Path, Path]:
     """Write a llama whose matrices are packed, and its twin with the widened weights."""
-    config, pack = KINDS[kind]
+    config, pack = kinds[kind]
     packed, plain = (write_llama(folder / name / "Tiny") for name in ("packed", "plain"))
     checkpoint = Checkpoint.open(plain)
     one: Packed = {}

@@ -175,9 +175,9 @@ def _int4(
 
 def _block(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[int, ...]:
     """Return the rows and columns that a scale is for."""
-    if len(scales) != 2 or not all(scales):
+    if len(scales) != 2 or not all(scales) or shape[0] % scales[0] or shape[1] % scales[1]:
         return ()
-    return tuple(-(-n // parts) for n, parts in zip(shape, scales, strict=True))
+    return shape[0] // scales[0], shape[1] // scales[1]
 
 
 def _unknown(qdata: CheckpointTensor) -> CheckpointError:
