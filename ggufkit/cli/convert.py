@@ -57,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pre", metavar="NAME", help="pre-tokenizer, where the tokenizer does not tell it")
     add("--no-self-test", action="store_true", help="do not compare the tokenizer with the file's")
     add("--name", help="model name, instead of the one from the model card or the folder")
+    add(
+        "--merge-lora",
+        action="append",
+        default=[],
+        metavar="ADAPTER[=SCALE]",
+        help="folder of a LoRA adapter that is added to the weights; may be given again",
+    )
     add("--allow-requantize", action="store_true", help="take a GGUF file that is quantized")
     add(
         "--via",
@@ -122,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
         allow_requantize=args.allow_requantize,
         stream=args.stream,
         self_test=not args.no_self_test,
+        merge_lora=args.merge_lora,
     )
     planning = {
         "via": args.via,

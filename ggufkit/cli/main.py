@@ -32,6 +32,7 @@ COMMANDS = (
     "convert-endian",
     "edit",
     "check",
+    "lora",
     "sensitivity",
     "recommend",
     "run",

@@ -22,6 +22,7 @@ from ggufkit.converter.from_checkpoint import CheckpointSource
 from ggufkit.converter.from_gguf import GGUFSource
 from ggufkit.converter.imatrix import Imatrix
 from ggufkit.converter.lock import locked
+from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.plan import Plan, Rung
 from ggufkit.converter.planner import SplitLimits, make_plan
 from ggufkit.converter.recipes import parse_ladder
@@ -65,6 +66,7 @@ def open_source(
     allow_requantize: bool = False,
     stream: bool = False,
     self_test: bool = True,
+    merge_lora: Sequence[str] = (),
 ) -> Source:
     """Open what a ladder is made from.
 
@@ -84,6 +86,8 @@ def open_source(
         Read a repository's weights by byte ranges, without fetching its files.
     self_test : bool
         Check that a checkpoint's tokenizer and its metadata tokenize alike.
+    merge_lora : sequence of str
+        Folders of LoRA adapters that are added to the weights, each with ``=SCALE`` or without.
 
     Raises
     ------
@@ -92,14 +96,20 @@ def open_source(
     """
     path = Path(source)
     if path.suffix.lower() == ".gguf":
-        if pre or name or revision:
+        if pre or name or revision or merge_lora:
             raise ConversionError(
-                f"{path}: a GGUF file has its name and tokenizer; --pre, --name and --revision "
-                "are for checkpoints"
+                f"{path}: a GGUF file has its name and tokenizer; --pre, --name, --revision and "
+                "--merge-lora are for checkpoints"
             )
         return GGUFSource.open(path, allow_requantize=allow_requantize)
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream)
-    return CheckpointSource.open(checkpoint, pre=pre, name=name, self_test=self_test)
+    merges = [parse_merge(text) for text in merge_lora]
+    if merges:
+        checkpoint = merged(checkpoint, merges)
+    opened = CheckpointSource.open(checkpoint, pre=pre, name=name, self_test=self_test)
+    if merges:
+        opened.origin["merged"] = [merge.origin for merge in merges]
+    return opened
 
 
 def plan_ladder(
@@ -228,6 +238,7 @@ def convert(
     executor: Executor | None = None,
     force: bool = False,
     self_test: bool = True,
+    merge_lora: Sequence[str] = (),
     progress: Progress = lambda _: None,
 ) -> Ladder:
     """Turn a checkpoint or a GGUF file into a ladder of GGUF files.
@@ -246,6 +257,7 @@ def convert(
         name=name,
         allow_requantize=allow_requantize,
         self_test=self_test,
+        merge_lora=merge_lora,
     )
     plan = plan_ladder(
         opened,

@@ -127,6 +127,7 @@ def general_metadata(
     architecture: str,
     name: str | None = None,
     folder_name: str | None = None,
+    kind: str = "model",
 ) -> Metadata:
     """Return the keys from ``general.architecture`` to ``general.languages``.
 
@@ -145,6 +146,8 @@ def general_metadata(
         ``general.name``, whatever the card and the folder say.
     folder_name : str, optional
         Instead of the folder's own: a folder of the Hub's cache is named by its commit.
+    kind : {"model", "adapter", "mmproj"}
+        ``general.type``. An adapter has no size label of its own.
 
     Raises
     ------
@@ -154,23 +157,25 @@ def general_metadata(
     folder_name = folder.name if folder_name is None else folder_name
     card = read_card(folder)
     counts = count_weights(shapes)
+    # how gguf-py says that a size in a name may be larger than these weights, which adapt some
+    n_weights = -counts.total if kind == "adapter" else counts.total
     fields = {key: _first_text(card, names) for key, names in FIELDS.items()}
     fields["license"] = _license(card)
     for model_id in _model_ids(folder_name, config):
-        _fill(fields, model_id, counts.total)
+        _fill(fields, model_id, n_weights)
     if name is not None or fields["name"] is None:
         fields["name"] = folder_name if name is None else name
-    if fields["size_label"] is None and counts.total:
+    if fields["size_label"] is None and n_weights > 0:
         fields["size_label"] = size_label(*counts)
 
-    metadata = Metadata({"general.architecture": architecture, "general.type": "model"})
+    metadata = Metadata({"general.architecture": architecture, "general.type": kind})
     sampling = read_generation_config(folder)
     for key, names in SAMPLING.items():
         _set(metadata, f"general.sampling.{key}", _first(sampling, names))
     for key in FIELDS:
         _set(metadata, f"general.{key}", fields[key])
     for key, names in SOURCES.items():
-        _set_sources(metadata, f"general.{key}", card, names, counts.total)
+        _set_sources(metadata, f"general.{key}", card, names, n_weights)
     for key, names in LISTS.items():
         _set(metadata, f"general.{key}", [word for n in names for word in _words(card.get(n))])
     return metadata

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 
 from ggufkit.errors import MissingWeightsError, UnmappedTensorsError
-from ggufkit.models.base import Architecture, Context, Renames, Weight, block_count
+from ggufkit.models.base import Architecture, Config, Context, Renames, Weight, block_count
 from ggufkit.models.transforms import Transform
 
 SUFFIXES = (".weight", ".bias")
@@ -29,7 +29,7 @@ class MappedTensor:
 
 
 def map_tensors(
-    architecture: Architecture, names: Iterable[str], context: Context
+    architecture: Architecture, names: Iterable[str], context: Context, *, partial: bool = False
 ) -> list[MappedTensor]:
     """Match a checkpoint's tensors with the architecture's weights.
 
@@ -42,6 +42,8 @@ def map_tensors(
         the place of the last of its block's experts.
     context : Context
         What transforms depend on.
+    partial : bool
+        Whether weights may be missing, of an adapter; a stack of experts still has to be whole.
 
     Raises
     ------
@@ -65,13 +67,31 @@ def map_tensors(
             f"several of the checkpoint's tensors would become {_shorten(twice)}: "
             "it mixes two layouts"
         )
-    missing = [*matcher.missing(tensor.name for tensor in mapped), *matcher.missing_experts(found)]
+    missing = [*matcher.missing_experts(found)]
+    if not partial:
+        missing[:0] = matcher.missing(tensor.name for tensor in mapped)
     if missing:
         raise MissingWeightsError(
             f"the checkpoint lacks {len(missing)} weights that {architecture.name} needs: "
             f"{_shorten(missing)}. Is a shard missing, or is it an adapter?"
         )
     return mapped
+
+
+def canonical_name(architecture: Architecture, config: Config, name: str) -> str:
+    """Return a checkpoint tensor's name without the prefixes of wrapper classes."""
+    return _renamed(name, _renames(architecture, config))
+
+
+def _renames(architecture: Architecture, config: Config) -> Renames:
+    given = architecture.rename
+    return given(config) if callable(given) else given
+
+
+def _renamed(name: str, renames: Renames) -> str:
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 @dataclass(frozen=True)
@@ -106,8 +126,7 @@ class _Matcher:
 
     @cached_property
     def renames(self) -> Renames:
-        given = self.architecture.rename
-        return given(self.context.config) if callable(given) else given
+        return _renames(self.architecture, self.context.config)
 
     @cached_property
     def ignored(self) -> tuple[str, ...]:
@@ -119,8 +138,7 @@ class _Matcher:
 
     def find(self, name: str) -> list[_Match]:
         """Return what a checkpoint tensor is part of, in the order of the architecture."""
-        for pattern, replacement in self.renames:
-            name = re.sub(pattern, replacement, name)
+        name = _renamed(name, self.renames)
         suffix = next((s for s in SUFFIXES if name.endswith(s)), "")
         full, block, expert = _generalize(name)
         stem = full.removesuffix(suffix)

@@ -70,7 +70,8 @@ def parse_model_id(model_id: str, n_weights: int = 0) -> ModelId:
         A repository id or a folder's name.
     n_weights : int
         Weights of the model: a size far from it is taken for something else, such as a context
-        length. 0 if unknown.
+        length. 0 if unknown; negative those of an adapter, whose name has the larger size of
+        what it adapts.
     """
     if " " in model_id:
         return ModelId(model_id)
@@ -114,7 +115,8 @@ def _annotate(index: int, text: str, n_weights: int) -> _Word:
     if index > 0 and _SIZE.fullmatch(text):
         return _annotate_size(text, n_weights)
     if index > 0 and _FINETUNE.fullmatch(text):
-        return _Word(text, {"finetune"})
+        redundant = n_weights < 0 and text.lower() == "lora"
+        return _Word(text, {"type" if redundant else "finetune"})
     return _Word(text)
 
 
@@ -136,6 +138,8 @@ def _is_far_from(size: str, n_weights: int) -> bool:
         stated = float(size[:-1]) * 1000.0 ** " KMBT".find(size[-1])
     except ValueError:
         return False  # "mini", "8x7B"
+    if n_weights < 0:
+        return stated < -n_weights // 8
     return abs(stated - n_weights) > 7 * n_weights // 8
 
 
