@@ -76,6 +76,13 @@ _V2 = Global("torch._utils", "_rebuild_tensor_v2")
 _V3 = Global("torch._utils", "_rebuild_tensor_v3")
 _PARAMETER = Global("torch._utils", "_rebuild_parameter")
 _UNTYPED = Global("torch.storage", "UntypedStorage")
+# Quantized tensors are classes of their own: safetensors holds their parts, a pickle rebuilds them.
+SUBCLASSES = {
+    Global("torch._tensor", "_rebuild_from_type"),
+    Global("torch._tensor", "_rebuild_from_type_v2"),
+    Global("torch._utils", "_rebuild_wrapper_subclass"),
+}
+QUANTIZERS = {"torchao", "hqq", "bitsandbytes", "compressed_tensors"}
 GLOBALS = {ORDERED_DICT, _V2, _V3, _PARAMETER, _UNTYPED, *(Global("torch", n) for n in DTYPES)}
 
 
@@ -180,6 +187,12 @@ class _Interpreter:
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError("a global without a name")
         wanted = Global(module, name)
+        if wanted in SUBCLASSES or module.partition(".")[0] in QUANTIZERS:
+            raise UnsafePickleError(
+                f"{self.where}: holds tensors of a class of their own ({module[:60]}.{name[:60]}), "
+                "as torchao and HQQ make them; nothing was run. They can be read from safetensors: "
+                "save the model so, or dequantized"
+            )
         if wanted not in GLOBALS:
             raise UnsafePickleError(
                 f"{self.where}: wants {module[:100]!r}.{name[:100]!r}, which has no place in "

@@ -165,9 +165,13 @@ def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def _remarks(plan: Plan) -> None:
+    from ggufkit.converter.grid import on_grid
+
     quantized = plan.source.origin.get("quantized")
     if quantized:
         render.note(f"The source is quantized: {quantized}.")
+    if on_grid(plan.source):
+        render.note("The weights lie on the grid of Q4_0: it changes them no more than BF16 does.")
     for why in plan.skipped.values():
         render.note(f"Left out: {why}.")
     if tested := _self_test(plan):

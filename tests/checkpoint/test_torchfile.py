@@ -250,3 +250,9 @@ def test_damage_anywhere_is_an_error_or_harmless(tmp_path: Path, canary: Path) -
                 read_float32(found)
         except CheckpointError:
             pass
+
+
+def test_tensors_of_torchao_are_refused_with_what_to_do() -> None:
+    """``torchao-int8.bin`` is what torch.save makes of a weight that torchao 0.18 quantized."""
+    with pytest.raises(UnsafePickleError, match="They can be read from safetensors"):
+        read_torch_header(FILES / "torchao-int8.bin")
