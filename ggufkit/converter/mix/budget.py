@@ -217,7 +217,10 @@ class Budget:
 
     def exact_type(self, name: str) -> T:
         """Return the type in which a tensor's weights are as in the source."""
-        return self.tensors[name].stored if self.fixed.source.is_gguf else self.fixed.via
+        tensor = self.tensors[name]
+        if tensor.blocks is not None:
+            return tensor.blocks
+        return tensor.stored if self.fixed.source.is_gguf else self.fixed.via
 
     def group(self, name: str) -> str:
         """Return the group of a tensor, see `ggufkit.converter.mix.sensitivity`."""
