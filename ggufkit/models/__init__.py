@@ -31,6 +31,7 @@ from ggufkit.models.minicpm import MINICPM, MINICPM3
 from ggufkit.models.mistral3 import MISTRAL3
 from ggufkit.models.modernbert import MODERNBERT
 from ggufkit.models.mpt import MPT
+from ggufkit.models.multimodal import text_classes, text_part
 from ggufkit.models.nemotron import NEMOTRON
 from ggufkit.models.neox import BLOOM, GPTNEOX
 from ggufkit.models.nomic import NOMIC_BERT, NOMIC_BERT_MOE
@@ -39,6 +40,7 @@ from ggufkit.models.orion import ORION
 from ggufkit.models.phi import PHI2, PHI3
 from ggufkit.models.qwen import QWEN2, QWEN2MOE, QWEN3, QWEN3MOE
 from ggufkit.models.qwen_hybrid import QWEN3NEXT, QWEN35, QWEN35MOE
+from ggufkit.models.qwen_vl import QWEN2VL, QWEN3VL, QWEN3VLMOE
 from ggufkit.models.seed_oss import SEED_OSS
 from ggufkit.models.stablelm import STABLELM
 from ggufkit.models.starcoder import STARCODER, STARCODER2
@@ -98,11 +100,14 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     PHI3,
     QWEN2,
     QWEN2MOE,
+    QWEN2VL,
     QWEN3,
     QWEN35,
     QWEN35MOE,
     QWEN3MOE,
     QWEN3NEXT,
+    QWEN3VL,
+    QWEN3VLMOE,
     ROBERTA,
     SEED_OSS,
     SMOLLM3,
@@ -146,6 +151,9 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
                 return architecture
         if name in BY_HF_CLASS:
             return BY_HF_CLASS[name]
+    for name in text_classes(config):
+        if name in BY_HF_CLASS:
+            return text_part(BY_HF_CLASS[name], config)
     raise UnknownArchitectureError(
         f"config.json names the model class {', '.join(names)[:200] or '(none)'}, "
         f"which ggufkit can't convert yet{_closest(names)}; docs/adding-an-architecture.md says "

@@ -185,6 +185,16 @@ def config_errors(architecture: Architecture) -> Iterator[None]:
         ) from None
 
 
+# Where the config of a language model lies in that of a model that also sees or hears.
+TEXT_CONFIGS = ("text_config", "llm_config")
+
+
+def text_config(config: Config) -> Mapping[str, Any] | None:
+    """Return the config of the language model inside of another, if there is one."""
+    found = (config.get(name) for name in TEXT_CONFIGS)
+    return next((text for text in found if isinstance(text, Mapping)), None)
+
+
 def complete_config(architecture: Architecture, config: Config) -> dict[str, Any]:
     """Return the config with nested text configs lifted and defaults filled in.
 
@@ -193,8 +203,7 @@ def complete_config(architecture: Architecture, config: Config) -> dict[str, Any
     ConversionError
         A count is none.
     """
-    text = config.get("text_config")
-    merged = {**config, **text} if isinstance(text, Mapping) else dict(config)
+    merged = {**config, **(text_config(config) or {})}
     _check_counts(merged)  # defaults may be made of them
     for key, default in architecture.defaults.items():
         if merged.get(key) is None:
