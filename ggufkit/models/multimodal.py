@@ -101,10 +101,11 @@ def text_part(architecture: Architecture, config: Config) -> Architecture:
     """Return an architecture as it lies in a multimodal checkpoint with this config."""
     text = text_config(config) or {}
     defaults = TEXT_DEFAULTS.get(str(text.get("model_type") or "llama"), {})
+    own = architecture.defaults  # some are made of what comes before them
     ignored = () if callable(architecture.ignore) else architecture.ignore
     return replace(
         architecture,
-        defaults={**architecture.defaults, **defaults},
+        defaults={**defaults, **{k: v for k, v in own.items() if k not in defaults}},
         rename=RENAME,
         ignore=(*ignored, *OTHER_PARTS),
     )

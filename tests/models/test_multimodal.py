@@ -39,7 +39,7 @@ def test_a_class_that_is_named_goes_before_the_type() -> None:
         ("MllamaForConditionalGeneration", {"model_type": "mllama_text_model"}),
         ("LlavaForConditionalGeneration", {"model_type": "phi-mystery"}),
         ("LlavaForConditionalGeneration", None),
-        ("InternVLChatModel", {"architectures": [["x"]], "model_type": {}}),
+        ("InternVLChatModel", {"architectures": [["x"]], "model_type": {"x": 1}}),
     ],
 )
 def test_other_models_are_refused_by_name(name: str, text: object) -> None:
