@@ -30,6 +30,8 @@ SMALL_FILES = (
     "config*.json",
     "generation_config.json",
     "params.json",
+    "preprocessor_config.json",
+    "processor_config.json",
     "tokenizer.json",
     "tokenizer.model",
     "spiece.model",

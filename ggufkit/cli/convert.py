@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli import mixes
+from ggufkit.cli import mixes, mmproj
 from ggufkit.cli.arguments import positive, tensor_type
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="threads, processes, or dask:tcp://HOST:8786 for a Dask cluster whose workers see "
         "the same folders; default: %(default)s",
     )
+    mmproj.add_argument(parser)
     add("--vocab-only", action="store_true", help="write metadata without tensors: a vocabulary")
     add("--report", type=Path, metavar="FILE", help="write errors of every tensor to a JSON file")
     add("--force", action="store_true", help="replace files that this ladder did not make")
@@ -116,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
     """Plan, and unless it is a dry run, execute."""
     if args.vocab_only:
         return _vocabulary(args)
+    if args.mmproj:
+        return mmproj.run(args)
     from ggufkit.cli import render, show
     from ggufkit.converter.executors import open_executor
     from ggufkit.converter.imatrix import Imatrix

@@ -1,0 +1,46 @@
+"""Vision parts of models that also see: one family a file, one line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ggufkit.errors import UnknownArchitectureError
+from ggufkit.models.vision.internvl import INTERNVL
+from ggufkit.models.vision.pixtral import PIXTRAL
+from ggufkit.models.vision.qwen import QWEN2VL, QWEN3VL, QWEN25VL
+from ggufkit.models.vision.siglip import GEMMA3, IDEFICS3
+
+if TYPE_CHECKING:
+    from ggufkit.models.base import Config
+    from ggufkit.models.vision.base import VisionFamily
+
+FAMILIES = (GEMMA3, IDEFICS3, INTERNVL, PIXTRAL, QWEN2VL, QWEN25VL, QWEN3VL)
+
+
+def find_vision(config: Config) -> VisionFamily:
+    """Return the family of a model's vision part.
+
+    Parameters
+    ----------
+    config : mapping
+        Its config.json.
+
+    Raises
+    ------
+    UnknownArchitectureError
+        No family covers its class.
+    """
+    given = config.get("architectures")
+    names = [str(name) for name in given] if isinstance(given, list) else []
+    found = next((f for f in FAMILIES for name in names if name in f.hf_classes), None)
+    vision = config.get("vision_config")
+    kind = vision.get("model_type") if isinstance(vision, dict) else None
+    if found is None or (found is PIXTRAL and kind != "pixtral"):
+        known = ", ".join(sorted(name for family in FAMILIES for name in family.hf_classes))
+        seen = f" with {str(kind)[:40]}" if kind else ""
+        raise UnknownArchitectureError(
+            f"config.json names the model class {', '.join(names)[:200] or '(none)'}{seen}, whose "
+            f"vision part ggufkit can't convert; it can those of {known} (of LLaVA: Pixtral's). "
+            "The language model converts without --mmproj"
+        )
+    return found
