@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from ggufkit.errors import UnknownArchitectureError
 from ggufkit.models.vision.internvl import INTERNVL
 from ggufkit.models.vision.pixtral import PIXTRAL
-from ggufkit.models.vision.qwen import QWEN2VL, QWEN3VL, QWEN25VL
+from ggufkit.models.vision.qwen import QWEN2VL, QWEN3VL, QWEN25VL, QWEN35
 from ggufkit.models.vision.siglip import GEMMA3, IDEFICS3
 
 if TYPE_CHECKING:
     from ggufkit.models.base import Config
     from ggufkit.models.vision.base import VisionFamily
 
-FAMILIES = (GEMMA3, IDEFICS3, INTERNVL, PIXTRAL, QWEN2VL, QWEN25VL, QWEN3VL)
+FAMILIES = (GEMMA3, IDEFICS3, INTERNVL, PIXTRAL, QWEN2VL, QWEN25VL, QWEN35, QWEN3VL)
 
 
 def find_vision(config: Config) -> VisionFamily:
@@ -41,6 +41,6 @@ def find_vision(config: Config) -> VisionFamily:
         raise UnknownArchitectureError(
             f"config.json names the model class {', '.join(names)[:200] or '(none)'}{seen}, whose "
             f"vision part ggufkit can't convert; it can those of {known} (of LLaVA: Pixtral's). "
-            "The language model converts without --mmproj"
+            "Its language model may convert without --mmproj"
         )
     return found

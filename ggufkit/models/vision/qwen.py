@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -154,12 +155,7 @@ def _text_epsilon(config: Config) -> Any:
 
 
 QWEN3VL = VisionFamily(
-    hf_classes=(
-        "Qwen3VLForConditionalGeneration",
-        "Qwen3VLMoeForConditionalGeneration",
-        "Qwen3_5ForConditionalGeneration",
-        "Qwen3_5MoeForConditionalGeneration",
-    ),
+    hf_classes=("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
     keys=(
         projector("qwen3vl_merger"),
         USE_GELU,
@@ -197,4 +193,11 @@ QWEN3VL = VisionFamily(
     },
     prepare=_sizes,
     rename=_renames,
+)
+
+# the same, without what goes into deeper layers
+QWEN35 = replace(
+    QWEN3VL,
+    hf_classes=("Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"),
+    defaults={**QWEN3VL.defaults, "deepstack_visual_indexes": []},
 )
