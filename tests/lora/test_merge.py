@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from ggufkit.converter.lora.merge import Merge, merged, parse_merge
 from ggufkit.errors import ConversionError, UnmappedTensorsError
 from ggufkit.gguf.metadata import Metadata
 from tests.lora.adapters import load, write_adapter_folder, write_case
+from tests.models.checkpoints import weights
 
 CASES = ("llama", "llama-embeddings", "llama-alphas", "llama-stabilized", "phi3", "gpt2")
 
@@ -55,22 +58,24 @@ def test_scales_and_several_adapters_add_up(tmp_path: Path) -> None:
     assert not np.allclose(once, plain.read(name), atol=1e-3)
 
 
-def test_a_quantized_base_is_widened_first(tmp_path: Path) -> None:
-    # FP8 with one scale: 1.5 is 0x3C in E4M3
-    case = load("llama-ranks")
-    case["base"]["quantization_config"] = {"quant_method": "fp8"}
-    q = "model.layers.0.self_attn.q_proj.weight"
-    case["base_tensors"] = {q: ["F32", [64, 64]]}
-    base, adapter = write_case(case, tmp_path)
-    plain = Checkpoint.open(base)
-    only_q = {n: t for n, t in case["tensors"].items() if "layers.0.self_attn.q_proj" in n}
-    adapter = write_adapter_folder(tmp_path / "q", case["adapter"], only_q)
-    checkpoint = merged(plain, [parse_merge(str(adapter))])
-    pair = parse_merge(str(adapter)).adapter.pairs[q]
-    rows, cols = pair.factors()
-    np.testing.assert_allclose(
-        checkpoint.read(q), plain.read(q) + pair.scale * (rows @ cols), atol=1e-6
-    )
+@pytest.mark.parametrize("kind", ["nf4", "nf4-nested", "fp4-nested"])
+def test_a_quantized_base_is_widened_first(kind: str, tmp_path: Path) -> None:
+    # made by bitsandbytes, with the weights that it widens them to
+    stored = Path(__file__).parents[1] / "checkpoint" / "bitsandbytes.safetensors"
+    shutil.copy(stored, tmp_path / "model.safetensors")
+    config = load("phi3")["base"] | {"quantization_config": {"quant_method": "bitsandbytes"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    module = f"base_model.model.{kind}"
+    tensors = {
+        f"{module}.lora_A.weight": ("F32", (4, 128)),
+        f"{module}.lora_B.weight": ("F32", (32, 4)),
+    }
+    adapter = write_adapter_folder(tmp_path / "qlora", {"lora_alpha": 8}, tensors)
+    checkpoint = merged(Checkpoint.open(tmp_path), [parse_merge(str(adapter))])
+    b = np.frombuffer(weights(f"{module}.lora_B.weight", (32, 4), "F32"), "<f4").reshape(32, 4)
+    a = np.frombuffer(weights(f"{module}.lora_A.weight", (4, 128), "F32"), "<f4").reshape(4, 128)
+    expected = checkpoint.read(f"{kind}.expected") + 2 * (b @ a)
+    np.testing.assert_allclose(checkpoint.read(f"{kind}.weight"), expected, atol=5e-7)
 
 
 def test_the_fingerprint_covers_adapter_and_scale(tmp_path: Path, monkeypatch) -> None:
@@ -86,8 +91,8 @@ def test_the_fingerprint_covers_adapter_and_scale(tmp_path: Path, monkeypatch) -
     plain, once = digest(), digest(str(adapter))
     assert once == digest(str(adapter))
     assert len({plain, once, digest(f"{adapter}=0.5"), digest(str(adapter), str(adapter))}) == 4
-    weights = adapter / "adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes())  # as if trained anew
+    file = adapter / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes())  # as if trained anew
     assert digest(str(adapter)) != once
 
 

@@ -25,6 +25,7 @@ CASES = {
     "pixtral": ("pixtral", "llama", 7 * 7 + 6),
     "qwen2_vl": ("qwen2_vl-published", "qwen2", 4 * 4),
     "qwen2_5_vl": ("qwen2_5_vl", "qwen2", 4 * 4),
+    "qwen3_vl": ("qwen3_vl", "qwen2", 4 * 4),
 }
 
 
@@ -36,6 +37,12 @@ def write_model(folder: Path, vision: str, text: str, tokenizer: Path) -> None:
     config = case["config"]
     n_tokens = json.loads((tokenizer / "config.json").read_text())["vocab_size"]
     (config.get("text_config") or config.get("llm_config") or config)["vocab_size"] = n_tokens
+    if vision == "qwen3_vl":
+        # llama.cpp needs more blocks than get what deeper layers see
+        config["text_config"]["num_hidden_layers"] = 4
+        for number in (0, 1):
+            below, above = f".layers.{number}.", f".layers.{number + 2}."
+            words |= {k.replace(below, above): v for k, v in words.items() if below in k}
     tensors = {k: sized(k, v, n_tokens) for k, v in {**words, **case["checkpoint"]}.items()}
     write_checkpoint(folder, config, tensors)
     for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"):
