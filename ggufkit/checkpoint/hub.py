@@ -116,6 +116,22 @@ def fetch(
         explain(error, repo_id, revision)
 
 
+def fetch_files(repo_id: str, names: Sequence[str]) -> Path:
+    """Bring those of some files that a repository has into the cache, and return its folder.
+
+    Raises
+    ------
+    CheckpointError
+        The repository can't be reached, found or read, and the cache does not have it.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=list(names)))
+    except Exception as error:  # its own errors and those of the HTTP library it happens to use
+        explain(error, repo_id, None)
+
+
 def _download_weights(download: Callable[[Sequence[str]], Path], folder: Path) -> Path:
     """Fetch safetensors, as their index names them or all; torch's files where there are none."""
     if not has_file(folder, INDEX_NAME):

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ADAPTER[=SCALE]",
-        help="folder of a LoRA adapter that is added to the weights; may be given again",
+        help="LoRA adapter, a folder or owner/name, to add to the weights; may be given again",
     )
     add("--allow-requantize", action="store_true", help="take a GGUF file that is quantized")
     add(

@@ -1,8 +1,8 @@
 """Turn a LoRA adapter of PEFT into a GGUF file that llama.cpp adds to a model.
 
-ADAPTER is a folder with adapter_config.json and adapter_model.safetensors (or .bin). Of the base
-model only config.json is needed. To merge an adapter into its base instead, see
-'ggufkit convert --merge-lora'.
+ADAPTER is a folder with adapter_config.json and adapter_model.safetensors (or .bin), or a Hub
+repository (owner/name). Of the base model only config.json is needed. To merge an adapter into
+its base instead, see 'ggufkit convert --merge-lora'.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ HELP = "make a GGUF file from a LoRA adapter"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("adapter", metavar="ADAPTER", help="folder of the adapter, as PEFT saves it")
+    add("adapter", metavar="ADAPTER", help="folder as PEFT saves it, or owner/name on the Hub")
     add(
         "--base",
         metavar="BASE",
         help="the base model: checkpoint folder, config.json, or owner/name on the Hub; default: "
         "what adapter_config.json names",
     )
-    add("-o", "--out", metavar="OUT", help="file ending in .gguf, or folder; default: ADAPTER")
+    add("-o", "--out", metavar="OUT", help="file ending in .gguf, or folder; default: ADAPTER's")
     add(
         "--outtype",
         choices=("f32", "f16", "bf16", "q8_0"),

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ggufkit.cli.main import main
+from tests.checkpoint.hub_server import Hub, serve
+from tests.converter.test_hub import run
 from tests.lora.adapters import load, write_case
 from tests.models.test_vision import CASES
 from tests.models.test_vision import write_case as write_vision
@@ -27,6 +29,18 @@ def test_lora_writes_a_file_and_says_what_is_in_it(tmp_path: Path, capsys) -> No
     assert main(command) == 3
     assert "--force" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
+
+
+def test_an_adapter_may_be_on_the_hub(tmp_path: Path) -> None:
+    base, adapter = write_case(load("phi3"), tmp_path)
+    hub = Hub({"someone/phi3": {"main": adapter}})
+    command = ["lora", "someone/phi3", "--base", base]
+    with serve(hub):
+        run([*command, "-o", tmp_path / "hub"], tmp_path / "cache", hub.url)
+    assert hub.fetched == {"adapter_config.json", "adapter_model.safetensors"}
+    assert main(["lora", str(adapter), "--base", str(base)]) == 0
+    local = adapter / "Phi3-F32-LoRA.gguf"
+    assert (tmp_path / "hub" / local.name).read_bytes() == local.read_bytes()
 
 
 def test_an_adapter_without_a_base_asks_for_it(tmp_path: Path, capsys) -> None:

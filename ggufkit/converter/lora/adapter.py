@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.checkpoint.files import find_file, has_file, read_json
+from ggufkit.checkpoint.hub import REPO_ID, fetch_files
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_header
 from ggufkit.checkpoint.torchfile import read_torch_header
 from ggufkit.converter.lora.settings import Settings, parse_settings
@@ -88,6 +89,8 @@ class Adapter:
     ----------
     path : Path
         The folder.
+    name : str
+        The folder's, or the repository's.
     settings : Settings
         From its config.
     pairs : mapping of str to LowRank
@@ -99,14 +102,15 @@ class Adapter:
     """
 
     path: Path
+    name: str
     settings: Settings
     pairs: Mapping[str, LowRank]
     norms: Mapping[str, CheckpointTensor]
     bases: Mapping[str, CheckpointTensor]
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
-        """Open an adapter's folder.
+    def open(cls, source: str | Path) -> Self:
+        """Open an adapter's folder or, for ``owner/name``, a repository of the Hub.
 
         Raises
         ------
@@ -117,9 +121,7 @@ class Adapter:
         ConversionError
             It is no plain LoRA; the message says why.
         """
-        path = Path(folder)
-        if not path.is_dir():
-            raise MissingFileError(f"{path}: no folder with an adapter ({CONFIG}, {WEIGHTS[0]})")
+        path = _folder(source)
         settings = parse_settings(read_json(path, CONFIG), str(path / CONFIG))
         tensors = _read_tensors(path)
         halves: dict[str, dict[str, CheckpointTensor]] = {}
@@ -148,12 +150,25 @@ class Adapter:
             f"{module}.weight": _pair(path, module, found, settings, module in embeddings)
             for module, found in halves.items()
         }
-        return cls(path, settings, pairs, norms, bases)
+        return cls(path, Path(source).name, settings, pairs, norms, bases)
 
     @property
     def identity(self) -> str:
         """What changes when the file of weights does."""
         return next(pair.a.shard.identity for pair in self.pairs.values())
+
+
+def _folder(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if path.exists() or not isinstance(source, str) or not REPO_ID.fullmatch(source):
+        raise MissingFileError(
+            f"{path}: neither a folder with an adapter ({CONFIG}, {WEIGHTS[0]}) nor a repository "
+            "of the Hub ('owner/name')"
+        )
+    found = fetch_files(source, (CONFIG, "config.json", "README.md", WEIGHTS[0]))
+    return found if has_file(found, WEIGHTS[0]) else fetch_files(source, (CONFIG, WEIGHTS[1]))
 
 
 def _read_tensors(folder: Path) -> dict[str, CheckpointTensor]:

@@ -94,12 +94,13 @@ def plan_adapter(
     Parameters
     ----------
     adapter : str or Path
-        A folder with adapter_config.json and adapter_model.safetensors or .bin.
+        A folder with adapter_config.json and adapter_model.safetensors or .bin, or ``owner/name``
+        on the Hub.
     base : str or Path, optional
         The base model: a folder with its config.json, that file, or ``owner/name`` on the Hub; by
         default what adapter_config.json names. Its weights are not needed.
     out : str or Path, optional
-        The file, or a folder; by default the adapter's.
+        The file, or a folder; by default the adapter's, for one of the Hub the current.
     outtype : {"f32", "f16", "bf16", "q8_0"}
         Type of the matrices; rows that Q8_0 can't divide are F16.
 
@@ -123,7 +124,7 @@ def plan_adapter(
         shapes[name] = values.shape
         specs.append((name, values.shape, _type_of(values, OUTTYPES[outtype])))
     metadata = _metadata(opened, architecture.name, alpha, shapes)
-    path = Path(out) if out is not None else opened.path
+    path = _default_folder(adapter) if out is None else Path(out)
     if path.suffix != ".gguf":
         path /= _file_name(metadata, outtype)
     layout = plan_layout(metadata, specs)
@@ -158,6 +159,11 @@ def write_adapter(plan: AdapterPlan, *, force: bool = False) -> Path:
         plan.layout,
         (quantize(values, type_) for (_, values), type_ in zip(arrays, types, strict=True)),
     )
+
+
+def _default_folder(adapter: str | Path) -> Path:
+    """Return the adapter's folder; for one of the Hub, whose cache is no place, the current."""
+    return Path(adapter) if Path(adapter).is_dir() else Path()
 
 
 def _named_base(adapter: Adapter) -> str:
@@ -251,7 +257,12 @@ def _metadata(
 ) -> Metadata:
     config = read_json(adapter.path, "config.json") if has_file(adapter.path, "config.json") else {}
     general = general_metadata(
-        adapter.path, config, shapes=_covered(shapes), architecture=architecture, kind="adapter"
+        adapter.path,
+        config,
+        shapes=_covered(shapes),
+        architecture=architecture,
+        folder_name=adapter.name,
+        kind="adapter",
     )
     metadata = Metadata({"general.architecture": architecture, "general.type": "adapter"})
     metadata["adapter.type"] = "lora"

@@ -44,7 +44,7 @@ class Merge:
     @property
     def origin(self) -> dict[str, str | float]:
         """What provenance says of it."""
-        return {"name": self.adapter.path.name, "scale": self.scale}
+        return {"name": self.adapter.name, "scale": self.scale}
 
 
 @dataclass(frozen=True)
