@@ -15,7 +15,15 @@ import numpy as np
 
 from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.models.base import Architecture, Config, Context, Renames, Weight, text_config
+from ggufkit.models.base import (
+    MAX_COUNT,
+    Architecture,
+    Config,
+    Context,
+    Renames,
+    Weight,
+    text_config,
+)
 from ggufkit.models.rows import Index, Part, TakeRows
 from ggufkit.models.transforms import Floats, Shape, Sources, Transform
 from ggufkit.types import TensorType, ValueType
@@ -109,14 +117,18 @@ class VisionFamily:
         Raises
         ------
         ConversionError
-            The model's config has none.
+            The model's config has none, or one with too many blocks.
         """
         vision = model.get("vision_config")
         if not isinstance(vision, Mapping):
             raise ConversionError("config.json has no vision_config: the model does not see")
         given = {key: value for key, value in vision.items() if value is not None}
         config = {**self.defaults, **given, "model": model, "processor": processor}
-        return {**config, **self.prepare(config)}
+        config |= self.prepare(config)
+        count = config["num_hidden_layers"]
+        if type(count) is not int or not 0 <= count <= MAX_COUNT:
+            raise ConversionError(f"config.json: vision_config can't have {count!r} blocks")
+        return config
 
     def metadata(self, config: Config) -> Metadata:
         """Return the file's own keys, those after ``general.*``."""
