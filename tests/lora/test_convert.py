@@ -116,3 +116,11 @@ def test_a_stack_of_experts_has_to_be_whole(tmp_path: Path) -> None:
     base, adapter = write_case(case, tmp_path)
     with pytest.raises(ConversionError, match=r"blk\.0\.ffn_down_exps\.weight \(expert 1 of 2\)"):
         plan_adapter(adapter, base=base)
+
+
+def test_a_config_that_can_not_be_is_an_error(tmp_path: Path) -> None:
+    case = dict(CASES["llama-ranks"])
+    case["base"] = {**case["base"], "head_dim": 0, "hidden_size": 1}
+    base, adapter = write_case(case, tmp_path)
+    with pytest.raises(ConversionError, match="a value that llama can't have"):
+        plan_adapter(adapter, base=base)

@@ -120,9 +120,10 @@ def plan_adapter(
     alpha, factors = _alpha(opened)
     shapes: dict[str, tuple[int, ...]] = {}
     specs: list[TensorSpec] = []
-    for name, values in _arrays(opened, tensors, factors):
-        shapes[name] = values.shape
-        specs.append((name, values.shape, _type_of(values, OUTTYPES[outtype])))
+    with config_errors(architecture):
+        for name, values in _arrays(opened, tensors, factors):
+            shapes[name] = values.shape
+            specs.append((name, values.shape, _type_of(values, OUTTYPES[outtype])))
     metadata = _metadata(opened, architecture.name, alpha, shapes)
     path = _default_folder(adapter) if out is None else Path(out)
     if path.suffix != ".gguf":
