@@ -1,4 +1,4 @@
-"""Files that the real libraries packed widen to what the libraries say: see make_quantized.py."""
+"""Files of the real libraries, by scripts/make_quantized.py, widen to what the libraries say."""
 
 from __future__ import annotations
 

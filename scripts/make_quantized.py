@@ -1,4 +1,4 @@
-"""Makes the files in ``quantized``: what the real libraries pack, and what they unpack it to.
+"""Make tests/checkpoint/quantized: what the real libraries pack, and what they unpack it to.
 
 Run it where torch, compressed-tensors 0.20, hqq 0.2, torchao 0.18 and bitsandbytes 0.50 are; the
 repository needs none of them. Each file has the parts of ``layer.weight``, and as ``expected``
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-HERE = Path(__file__).parent / "quantized"
+OUT = Path(__file__).parents[1] / "tests" / "checkpoint" / "quantized"
 SHAPE = (16, 64)
 
 
@@ -27,7 +27,7 @@ def save(name: str, config: dict, parts: dict[str, torch.Tensor], expected: torc
     tensors = {key: value.detach().contiguous().cpu() for key, value in parts.items()}
     tensors["expected"] = expected.detach().float().contiguous()
     metadata = {"config": json.dumps({"quantization_config": config})}
-    save_file(tensors, HERE / f"{name}.safetensors", metadata)
+    save_file(tensors, OUT / f"{name}.safetensors", metadata)
 
 
 def compressed(name: str, form: str, **args) -> None:
@@ -135,7 +135,7 @@ def gpt_oss() -> None:
 
 
 def main() -> None:
-    HERE.mkdir(exist_ok=True)
+    OUT.mkdir(exist_ok=True)
     group = {"strategy": "group", "group_size": 32}
     for bits in (2, 3, 4, 8):
         compressed(f"ct-pack-{bits}", "pack-quantized", num_bits=bits, **group)
