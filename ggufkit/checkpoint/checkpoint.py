@@ -13,7 +13,7 @@ from ggufkit.checkpoint.hub import REPO_ID, fetch
 from ggufkit.checkpoint.quantized import widened
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_raw
 from ggufkit.checkpoint.shards import read_tensors
-from ggufkit.checkpoint.stream import open_remote
+from ggufkit.checkpoint.stream import KEEP_BYTES, open_remote
 from ggufkit.errors import CheckpointError, MissingFileError, MissingTensorError
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class Checkpoint:
         The Hub's repository and commit, if the checkpoint came from there.
     quantized : str
         How its weights are quantized, and what is done about it; empty if they are not.
+    n_remote : int
+        Bytes of the shards that are read from the Hub.
+    keep : int
+        Bytes of these that each process keeps, for weights that are needed again.
     """
 
     path: Path
@@ -50,6 +54,8 @@ class Checkpoint:
     repo_id: str | None = None
     revision: str | None = None
     quantized: str = ""
+    n_remote: int = 0
+    keep: int = 0
 
     @classmethod
     def open(
@@ -62,6 +68,7 @@ class Checkpoint:
         endpoint: str | None = None,
         weights: bool = True,
         stream: bool = False,
+        keep: int = KEEP_BYTES,
     ) -> Self:
         """Open a local folder or, for ``owner/name``, a repository of the Hub.
 
@@ -79,6 +86,8 @@ class Checkpoint:
             has no tensors.
         stream : bool
             Leave a repository's weights where they are, and read them by byte ranges.
+        keep : int
+            Bytes of these ranges that each process keeps, for weights that are needed again.
 
         Raises
         ------
@@ -92,9 +101,10 @@ class Checkpoint:
         if stream:
             if folder.exists() or not isinstance(source, str) or not REPO_ID.fullmatch(source):
                 raise CheckpointError(f"{source}: only a repository ('owner/name') can be streamed")
-            folder, config, tensors = open_remote(source, revision)
+            folder, config, tensors = open_remote(source, revision, keep)
+            n_remote = sum(shard.size for shard in {t.shard for t in tensors.values()})
             tensors, quantized = widened(config, tensors)
-            return cls(folder, config, tensors, source, folder.name, quantized)
+            return cls(folder, config, tensors, source, folder.name, quantized, n_remote, keep)
         if not folder.exists() and isinstance(source, str) and REPO_ID.fullmatch(source):
             repo_id = source
             folder = fetch(

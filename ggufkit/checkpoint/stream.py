@@ -2,7 +2,8 @@
 
 Config, tokenizer and index are fetched into the Hub's cache as usual; of the shards only the
 headers are read. All of it is of one commit, which is found first. A tensor's rows are a range of
-its shard, so what is read once is sent once, and nothing of it touches the disk.
+its shard, so what is read once is sent once, and nothing of it touches the disk. The last ranges
+are kept in memory (`ggufkit.checkpoint.range_cache`), for weights that several tasks need.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ggufkit.checkpoint.files import has_file, read_json
 from ggufkit.checkpoint.hub import SMALL_FILES, explain
+from ggufkit.checkpoint.range_cache import RangeCache
 from ggufkit.checkpoint.safetensors import MAX_HEADER_BYTES, CheckpointTensor, parse_header
 from ggufkit.checkpoint.shards import INDEX_NAME, check_index, read_index
 from ggufkit.errors import CheckpointError, MissingFileError, RemoteError
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 FIRST_BYTES = 1 << 16
+#: Bytes of fetched ranges that each process keeps.
+KEEP_BYTES = 256 << 20
+_CACHE = RangeCache()
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,14 @@ class RemoteShard:
         Its address, which names the commit.
     size : int
         Its bytes.
+    keep : int
+        Bytes of all shards that are kept once they have been fetched.
     """
 
     path: PurePosixPath
     url: str
     size: int
+    keep: int = KEEP_BYTES
 
     @property
     def identity(self) -> str:
@@ -56,7 +64,11 @@ class RemoteShard:
             The Hub can't be reached, or the file ends.
         """
         try:
-            data = RangeReader(self.url, self.size).read(offset, len(buffer))
+            data = _CACHE.read(
+                (self.url, offset, len(buffer)),
+                self.keep,
+                lambda: RangeReader(self.url, self.size).read(offset, len(buffer)),
+            )
         except (RemoteError, MissingFileError) as error:
             raise CheckpointError(str(error)) from error
         if len(data) < len(buffer):
@@ -65,7 +77,7 @@ class RemoteShard:
 
 
 def open_remote(
-    repo_id: str, revision: str | None = None
+    repo_id: str, revision: str | None = None, keep: int = KEEP_BYTES
 ) -> tuple[Path, dict[str, Any], dict[str, CheckpointTensor]]:
     """Return folder, config and tensors of a repository without fetching its weights.
 
@@ -75,6 +87,8 @@ def open_remote(
         ``owner/name``.
     revision : str, optional
         Branch, tag or commit.
+    keep : int
+        Bytes of fetched ranges that each process keeps.
 
     Raises
     ------
@@ -93,7 +107,7 @@ def open_remote(
         raise MissingFileError(f"{repo_id}: no model*.safetensors; only these can be streamed")
     tensors: dict[str, CheckpointTensor] = {}
     for name in names:
-        for found in _read_header(repo_id, name, folder.name).values():
+        for found in _read_header(repo_id, name, folder.name, keep).values():
             if found.name in tensors:
                 raise CheckpointError(f"{repo_id}: tensor {found.name!r} is in two shards")
             tensors[found.name] = found
@@ -107,7 +121,7 @@ def _listed(api: Any, repo_id: str, commit: str) -> list[str]:
     return sorted(str(n) for n in names if len(n.parts) == 1 and n.match("model*.safetensors"))
 
 
-def _read_header(repo_id: str, name: str, commit: str) -> dict[str, CheckpointTensor]:
+def _read_header(repo_id: str, name: str, commit: str, keep: int) -> dict[str, CheckpointTensor]:
     url = hub_url(repo_id, name, commit)
     reader = RangeReader(url)
     try:
@@ -118,5 +132,5 @@ def _read_header(repo_id: str, name: str, commit: str) -> dict[str, CheckpointTe
         header = start[8 : 8 + n] + reader.read(len(start), 8 + n - len(start))
     except RemoteError as error:
         raise CheckpointError(str(error)) from error
-    shard = RemoteShard(PurePosixPath(name), url, reader.size or 0)
+    shard = RemoteShard(PurePosixPath(name), url, reader.size or 0, keep)
     return parse_header(header, shard)

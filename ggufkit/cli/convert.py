@@ -18,7 +18,11 @@ from ggufkit.cli import mixes, mmproj
 from ggufkit.cli.arguments import positive, tensor_type
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from ggufkit.converter.choose import TypeOptions
+    from ggufkit.converter.ladder import Ladder
+    from ggufkit.converter.plan import Plan
     from ggufkit.converter.planner import SplitLimits
 
 HELP = "make GGUF files from a checkpoint or a GGUF file"
@@ -46,6 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="replace files that this ladder did not make")
     add("-q", "--quiet", action="store_true", help="no progress bar")
 
+    group = parser.add_argument_group("the Hub")
+    add = group.add_argument
+    add(
+        "--push",
+        metavar="OWNER/NAME",
+        help="send each file to this repository when it is whole, and remove it here: with splits, "
+        "the disk holds one per type; the model card comes last",
+    )
+    add("--private", action="store_true", default=None, help="with --push: a new repository is")
+
     group = parser.add_argument_group("source")
     add = group.add_argument
     add("--revision", metavar="REV", help="branch, tag or commit of a Hub repository")
@@ -54,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave a repository's weights on the Hub and read each once, by byte ranges: the disk "
         "holds the result and nothing else",
+    )
+    add(
+        "--cache",
+        default="256M",
+        metavar="SIZE",
+        help="with --stream: memory for fetched bytes that may be needed again, as transposed and "
+        "packed weights are; default: %(default)s",
     )
     add("--pre", metavar="NAME", help="pre-tokenizer, where the tokenizer does not tell it")
     add("--no-self-test", action="store_true", help="do not compare the tokenizer with the file's")
@@ -123,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
     from ggufkit.converter.executors import open_executor
     from ggufkit.converter.imatrix import Imatrix
     from ggufkit.converter.ladder import open_source, plan_ladder, run_plan
+    from ggufkit.converter.needs import needs_of
 
     source = open_source(
         args.source,
@@ -131,6 +153,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         allow_requantize=args.allow_requantize,
         stream=args.stream,
+        keep=_bytes(args.cache),
         self_test=not args.no_self_test,
         merge_lora=args.merge_lora,
     )
@@ -148,20 +171,34 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or f"{Path(args.source).stem}-GGUF"
     plan = plan_ladder(source, out, ladder, recipes=recipes, **planning)
     mixes.show(found, as_json=args.json)
+    needs = needs_of(plan, args.jobs, handed_over=bool(args.push))
     if args.dry_run:
-        show.plan(plan, as_json=args.json, mixes=found)
+        show.plan(plan, needs, as_json=args.json, mixes=found)
         return 0
+    if (args.push or args.stream) and not args.quiet:
+        show.announce(needs)
     total = sum(target.n_bytes for rung in plan.rungs for target in rung.targets.values())
     with (
         open_executor(args.executor, args.jobs) as (executor, jobs),
         render.progress(total, show.label(plan), enabled=not args.quiet) as advance,
     ):
-        done = run_plan(plan, executor=executor, jobs=jobs, force=args.force, progress=advance)
+        options = {"executor": executor, "jobs": jobs, "force": args.force, "progress": advance}
+        done, url = (
+            _publish(plan, args, options) if args.push else (run_plan(plan, **options), None)
+        )
     mixes.write(found, plan)
     if args.report:
         show.write_json(show.errors(done), args.report)
-    show.result(done, as_json=args.json, mixes=found)
+    show.result(done, as_json=args.json, mixes=found, url=url)
     return 0
+
+
+def _publish(plan: Plan, args: argparse.Namespace, options: dict[str, Any]) -> tuple[Ladder, str]:
+    from ggufkit.cli.push import no_bars
+    from ggufkit.ship.publish import publish
+
+    no_bars()  # there is one already
+    return publish(plan, args.push, private=args.private, **options)
 
 
 def _vocabulary(args: argparse.Namespace) -> int:
@@ -207,6 +244,12 @@ def _type_options(args: argparse.Namespace) -> TypeOptions:
         leave_output_tensor=args.leave_output_tensor,
         pure=args.pure,
     )
+
+
+def _bytes(text: str) -> int:
+    from ggufkit.gguf.split import parse_size
+
+    return 0 if text == "0" else parse_size(text)
 
 
 def _split_limits(args: argparse.Namespace) -> SplitLimits:

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     url = None
     if not args.dry_run:
         if args.quiet:
-            _no_bars()
+            no_bars()
         url = push(uploads, card, args.repo, private=args.private)
     if args.json:
         facts = [
@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _no_bars() -> None:
+def no_bars() -> None:
+    """Keep the Hub's client from drawing bars."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()

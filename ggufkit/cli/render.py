@@ -73,6 +73,11 @@ def note(text: str) -> None:
     console().print(Text(plain(text), style="yellow"))
 
 
+def remark(text: str) -> None:
+    """Print what is no part of the result, on standard error."""
+    console(stderr=True).print(Text(plain(text), style="dim"))
+
+
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
     """Print names and values, one pair a line."""
     grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)

@@ -7,6 +7,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ggufkit.errors import OutputError
 if TYPE_CHECKING:
     from ggufkit.converter.ladder import Ladder
     from ggufkit.converter.mix.result import Mix
+    from ggufkit.converter.needs import Needs
     from ggufkit.converter.plan import Plan, Rung
     from ggufkit.converter.vocabulary import Vocabulary
 
@@ -26,10 +28,23 @@ def label(plan: Plan) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} rungs"
 
 
-def plan(plan: Plan, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
+def announce(needs: Needs) -> None:
+    """Say before the start what a run takes, where output is for people and programs alike."""
+    render.remark(_needed(needs))
+
+
+def _needed(needs: Needs) -> str:
+    fetched = f", {render.size(needs.network)} to fetch" if needs.network else ""
+    return (
+        f"At most {render.size(needs.disk)} of the disk at a time, "
+        f"about {render.size(needs.memory)} of memory{fetched}."
+    )
+
+
+def plan(plan: Plan, needs: Needs, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
     """Show what would be written: every file's size and every tensor's type."""
     if as_json:
-        write_json(_plan_dict(plan, mixes))
+        write_json({**_plan_dict(plan, mixes), "needs": asdict(needs)})
         return
     for rung in plan.rungs:
         render.heading(f"{rung.name}: tensor types")
@@ -40,12 +55,16 @@ def plan(plan: Plan, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
         render.blank()
     _files(plan, {})
     _remarks(plan)
+    render.note(_needed(needs))
 
 
-def result(ladder: Ladder, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
-    """Show what was written, with the errors of weights."""
+def result(
+    ladder: Ladder, *, as_json: bool, mixes: Sequence[Mix] = (), url: str | None = None
+) -> None:
+    """Show what was written, with the errors of weights, and where it is if not here."""
     if as_json:
-        write_json({**_plan_dict(ladder.plan, mixes), "report": errors(ladder)})
+        sent = {} if url is None else {"url": url}
+        write_json({**_plan_dict(ladder.plan, mixes), "report": errors(ladder), **sent})
         return
     totals = {rung.name: ladder.report.of_rung(rung) for rung in _fresh(ladder).rungs}
     _files(
@@ -64,6 +83,8 @@ def result(ladder: Ladder, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
         render.note("RMSE, max error and cosine are errors of weights; they do not rate the model.")
     if ladder.done_before:
         render.note(f"Complete already: {', '.join(ladder.done_before)}.")
+    if url is not None:
+        render.heading(url)
 
 
 def vocabulary(vocabulary: Vocabulary, *, as_json: bool) -> None:
@@ -170,7 +191,7 @@ def _remarks(plan: Plan) -> None:
     quantized = plan.source.origin.get("quantized")
     if quantized:
         render.note(f"The source is quantized: {quantized}.")
-    if on_grid(plan.source):
+    if not plan.source.n_remote and on_grid(plan.source):  # a look would fetch rows again
         render.note("The weights lie on the grid of Q4_0: it changes them no more than BF16 does.")
     for why in plan.skipped.values():
         render.note(f"Left out: {why}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Book:
             for part in rung.parts
         )
 
-    def add(self, plan: Plan, report: Report, jobs: int) -> None:
+    def add(self, plan: Plan, report: Report) -> None:
         """Note the rungs of a plan that is done, and write both files.
 
         Raises
@@ -60,32 +61,53 @@ class Book:
             They can't be written.
         """
         parts = [(rung, part) for rung in plan.rungs for part in rung.parts]
-        with ThreadPoolExecutor(jobs) as pool:
-            sums = list(pool.map(lambda pair: _sha256(pair[1]), parts))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            sums = list(pool.map(lambda pair: sha256_of(pair[1].path), parts))
         for (rung, part), digest in zip(parts, sums, strict=True):
-            total = report.of_rung(rung)
-            self.files[part.path.name] = {
-                "sha256": digest,
-                "bytes": part.layout.file_size,
-                "file_type": rung.name,
-                "bits_per_weight": round(rung.bits_per_weight, 4),
-                "weight_error": None if total is None else total.as_dict(),
-                "source": plan.source.origin,
-                "via": plan.via.name if rung.staged else None,
-                "search": plan.search,
-                "imatrix": plan.imatrix,
-                "ggufkit": __version__,
-                "fingerprint": plan.fingerprint(rung),
-            }
-        self._write()
+            self.note(plan, rung, part, digest)
+        self.rate(plan, report)
+        self.write()
 
-    def _write(self) -> None:
+    def note(self, plan: Plan, rung: Rung, part: Part, digest: str) -> None:
+        """Note a file with its SHA-256, and no errors of weights yet."""
+        self.files[part.path.name] = {
+            "sha256": digest,
+            "bytes": part.layout.file_size,
+            "file_type": rung.name,
+            "bits_per_weight": round(rung.bits_per_weight, 4),
+            "weight_error": None,
+            "source": plan.source.origin,
+            "via": plan.via.name if rung.staged else None,
+            "search": plan.search,
+            "imatrix": plan.imatrix,
+            "ggufkit": __version__,
+            "fingerprint": plan.fingerprint(rung),
+        }
+
+    def rate(self, plan: Plan, report: Report) -> None:
+        """Note the errors of the rungs of which every tensor was measured."""
+        for rung in plan.rungs:
+            total = report.of_rung(rung)
+            if total is None or any(report.of_tensor(rung, name) is None for name in rung.targets):
+                continue
+            for part in rung.parts:
+                self.files[part.path.name]["weight_error"] = total.as_dict()
+
+    def write(self) -> None:
+        """Write both files.
+
+        Raises
+        ------
+        OutputError
+            They can't be written.
+        """
         lines = [f"{entry['sha256']}  {name}\n" for name, entry in sorted(self.files.items())]
         replace_text(self.folder / SUMS_NAME, "".join(lines))
         text = json.dumps({"files": dict(sorted(self.files.items()))}, indent=1, ensure_ascii=False)
         replace_text(self.folder / LADDER_NAME, text + "\n")
 
 
-def _sha256(part: Part) -> str:
-    with part.path.open("rb") as file:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ and picklable; any `concurrent.futures.Executor` runs them, in any order, with t
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import threading
@@ -24,11 +23,12 @@ from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize, quantize
 from ggufkit.converter.journal import Journal
+from ggufkit.converter.needs import jobs_of
 from ggufkit.converter.plan import Encoding, Part, Plan, Task
 from ggufkit.converter.pool import results_of
 from ggufkit.converter.report import ErrorSums, Report, TaskResult
 from ggufkit.errors import NotFiniteError, OutputError
-from ggufkit.gguf.writer import SUFFIX, PartialFile, write_into_partial
+from ggufkit.gguf.writer import PartialFile, partial_path, write_into_partial
 from ggufkit.types import TensorType
 
 # Finished tasks are made durable and noted down at least this often.
@@ -173,7 +173,7 @@ def execute(
     executor : Executor, optional
         What runs the tasks; by default a pool of `jobs` threads.
     jobs : int, optional
-        Tasks at a time; by default one per CPU.
+        Tasks at a time, see `ggufkit.converter.needs.jobs_of`.
     report : bool
         Whether errors are measured.
     progress : callable
@@ -189,12 +189,11 @@ def execute(
     GGUFKitError
         Nothing is published then; the same call goes on where it stopped.
     """
-    parts = [part for rung in plan.rungs for part in rung.parts]
-    check_space(parts)
-    ladder = hashlib.sha256("".join(map(plan.fingerprint, plan.rungs)).encode())
-    journal = Journal(journal_path, f"{ladder.hexdigest()}{' report' if report else ''}")
+    parts = plan.parts
+    check_space(parts, sum(part.layout.file_size for part in parts))
+    journal = Journal(journal_path, f"{plan.digest}{' report' if report else ''}")
     n_tasks = sum(1 for _ in plan.tasks())
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs_of(plan, jobs)
     with ExitStack() as stack:
         stack.callback(journal.close)
         if len(journal.done) < n_tasks or not all(map(_is_published, parts)):
@@ -209,16 +208,25 @@ def execute(
     return Report.collect(plan, journal.done.values())
 
 
-def check_space(parts: Sequence[Part]) -> None:
+def check_space(parts: Sequence[Part], n_bytes: int) -> None:
     """Refuse to begin what the disk has no room for; what earlier runs have written counts.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        What is written.
+    n_bytes : int
+        How much of it is on the disk at a time.
 
     Raises
     ------
     OutputError
         The files need more than is free.
     """
+    if not parts:
+        return
     folder = parts[0].path.parent
-    needed = sum(part.layout.file_size - _allocated(part) for part in parts)
+    needed = n_bytes - sum(map(_allocated, parts))
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     if needed > free:
@@ -230,7 +238,7 @@ def check_space(parts: Sequence[Part]) -> None:
 
 def _allocated(part: Part) -> int:
     """Return the bytes on disk of a part or of its partial file."""
-    for path in (part.path, part.path.with_name(part.path.name + SUFFIX)):
+    for path in (part.path, partial_path(part.path)):
         if path.is_file():
             return min(part.layout.file_size, path.stat().st_blocks * 512)
     return 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32
+from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.converter.pooling import pooling_mode
+from ggufkit.converter.readers import CheckpointReader, ComputedReader
 from ggufkit.converter.source import (
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
@@ -30,15 +29,13 @@ from ggufkit.models.base import (
 from ggufkit.models.card import general_metadata
 from ggufkit.models.matching import MappedTensor, map_tensors
 from ggufkit.models.rows import moves_rows
-from ggufkit.models.transforms import Transform, n_rows
+from ggufkit.models.transforms import Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
 from ggufkit.tokenizers import self_test as check_tokenizer
 from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from ggufkit.checkpoint import Checkpoint
     from ggufkit.models.base import Architecture
@@ -170,6 +167,16 @@ class CheckpointSource:
         origin = {"kind": "checkpoint", "name": checkpoint.repo_id or checkpoint.path.name}
         return cls(checkpoint, architecture, config, name, tokenizer, (), {}, {}, origin, tested)
 
+    @property
+    def n_remote(self) -> int:
+        """Bytes of weights that are read over the network, at most."""
+        return self.checkpoint.n_remote
+
+    @property
+    def n_kept(self) -> int:
+        """Bytes of these that are kept in memory, at most."""
+        return min(self.checkpoint.keep, self.n_remote)
+
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`.
 
@@ -209,86 +216,6 @@ class CheckpointSource:
         mapped = self.mapped[tensor.name]
         stored = tuple(self.checkpoint.tensors[source] for source in mapped.sources)
         return CheckpointReader(stored, mapped.transform, tensor.shape, tensor.blocks is not None)
-
-
-@dataclass(frozen=True)
-class ComputedReader:
-    """Rows of a tensor that is computed from the config."""
-
-    values: Floats
-
-    def read(self, rows: slice) -> Floats:
-        """Return the rows."""
-        return self.values[rows]
-
-    def read_blocks(self, rows: slice) -> None:
-        """Return None: nothing is stored."""
-
-
-@dataclass(frozen=True)
-class CheckpointReader:
-    """Rows of what a transform makes of checkpoint tensors, whose result has `shape`."""
-
-    stored: tuple[CheckpointTensor, ...]
-    transform: Transform
-    shape: tuple[int, ...]
-    in_blocks: bool = False
-
-    def read(self, rows: slice) -> Floats:
-        """Return the rows."""
-        if len(self.shape) < 2:  # the only row of a vector is all of it
-            return self._transformed(slice(0, n_rows(self.shape))).reshape(1, -1)
-        return self._transformed(rows).reshape(-1, self.shape[-1])
-
-    def _transformed(self, rows: slice) -> Floats:
-        return np.ascontiguousarray(self.transform.apply(StoredRows(self.stored), rows), np.float32)
-
-    def read_blocks(self, rows: slice) -> NDArray[np.uint8] | None:
-        """Return the rows in blocks, if a quantized checkpoint's weights are blocks as they are."""
-        if not self.in_blocks:
-            return None
-        try:
-            # a transform that moves rows does not look into them
-            return self.transform.apply(StoredBlocks(self.stored), rows)  # type: ignore[return-value]
-        except _NeedsRoundingError:
-            return None
-
-
-class _NeedsRoundingError(Exception):
-    """Some rows can't be put into blocks without rounding."""
-
-
-@dataclass(frozen=True)
-class StoredRows:
-    """Tensors of a checkpoint as the sources of a transform."""
-
-    stored: tuple[CheckpointTensor, ...]
-
-    @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Their shapes."""
-        return tuple(tensor.shape for tensor in self.stored)
-
-    def read(self, rows: slice, source: int = 0) -> Floats:
-        """Return rows of one of them, counted over all leading dimensions."""
-        tensor = self.stored[source]
-        if len(tensor.shape) != 2:  # the same bytes, as one tall matrix or one vector
-            flat = (n_rows(tensor.shape), *tensor.shape[1:][-1:])
-            tensor = replace(tensor, shape=flat)
-        return read_float32(tensor, rows)
-
-
-@dataclass(frozen=True)
-class StoredBlocks(StoredRows):
-    """The same tensors' blocks, each row as its bytes."""
-
-    def read(self, rows: slice, source: int = 0) -> NDArray[Any]:
-        """Return rows of one of them, (n_rows, row_size) bytes."""
-        packing = self.stored[source].packing
-        blocks = None if packing is None else packing.blocks(rows.start, rows.stop)
-        if blocks is None:
-            raise _NeedsRoundingError
-        return blocks
 
 
 def _match(

@@ -37,6 +37,8 @@ class GGUFSource:
     _metadata: Metadata
     _readers: dict[str, GGUFReader]
     is_gguf: ClassVar[bool] = True
+    n_remote: ClassVar[int] = 0
+    n_kept: ClassVar[int] = 0
 
     @classmethod
     def open(cls, path: Path, *, allow_requantize: bool = False) -> GGUFSource:

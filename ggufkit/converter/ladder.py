@@ -8,13 +8,13 @@ those of llama.cpp's own tools.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 from ggufkit.checkpoint import Checkpoint
+from ggufkit.checkpoint.stream import KEEP_BYTES
 from ggufkit.converter.book import Book
 from ggufkit.converter.choose import TypeOptions
 from ggufkit.converter.execute import Progress, execute
@@ -23,7 +23,7 @@ from ggufkit.converter.from_gguf import GGUFSource
 from ggufkit.converter.imatrix import Imatrix
 from ggufkit.converter.lock import locked
 from ggufkit.converter.lora.merge import merged, parse_merge
-from ggufkit.converter.plan import Plan, Rung
+from ggufkit.converter.plan import Part, Plan
 from ggufkit.converter.planner import SplitLimits, make_plan
 from ggufkit.converter.recipes import parse_ladder
 from ggufkit.converter.report import Report
@@ -65,6 +65,7 @@ def open_source(
     name: str | None = None,
     allow_requantize: bool = False,
     stream: bool = False,
+    keep: int = KEEP_BYTES,
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
 ) -> Source:
@@ -84,6 +85,8 @@ def open_source(
         Also take a GGUF file whose weights are quantized already.
     stream : bool
         Read a repository's weights by byte ranges, without fetching its files.
+    keep : int
+        Bytes of these ranges that each process keeps, for weights that are needed again.
     self_test : bool
         Check that a checkpoint's tokenizer and its metadata tokenize alike.
     merge_lora : sequence of str
@@ -102,7 +105,7 @@ def open_source(
                 "--merge-lora are for checkpoints"
             )
         return GGUFSource.open(path, allow_requantize=allow_requantize)
-    checkpoint = Checkpoint.open(source, revision=revision, stream=stream)
+    checkpoint = Checkpoint.open(source, revision=revision, stream=stream, keep=keep)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
         checkpoint = merged(checkpoint, merges)
@@ -183,40 +186,55 @@ def run_plan(
     OutputError
         A file is in the way or can't be written, or another process writes into the folder.
     """
-    paths = [part.path for rung in plan.rungs for part in rung.parts]
-    folder = paths[0].parent
+    with locked(make_folder(plan)):
+        return _run_locked(plan, executor, jobs, force, report, progress)
+
+
+def make_folder(plan: Plan) -> Path:
+    """Return the folder of a plan's files, made if need be.
+
+    Raises
+    ------
+    OutputError
+        It can't be made.
+    """
+    folder = plan.rungs[0].parts[0].path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: can't make the folder: {error.strerror}") from error
-    with locked(folder):
-        return _run_locked(plan, paths, executor, jobs, force, report, progress)
+    return folder
+
+
+def journal_of(plan: Plan) -> Path:
+    """Return where the finished tasks of a plan are noted."""
+    first = plan.rungs[0].parts[0].path
+    return first.with_name(f".ggufkit-{_digest(first.name)}.journal")
 
 
 def _run_locked(
     plan: Plan,
-    paths: Sequence[Path],
     executor: Executor | None,
     jobs: int | None,
     force: bool,
     report: bool,
     progress: Progress,
 ) -> Ladder:
-    folder = paths[0].parent
-    book = Book.read(folder)
+    journal = journal_of(plan)
+    book = Book.read(journal.parent)
     done = [rung for rung in plan.rungs if book.has(rung, plan.fingerprint(rung))]
     todo = plan.only([rung for rung in plan.rungs if rung not in done])
-    journal = folder / f".ggufkit-{_digest(paths[0].name)}.journal"
     if not force:
-        _refuse_strangers(todo.rungs, journal)
+        refuse_strangers(todo.parts, journal)
     results = Report({})
     if todo.rungs:
         results = execute(
             todo, journal, executor=executor, jobs=jobs, report=report, progress=progress
         )
-        book.add(todo, results, jobs or os.cpu_count() or 1)
+        book.add(todo, results)
         journal.unlink(missing_ok=True)
-    return Ladder(plan, tuple(paths), results, tuple(rung.name for rung in done))
+    paths = tuple(part.path for part in plan.parts)
+    return Ladder(plan, paths, results, tuple(rung.name for rung in done))
 
 
 def convert(
@@ -298,17 +316,22 @@ def _file_name(metadata: Metadata, encoding: str) -> str:
     )
 
 
-def _refuse_strangers(rungs: Sequence[Rung], journal: Path) -> None:
-    """Refuse to replace files, unless this ladder was publishing them when it was stopped."""
+def refuse_strangers(parts: Sequence[Part], journal: Path) -> None:
+    """Refuse to replace files, unless this ladder was publishing them when it was stopped.
+
+    Raises
+    ------
+    OutputError
+        A file is in the way.
+    """
     if journal.exists():
         return
-    for rung in rungs:
-        for part in rung.parts:
-            if part.path.exists():
-                raise OutputError(
-                    f"{part.path} exists and was not made by this command from this source: "
-                    "replace it with --force, or choose another folder"
-                )
+    for part in parts:
+        if part.path.exists():
+            raise OutputError(
+                f"{part.path} exists and was not made by this command from this source: "
+                "replace it with --force, or choose another folder"
+            )
 
 
 def _digest(text: str) -> str:

@@ -15,7 +15,7 @@ from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.files import MAX_TOKENIZER_BYTES, has_file, read_json
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.codecs import quantize
-from ggufkit.converter.from_checkpoint import CheckpointReader
+from ggufkit.converter.readers import CheckpointReader
 from ggufkit.converter.source import QUANTIZATION_VERSION, QUANTIZATION_VERSION_KEY
 from ggufkit.errors import (
     ConversionError,

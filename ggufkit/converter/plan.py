@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -180,6 +181,11 @@ class Plan:
         What becomes of weights that are NaN or infinite, one of `NONFINITE`.
     imatrix : dict or None
         Name and SHA-256 of the importance matrix's file.
+    by_part : bool
+        Take tensors in the order of quantized files, so that splits are completed one after
+        another; by default in the order of the source.
+    handed : frozenset of Path
+        Parts that are elsewhere already, and are not written.
     """
 
     source: Source
@@ -190,16 +196,34 @@ class Plan:
     search: str = "ggml"
     nonfinite: str = "error"
     imatrix: Mapping[str, str] | None = None
+    by_part: bool = False
+    handed: frozenset[Path] = frozenset()
+
+    @property
+    def parts(self) -> list[Part]:
+        """The files that are written."""
+        parts = [part for rung in self.rungs for part in rung.parts]
+        return [part for part in parts if part.path not in self.handed]
+
+    @property
+    def tensors(self) -> Sequence[SourceTensor]:
+        """The tensors in the order of the work."""
+        tensors = self.source.tensors
+        return sorted(tensors, key=quantize_order) if self.by_part else tensors
+
+    @property
+    def digest(self) -> str:
+        """What tells this ladder from any other."""
+        return hashlib.sha256("".join(map(self.fingerprint, self.rungs)).encode()).hexdigest()
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the work, in the order of the source; rows of a stack's matrices stay apart."""
+        """Yield the work, in the order of `tensors`; rows of a stack's matrices stay apart."""
         number = 0
-        for tensor in self.source.tensors:
-            per_chunk = max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols))
-            per_matrix = max(1, tensor.shape[-2] if len(tensor.shape) > 1 else 1)
+        for tensor in self.tensors:
+            step, per_matrix = rows_per_task(tensor), _rows_per_matrix(tensor)
             for first in range(0, tensor.n_rows, per_matrix):
-                for start in range(first, first + per_matrix, per_chunk):
-                    stop = min(start + per_chunk, first + per_matrix)
+                for start in range(first, first + per_matrix, step):
+                    stop = min(start + step, first + per_matrix)
                     yield self._task(number, tensor, start, stop, first // per_matrix)
                     number += 1
 
@@ -207,8 +231,10 @@ class Plan:
         places: dict[Encoding, list[tuple[Path, int]]] = {}
         for rung in self.rungs:
             target = rung.targets[tensor.name]
-            offset = target.offset + start * target.type.row_size(tensor.n_cols)
-            place = (rung.parts[target.part].path, offset)
+            path = rung.parts[target.part].path
+            if path in self.handed:
+                continue
+            place = (path, target.offset + start * target.type.row_size(tensor.n_cols))
             places.setdefault(rung.encoding(tensor.name), []).append(place)
         importance = self.importance.get(tensor.name)
         exact = (
@@ -245,3 +271,18 @@ class Plan:
     def only(self, rungs: Sequence[Rung]) -> Plan:
         """Return the plan for some of the rungs."""
         return replace(self, rungs=tuple(rungs))
+
+
+def rows_per_task(tensor: SourceTensor) -> int:
+    """Return how many rows of a tensor a task has, or the fewer that its matrix has."""
+    return min(max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols)), _rows_per_matrix(tensor))
+
+
+def _rows_per_matrix(tensor: SourceTensor) -> int:
+    return max(1, tensor.shape[-2] if len(tensor.shape) > 1 else 1)
+
+
+def quantize_order(tensor: SourceTensor) -> tuple[int, str]:
+    """Sort key of llama-quantize's file order: outside of blocks, then by block; by name."""
+    block = re.match(r"blk\.(\d+)\.", tensor.name)
+    return (int(block[1]) if block else -1, tensor.name)

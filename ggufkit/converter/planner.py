@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from ggufkit.converter.choose import (
     model_facts,
     without_ones,
 )
-from ggufkit.converter.plan import NONFINITE, Part, Plan, Rung, Target
+from ggufkit.converter.plan import NONFINITE, Part, Plan, Rung, Target, quantize_order
 from ggufkit.converter.rules import Recipe
 from ggufkit.converter.source import (
     FILE_TYPE_KEY,
@@ -232,12 +231,6 @@ class _Planner:
                     for i, part in enumerate(parts)
                 )
         return (Part(path, plan_layout(metadata, specs)),)
-
-
-def quantize_order(tensor: SourceTensor) -> tuple[int, str]:
-    """Sort key of llama-quantize's file order: outside of blocks, then by block; by name."""
-    block = re.match(r"blk\.(\d+)\.", tensor.name)
-    return (int(block[1]) if block else -1, tensor.name)
 
 
 def _direct_choice(tensor: SourceTensor, recipe: Recipe) -> Choice:

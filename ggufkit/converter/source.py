@@ -79,6 +79,14 @@ class Source(Protocol):
     is_gguf: ClassVar[bool]
 
     @property
+    def n_remote(self) -> int:
+        """Bytes of weights that are read over the network, at most."""
+
+    @property
+    def n_kept(self) -> int:
+        """Bytes of these that are kept in memory, at most."""
+
+    @property
     def origin(self) -> dict[str, Any]:
         """Where the weights come from: kind, name, revision, and a digest to notice changes."""
 

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 SUFFIX = ".partial"
 
 
+def partial_path(final_path: Path) -> Path:
+    """Return where a file grows until it is whole."""
+    return final_path.with_name(final_path.name + SUFFIX)
+
+
 class PartialFile:
     """A file of known size that grows under ``<final>.partial``.
 
@@ -63,7 +68,7 @@ class PartialFile:
         self, final_path: str | os.PathLike[str], size: int, *, resume: bool = False
     ) -> None:
         self.final_path = Path(final_path)
-        self.path = self.final_path.with_name(self.final_path.name + SUFFIX)
+        self.path = partial_path(self.final_path)
         self.size = size
         self._fd: int | None = None
         _check_final(self.final_path)
@@ -152,8 +157,7 @@ def write_into_partial(final_path: str | os.PathLike[str], offset: int, data: An
     OutputError
         There is no such partial file, or the disk is full or failed.
     """
-    path = Path(final_path)
-    path = path.with_name(path.name + SUFFIX)
+    path = partial_path(Path(final_path))
     with output_errors(path):
         fd = os.open(path, os.O_WRONLY)
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.checkpoint.hub import REPO_ID
-from ggufkit.converter.book import LADDER_NAME, SUMS_NAME
+from ggufkit.converter.book import LADDER_NAME, SUMS_NAME, sha256_of
 from ggufkit.errors import CheckpointError, ConversionError
 from ggufkit.ship.card import CARD_NAME, Shelf
 
@@ -66,9 +66,8 @@ def plan_push(
     CheckpointError
         The Hub can't be reached.
     """
-    if not REPO_ID.fullmatch(repo_id):
-        raise ConversionError(f"{repo_id!r} is no repository: write owner/name")
-    there = _there(repo_id, endpoint, token)
+    check_name(repo_id)
+    there = sums_there(repo_id, endpoint, token)
     uploads = [_file(path, shelf) for rung in shelf.rungs for path in rung.files]
     beside = [shelf.folder / name for name in (SUMS_NAME, LADDER_NAME)]
     uploads += [_file(path, shelf) for path in beside if path.is_file()]
@@ -77,6 +76,12 @@ def plan_push(
     return [
         Upload(u.name, u.path, u.n_bytes, u.sha256, there.get(u.name) == u.sha256) for u in uploads
     ]
+
+
+def check_name(repo_id: str) -> None:
+    """Raise a `ConversionError` unless it is ``owner/name``."""
+    if not REPO_ID.fullmatch(repo_id):
+        raise ConversionError(f"{repo_id!r} is no repository: write owner/name")
 
 
 def push(
@@ -114,34 +119,38 @@ def push(
     CheckpointError
         The Hub refuses or can't be reached; the same call goes on where it stopped.
     """
-    with _hub(repo_id, endpoint, token) as api:
+    with hub_client(repo_id, endpoint, token) as api:
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         for upload in uploads:
             if not upload.present:
-                api.upload_file(
-                    path_or_fileobj=upload.path or card.encode(),
-                    path_in_repo=upload.name,
-                    repo_id=repo_id,
-                    commit_message=f"Add {upload.name}",
-                )
+                send(api, repo_id, upload.name, upload.path or card.encode())
             done(upload)
     return str(url)
 
 
+def send(api: HfApi, repo_id: str, name: str, content: Path | bytes) -> None:
+    """Send one file, as a commit of its own."""
+    api.upload_file(
+        path_or_fileobj=content,
+        path_in_repo=name,
+        repo_id=repo_id,
+        commit_message=f"Add {name}",
+    )
+
+
 def _file(path: Path, shelf: Shelf) -> Upload:
-    known = shelf.sums.get(path.name)
-    if known is None:
-        with path.open("rb") as file:
-            known = hashlib.file_digest(file, "sha256").hexdigest()
+    known = shelf.sums.get(path.name) or sha256_of(path)
     return Upload(path.name, path, path.stat().st_size, known)
 
 
-def _there(repo_id: str, endpoint: str | None, token: str | None) -> dict[str, str]:
+def sums_there(
+    repo_id: str, endpoint: str | None = None, token: str | None = None
+) -> dict[str, str]:
     """Return the SHA-256 of the repository's large files; nothing if it does not exist."""
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
-    with _hub(repo_id, endpoint, token) as api:
+    with hub_client(repo_id, endpoint, token) as api:
         try:
             listed = [*api.list_repo_tree(repo_id, recursive=False)]
         except RepositoryNotFoundError:
@@ -150,7 +159,9 @@ def _there(repo_id: str, endpoint: str | None, token: str | None) -> dict[str, s
 
 
 @contextmanager
-def _hub(repo_id: str, endpoint: str | None, token: str | None) -> Iterator[HfApi]:
+def hub_client(
+    repo_id: str, endpoint: str | None = None, token: str | None = None
+) -> Iterator[HfApi]:
     """Return the Hub's client; its errors become ours."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -34,6 +35,7 @@ class Hub:
         self.fault_rate = 0.0  # of answers to ranges of weights
         self.rng = random.Random(0)
         self.faults = 0
+        self.delay = 0.0  # seconds before an answer to a range of weights
         self.url = ""
 
     def find(self, repo_id: str, revision: str) -> Path | None:
@@ -61,11 +63,13 @@ def commit_of(folder: Path) -> str:
 @contextmanager
 def serve(hub: Hub) -> Iterator[Hub]:
     """Serve on a free port of the loopback interface."""
-    with serving(_handler(hub)) as hub.url:
+    with serving(downloads(hub)) as hub.url:
         yield hub
 
 
-def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
+def downloads(hub: Hub) -> type[BaseHTTPRequestHandler]:
+    """Return what answers for the hub."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -116,6 +120,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _fault(self, path: Path) -> bool:
             """Fail, now and then: an error, no answer, or half of one."""
             wanted = self.headers.get("Range") and path.suffix == ".safetensors"
+            if wanted:
+                time.sleep(hub.delay)
             if not wanted or hub.rng.random() >= hub.fault_rate:
                 return False
             hub.faults += 1

@@ -29,6 +29,7 @@ class UploadHub:
     commits: list[str] = field(default_factory=list)
     received: int = 0
     fail_after: int | None = None  # bytes of objects, after which nothing works
+    fail_status: int = 0  # what is answered then; 0 for no answer
     tokens: set[str | None] = field(default_factory=set)
     url: str = ""
 
@@ -36,11 +37,13 @@ class UploadHub:
 @contextmanager
 def serve_uploads(hub: UploadHub) -> Iterator[UploadHub]:
     """Serve on a free port of the loopback interface."""
-    with serving(_handler(hub)) as hub.url:
+    with serving(uploads(hub)) as hub.url:
         yield hub
 
 
-def _handler(hub: UploadHub) -> type[BaseHTTPRequestHandler]:
+def uploads(hub: UploadHub) -> type[BaseHTTPRequestHandler]:
+    """Return what answers for the hub."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -62,7 +65,9 @@ def _handler(hub: UploadHub) -> type[BaseHTTPRequestHandler]:
             body = self._body()
             hub.received += len(body)
             if hub.fail_after is not None and hub.received > hub.fail_after:
-                self.close_connection = True  # gone, without an answer
+                self.close_connection = True
+                if hub.fail_status:
+                    self._send({}, hub.fail_status)
                 return
             assert hashlib.sha256(body).hexdigest() == oid
             hub.objects[oid] = body

@@ -103,6 +103,8 @@ class TypicalSource:
 
     shape: Shape
     is_gguf: ClassVar[bool] = False
+    n_remote: ClassVar[int] = 0
+    n_kept: ClassVar[int] = 0
 
     @property
     def tensors(self) -> tuple[SourceTensor, ...]:
