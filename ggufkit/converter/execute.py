@@ -11,10 +11,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from ggufkit.codecs import dequantize, quantize
 from ggufkit.converter.journal import Journal
 from ggufkit.converter.needs import jobs_of
 from ggufkit.converter.plan import Encoding, Part, Plan, Task
-from ggufkit.converter.pool import results_of
+from ggufkit.converter.pool import bundle_for, results_of
 from ggufkit.converter.report import ErrorSums, Report, TaskResult
 from ggufkit.errors import NotFiniteError, OutputError
 from ggufkit.gguf.writer import PartialFile, partial_path, write_into_partial
@@ -202,7 +201,11 @@ def execute(
             for result in journal.done.values():
                 progress(result.written)
             pool = executor or stack.enter_context(ThreadPoolExecutor(jobs))
-            _Run(plan, journal, list(files.values()), pool, jobs, report, progress).run()
+            bundle = 1 if executor is None else bundle_for(n_tasks, jobs)
+            work = partial(run_task, report=report)
+            todo = (task for task in plan.tasks() if task.number not in journal.done)
+            with closing(results_of(work, todo, pool, jobs, bundle)) as results:
+                _note_all(results, journal, list(files.values()), progress)
             for file in files.values():
                 file.publish()
     return Report.collect(plan, journal.done.values())
@@ -275,43 +278,33 @@ def _write_headers(parts: Sequence[Part], files: Mapping[Path, PartialFile]) -> 
             files[part.path].write_at(0, part.layout.header)
 
 
-@dataclass
-class _Run:
-    """The tasks of a ladder under way."""
+def _note_all(
+    results: Iterator[TaskResult],
+    journal: Journal,
+    files: Sequence[PartialFile],
+    progress: Progress,
+) -> None:
+    """Note finished tasks as they come, once what they wrote is on disk."""
 
-    plan: Plan
-    journal: Journal
-    files: Sequence[PartialFile]
-    pool: Executor
-    jobs: int
-    report: bool
-    progress: Progress
-
-    def run(self) -> None:
-        """Run what the journal does not have, a bounded number of tasks at a time."""
-        todo = (task for task in self.plan.tasks() if task.number not in self.journal.done)
-        finished: list[TaskResult] = []
-        work = partial(run_task, report=self.report)
-        # Waiting for the disk must not keep workers waiting: notes are made in a thread.
-        with ThreadPoolExecutor(1) as noter:
-            note: Future[None] = noter.submit(self._note, [])
-            noted = time.monotonic()
-            try:
-                with closing(results_of(work, todo, self.pool, self.jobs)) as results:
-                    for result in results:
-                        finished.append(result)
-                        self.progress(result.written)
-                        if note.done() and time.monotonic() - noted > NOTE_SECONDS:
-                            note.result()
-                            note = noter.submit(self._note, finished)
-                            finished, noted = [], time.monotonic()
-            finally:
-                note.result()
-                self._note(finished)
-
-    def _note(self, finished: Sequence[TaskResult]) -> None:
-        """Note finished tasks, once what they wrote is on disk."""
-        if finished:
-            for file in self.files:
+    def note(some: Sequence[TaskResult]) -> None:
+        if some:
+            for file in files:
                 file.sync()
-            self.journal.add(finished)
+            journal.add(some)
+
+    finished: list[TaskResult] = []
+    # Waiting for the disk must not keep workers waiting: notes are made in a thread.
+    with ThreadPoolExecutor(1) as noter:
+        noting: Future[None] = noter.submit(note, [])
+        noted = time.monotonic()
+        try:
+            for result in results:
+                finished.append(result)
+                progress(result.written)
+                if noting.done() and time.monotonic() - noted > NOTE_SECONDS:
+                    noting.result()
+                    noting = noter.submit(note, finished)
+                    finished, noted = [], time.monotonic()
+        finally:
+            noting.result()
+            note(finished)

@@ -15,8 +15,8 @@ import pytest
 
 import ggufkit
 from ggufkit.converter import execute as execute_module
-from ggufkit.converter.readers import CheckpointReader
 from ggufkit.converter.ladder import convert, open_source, plan_ladder, run_plan
+from ggufkit.converter.readers import CheckpointReader
 from ggufkit.errors import (
     ConversionError,
     ImportanceRequiredError,
