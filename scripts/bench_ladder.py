@@ -26,15 +26,41 @@ from ggufkit.types import TensorType
 from tests.ggml import load_ggml
 from tests.llama import write_llama
 
+# Rungs of the README's table.
+LADDER = "Q2_K,Q3_K_S,Q3_K_M,Q3_K_L,Q4_0,Q4_K_S,Q4_K_M,Q5_0,Q5_K_S,Q5_K_M,Q6_K,Q8_0"
+
 CHILD = """
 import json, resource, sys, time
+from collections import Counter
 from ggufkit import convert
+from ggufkit.converter import book, execute
+from ggufkit.converter.readers import CheckpointReader
+spent = Counter()
+
+def timed(what, owner, name):
+    real = getattr(owner, name)
+    def measured(*a, **k):
+        start = time.thread_time()
+        try:
+            return real(*a, **k)
+        finally:
+            spent[what] += time.thread_time() - start
+    setattr(owner, name, measured)
+
+timed("encoding", execute, "quantize")
+timed("errors of weights", execute.Rows, "errors")
+timed("reading and widening", CheckpointReader, "read")
+timed("writing", execute, "write_into_partial")
+timed("SHA-256", book, "sha256_of")
 start = time.perf_counter()
 ladder = convert(sys.argv[1], sys.argv[2], ladder=sys.argv[3], jobs=int(sys.argv[4]))
 seconds = time.perf_counter() - start
+used = resource.getrusage(resource.RUSAGE_SELF)
+spent["everything else"] = used.ru_utime + used.ru_stime - spent.total()
 print(json.dumps({
     "seconds": seconds,
-    "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    "spent": spent,
+    "peak_kb": used.ru_maxrss,
     "rungs": {
         rung.name: [
             [rung.targets[tensor.name].type.name, tensor.n_rows * tensor.n_cols]
@@ -60,7 +86,7 @@ def main() -> None:
     """Run the benchmark and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gb", type=float, default=1.0, help="size of the checkpoint")
-    parser.add_argument("--ladder", default="Q2_K:Q8_0")
+    parser.add_argument("--ladder", default=LADDER)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     ggml = load_ggml()
@@ -98,6 +124,8 @@ def main() -> None:
         ours, theirs = rates[name]
         print(f"{name:8}{n / 1e6:12.1f}{ours / 1e6:12.1f}{theirs / 1e6:12.1f}{ours / theirs:8.1f}")
     print(f"ladder, everything included  {run['seconds']:8.1f} s")
+    for what, cpu in sorted(run["spent"].items(), key=lambda pair: -pair[1]):
+        print(f"  {what:26}{cpu:9.1f} s of CPU time")
     print(f"ggml_quantize_chunk alone    {ggml_seconds:8.1f} s")
     print(f"ratio                        {ggml_seconds / run['seconds']:8.1f}")
     print(f"peak memory                  {run['peak_kb'] / 1e3:8.0f} MB")

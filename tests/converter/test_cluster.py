@@ -20,6 +20,7 @@ import pytest
 from ggufkit.cli.main import main
 from ggufkit.converter.executors import open_executor
 from ggufkit.errors import ConversionError
+from tests.checkpoint.hub_server import Hub, serve
 from tests.llama import write_llama
 from tests.torture import ROOT, digests
 
@@ -27,6 +28,7 @@ LADDER = "Q2_K,Q4_K_M,Q6_K,Q8_0"
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__DASHBOARD__LINK": ""}
 SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
 WORKER = "from distributed.cli.dask_worker import main; main()"
+KILLS = 20
 # Every task takes a while, so that workers die in the middle of one.
 SLOW = "import time; from ggufkit.converter import report; real = report.error_sums\n"
 SLOW += "def slow(*a):\n    time.sleep(0.02)\n    return real(*a)\n"
@@ -77,10 +79,12 @@ def worker(address: str, folder: Path, code: str = WORKER, prefix: tuple[str, ..
     return process(code, address, *options, prefix=prefix)
 
 
-def convert(source: Path, out: Path, executor: str, prefix: tuple[str, ...] = ()) -> None:
+def convert(
+    source: Path | str, out: Path, executor: str, *options: str, prefix: tuple[str, ...] = ()
+) -> None:
     code = "import sys; from ggufkit.cli.main import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["convert", source, "-o", out, "--ladder", LADDER, "-q", "--executor", executor]
-    command = [*prefix, sys.executable, "-c", code, *arguments]
+    command = [*prefix, sys.executable, "-c", code, *arguments, *options]
     done = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -100,32 +104,50 @@ def test_two_workers_give_the_same_bytes(source: Path, tmp_path: Path, expected)
     assert digests(tmp_path / "out") == expected
 
 
+def test_workers_read_from_the_hub_themselves(
+    source: Path, tmp_path: Path, expected, monkeypatch
+) -> None:
+    with serve(Hub({"me/Tiny": {"main": source}})) as hub:
+        monkeypatch.setitem(ENV, "HF_ENDPOINT", hub.url)
+        monkeypatch.setitem(ENV, "HF_HOME", str(tmp_path / "home"))
+        monkeypatch.setitem(ENV, "NO_PROXY", "127.0.0.1")
+        with (
+            scheduler() as address,
+            worker(address, tmp_path / "1"),
+            worker(address, tmp_path / "2"),
+        ):
+            convert("me/Tiny", tmp_path / "out", f"dask:{address}", "--stream")
+    assert digests(tmp_path / "out") == expected
+    weights = (source / "model.safetensors").stat().st_size
+    assert weights < hub.sent["model.safetensors"] < 1.02 * weights + (1 << 16)
+
+
 def test_workers_that_are_killed_cost_nothing_but_their_task(
     source: Path, tmp_path: Path, expected
 ) -> None:
     rng = random.Random(0)
     stop = threading.Event()
-    killed = 0
+    killed = rounds = 0
     with scheduler() as address, worker(address, tmp_path / "stays", SLOW + WORKER):
 
         def kill_and_replace() -> None:
             nonlocal killed
             while not stop.is_set():
                 with worker(address, tmp_path / str(killed), SLOW + WORKER) as victim:
-                    time.sleep(1.5 + rng.random())  # it takes a second to begin
+                    time.sleep(1 + 1.5 * rng.random())  # it takes a second to begin
                     victim.send_signal(signal.SIGKILL)
                     killed += 1
 
         killer = threading.Thread(target=kill_and_replace)
         killer.start()
         try:
-            for round_ in range(3):
-                convert(source, tmp_path / f"out{round_}", f"dask:{address}")
-                assert digests(tmp_path / f"out{round_}") == expected
+            while killed < KILLS:
+                convert(source, tmp_path / f"out{rounds}", f"dask:{address}")
+                assert digests(tmp_path / f"out{rounds}") == expected
+                rounds += 1
         finally:
             stop.set()
             killer.join()
-    assert killed >= 2
 
 
 def can_make_hosts() -> bool:
