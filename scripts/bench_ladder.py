@@ -2,6 +2,7 @@
 
 ggml's time is that of ``ggml_quantize_chunk`` alone, without reading or writing: for every rung,
 the weights of each type at the rate measured here, in this run, on a sample and as many threads.
+With --llama-quantize, that program makes every rung too, from a BF16 file, and bytes are compared.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from ggufkit import convert
 from ggufkit.codecs import quantize
 from ggufkit.types import TensorType
 from tests.ggml import load_ggml
@@ -82,12 +84,27 @@ def rate(encode, values: np.ndarray, jobs: int) -> float:
         return values.size / (time.perf_counter() - start)
 
 
+def llama_quantize(program: Path, source: Path, jobs: int) -> float:
+    """Return the seconds that the program takes for the rungs of ``out``, which must be equal."""
+    base = source.parent / "bf16.gguf"
+    convert(source, base, ladder="BF16")
+    seconds, theirs = 0.0, source.parent / "theirs.gguf"
+    for ours in sorted((source.parent / "out").glob("*.gguf")):
+        name = ours.stem.rpartition("-")[2]
+        start = time.perf_counter()
+        subprocess.run([program, base, theirs, name, str(jobs)], check=True, capture_output=True)
+        seconds += time.perf_counter() - start
+        subprocess.run(["cmp", ours, theirs], check=True)
+    return seconds
+
+
 def main() -> None:
     """Run the benchmark and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gb", type=float, default=1.0, help="size of the checkpoint")
     parser.add_argument("--ladder", default=LADDER)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--llama-quantize", type=Path, metavar="PROGRAM")
     args = parser.parse_args()
     ggml = load_ggml()
     with tempfile.TemporaryDirectory() as scratch:
@@ -100,6 +117,8 @@ def main() -> None:
         command = [sys.executable, "-c", CHILD, source, Path(scratch) / "out", args.ladder]
         done = subprocess.run([*command, str(args.jobs)], check=True, capture_output=True)
         run = json.loads(done.stdout)
+        if args.llama_quantize:
+            run["llama-quantize"] = llama_quantize(args.llama_quantize, source, args.jobs)
 
     values = np.random.default_rng(0).standard_normal((2048, 4096), np.float32)
     rates: dict[str, tuple[float, float]] = {}
@@ -128,6 +147,10 @@ def main() -> None:
         print(f"  {what:26}{cpu:9.1f} s of CPU time")
     print(f"ggml_quantize_chunk alone    {ggml_seconds:8.1f} s")
     print(f"ratio                        {ggml_seconds / run['seconds']:8.1f}")
+    if args.llama_quantize:
+        theirs = run["llama-quantize"]
+        print(f"llama-quantize, same bytes   {theirs:8.1f} s")
+        print(f"ratio                        {theirs / run['seconds']:8.1f}")
     print(f"peak memory                  {run['peak_kb'] / 1e3:8.0f} MB")
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ggufkit.cli import mixes, mmproj
 from ggufkit.cli.arguments import positive, tensor_type
+from ggufkit.errors import ConversionError
 
 if TYPE_CHECKING:
     from typing import Any
@@ -136,6 +137,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, and unless it is a dry run, execute."""
+    if args.push and (args.vocab_only or args.mmproj):
+        raise ConversionError("--push is for ladders: send other files with 'hf upload'")
     if args.vocab_only:
         return _vocabulary(args)
     if args.mmproj:
@@ -223,7 +226,6 @@ def _type_options(args: argparse.Namespace) -> TypeOptions:
     import re
 
     from ggufkit.converter.choose import TypeOptions
-    from ggufkit.errors import ConversionError
 
     rules = []
     for text in (*args.tensor_type, *mixes.listed_types(args)):

@@ -65,6 +65,7 @@ def relay(
         run = _Relay(plan, journal, sender, hand_over)
         stack.callback(run.close)
         run.take_stock()
+        progress(_bytes_handed(plan))
         for result in journal.done.values():
             progress(result.written)
         work = partial(run_task, report=report)
@@ -182,6 +183,15 @@ class _Relay:
         """Close the files, and keep them for a later run."""
         for file in self.files.values():
             file.close()
+
+
+def _bytes_handed(plan: Plan) -> int:
+    return sum(
+        target.n_bytes
+        for rung in plan.rungs
+        for target in rung.targets.values()
+        if rung.parts[target.part].path in plan.handed
+    )
 
 
 def _paths(task: Task) -> set[Path]:

@@ -228,3 +228,8 @@ def test_files_of_others_are_neither_replaced_nor_removed(servers, model, tmp_pa
     assert child.returncode == 3
     assert "exists and was not made by this command" in errors
     assert digests(out) == before
+
+
+def test_only_ladders_are_published(model: Path, capsys) -> None:
+    assert main(["convert", str(model), "--vocab-only", "--push", REPO]) == 3
+    assert "--push is for ladders" in capsys.readouterr().err
