@@ -40,6 +40,7 @@ COMMANDS = (
     "push",
     "ollama",
     "types",
+    "architectures",
     "doctor",
 )
 

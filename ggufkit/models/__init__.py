@@ -10,6 +10,7 @@ from ggufkit.errors import UnknownArchitectureError
 from ggufkit.models.baichuan import BAICHUAN
 from ggufkit.models.base import Architecture
 from ggufkit.models.bert import BERT, ROBERTA, XLM_ROBERTA
+from ggufkit.models.closest import closest_name
 from ggufkit.models.cohere import COHERE, COHERE2
 from ggufkit.models.deepseek import DEEPSEEK, DEEPSEEK2, DEEPSEEK3
 from ggufkit.models.distilbert import DISTILBERT
@@ -155,15 +156,8 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
         if name in BY_HF_CLASS:
             return text_part(BY_HF_CLASS[name], config)
     raise UnknownArchitectureError(
-        f"config.json names the model class {', '.join(names)[:200] or '(none)'}, "
-        f"which ggufkit can't convert yet{_closest(names)}; docs/adding-an-architecture.md says "
-        f"how to add one. It knows {', '.join(sorted(BY_HF_CLASS))}"
+        f"config.json names the model class {', '.join(names)[:200] or '(none)'}, which ggufkit "
+        f"has no architecture file for; the closest class that it knows is "
+        f"{closest_name(names, BY_HF_CLASS)}. `ggufkit architectures` lists all; "
+        "docs/adding-an-architecture.md says how to add one"
     )
-
-
-def _closest(names: list[str]) -> str:
-    """Name the known class that is spelt most like one of `names`, if any is."""
-    from difflib import get_close_matches
-
-    found = [m for name in names[:10] for m in get_close_matches(name[:100], BY_HF_CLASS, 1, 0.7)]
-    return f" (the closest that it can is {found[0]})" if found else ""

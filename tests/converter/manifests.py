@@ -12,6 +12,23 @@ from ggufkit.converter.choose import TypeOptions
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.types import TensorType, ValueType
 
+# The oracle's tiny checkpoints, and the class of each.
+ORACLE_MODELS = {
+    **dict.fromkeys(("llama", "llama3-rope", "llama-oddcols", "llama-deep"), "LlamaForCausalLM"),
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gemma3": "Gemma3ForCausalLM",
+    "bert": "BertModel",
+    "mixtral": "MixtralForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
+    "phi3": "Phi3ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+    "falcon": "FalconForCausalLM",
+    "deepseek_v2": "DeepseekV2ForCausalLM",
+}
+
 
 def read_manifest(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))

@@ -13,13 +13,9 @@ import pytest
 from ggufkit.converter.choose import TypeOptions
 from ggufkit.converter.ladder import convert
 from ggufkit.converter.recipes import RECIPES
-from tests.converter.manifests import describe_difference, options_of, read_manifest
+from tests.converter.manifests import ORACLE_MODELS, describe_difference, options_of, read_manifest
 
-MODELS = [
-    *("llama", "llama3-rope", "llama-oddcols", "llama-deep"),
-    *("mistral", "qwen2", "qwen3", "gemma3", "bert"),
-    *("mixtral", "qwen3_moe", "gemma2", "phi3", "gpt2", "falcon", "deepseek_v2"),
-]
+MODELS = list(ORACLE_MODELS)
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +44,12 @@ def check_file(path: Path, expected: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != want["file_sha256"]:
         pytest.fail(f"{expected.parent.name}/{expected.name}: {describe_difference(path, want)}")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_classes_are_those_of_the_checkpoints(oracle: Path, model: str) -> None:
+    config = json.loads((oracle / "checkpoints" / model / "config.json").read_text())
+    assert config["architectures"] == [ORACLE_MODELS[model]]
 
 
 @pytest.mark.parametrize("model", MODELS)

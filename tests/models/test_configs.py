@@ -114,7 +114,9 @@ def test_two_layouts_at_once_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_class_is_told_the_closest_known_one() -> None:
-    with pytest.raises(UnknownArchitectureError, match="closest that it can is LlamaForCausalLM"):
+    with pytest.raises(
+        UnknownArchitectureError, match="closest class that it knows is LlamaForCausalLM"
+    ):
         find_architecture({"architectures": ["LlamasForCausalLM"]})
     with pytest.raises(UnknownArchitectureError, match="adding-an-architecture"):
         find_architecture({"architectures": ["Xyz"]})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gguf import GGUFReader
@@ -32,10 +33,7 @@ def test_the_file_is_the_converters(name: str, tmp_path: Path, monkeypatch) -> N
     tokens = [f"token {i}" for i in range(case["n_tokens"])]
     vocabulary = Metadata({"tokenizer.ggml.tokens": tokens})
     monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: vocabulary)
-    write_checkpoint(tmp_path / name, case["config"], case["checkpoint"])
-    for path, content in case["files"].items():
-        (tmp_path / name / path).parent.mkdir(exist_ok=True)
-        (tmp_path / name / path).write_text(json.dumps(content))
+    write_case(tmp_path / name, case)
     convert(tmp_path / name, tmp_path / "out.gguf", ladder="BF16")
 
     file = GGUFReader(tmp_path / "out.gguf")
@@ -54,6 +52,13 @@ def test_the_file_is_the_converters(name: str, tmp_path: Path, monkeypatch) -> N
         # -exp(x) differs from torch's in the last place
         if not want[0].endswith("ssm_a"):
             assert got == want
+
+
+def write_case(folder: Path, case: dict[str, Any]) -> None:
+    write_checkpoint(folder, case["config"], case["checkpoint"])
+    for path, content in case["files"].items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(json.dumps(content))
 
 
 def digest(name: str, data) -> str:

@@ -1,0 +1,30 @@
+"""`ggufkit architectures`: what can be converted, and how that was verified."""
+
+import json
+
+from ggufkit.cli.main import main
+from ggufkit.models import ARCHITECTURES
+from ggufkit.models.families import KINDS
+
+
+def test_json_has_every_class(capsys):
+    assert main(["architectures", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["evidence"] == dict(KINDS)
+    listed = [(row["architecture"], row["classes"]) for row in facts["architectures"]]
+    assert sorted(listed) == sorted((a.name, list(a.hf_classes)) for a in ARCHITECTURES)
+
+
+def test_the_table_fits_80_columns_and_is_filtered(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["architectures", "phi"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "Phi 3, 3.5, 4: Phi3ForCausalLM" in out
+    assert "Llama" not in out
+    assert "byte for byte" in out
+
+
+def test_what_is_not_there_is_an_error_that_names_the_closest(capsys):
+    assert main(["architectures", "qwenn"]) == 3
+    assert "closest class is Qwen" in capsys.readouterr().err

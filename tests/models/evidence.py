@@ -1,0 +1,40 @@
+"""What the tests' data shows of each family of models: the evidence that the package claims."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ggufkit.models import ARCHITECTURES, find_architecture
+from ggufkit.models.families import KINDS, family_key
+from tests.converter.manifests import ORACLE_MODELS
+
+HERE = Path(__file__).parent
+REFERENCES = HERE / "references.json"
+
+
+def evidence() -> dict[str, list[str]]:
+    """Return the kinds of evidence of every family, by `family_key`, in the order of `KINDS`."""
+    shown = defaultdict(set)
+    for kind, config in _shown():
+        shown[family_key(find_architecture(config))].add(kind)
+    keys = [family_key(architecture) for architecture in ARCHITECTURES]
+    return {key: [kind for kind in KINDS if kind in shown[key]] or ["names"] for key in keys}
+
+
+def _shown() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield kinds of evidence and a config of what each is about."""
+    for name in ORACLE_MODELS.values():
+        yield "ladder", {"architectures": [name]}
+    refused = json.loads((HERE / "refused.json").read_text())
+    cases = {path.stem: json.loads(path.read_text()) for path in HERE.glob("converted/*.json")}
+    for name, case in cases.items():
+        yield "file", case["config"]
+        if name not in refused:
+            yield "llama.cpp", case["config"]
+    references = json.loads(REFERENCES.read_text()) if REFERENCES.exists() else ()
+    for name in references:
+        yield "reference", cases[name]["config"]

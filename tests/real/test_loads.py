@@ -1,0 +1,37 @@
+"""Tiny files of every architecture, loaded and computed with by the real llama.cpp.
+
+`tests/models/refused.json` says which of them it does not take, and why; the package claims
+``llama.cpp`` of the others.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ggufkit.converter import from_checkpoint
+from ggufkit.converter.ladder import convert
+from tests.models.test_converted import CASES, write_case
+from tests.models.vocabulary import vocabulary
+from tests.real.llama_loads import load_and_run
+
+REFUSED = json.loads((Path(__file__).parents[1] / "models" / "refused.json").read_text())
+
+
+def test_llama_cpp_computes_with_all_files_but_those_that_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp")
+    files = []
+    for name, path in CASES.items():
+        case = json.loads(path.read_text())
+        tokens = vocabulary(case["n_tokens"], case["config"])
+        monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, t=tokens, **__: t)
+        write_case(tmp_path / "checkpoints" / name, case)
+        files.append(tmp_path / f"{name}.gguf")
+        convert(tmp_path / "checkpoints" / name, files[-1], ladder="BF16", self_test=False)
+    results = load_and_run(files)
+    refused = {Path(name).stem: why for name, why in results.items() if why != "ok"}
+    assert refused.keys() == REFUSED.keys(), refused
