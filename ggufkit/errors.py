@@ -30,8 +30,9 @@
     ├── OllamaError                      a server of Ollama is not there, or refuses
     └── ConversionError
         ├── UnknownArchitectureError
-        ├── UnmappedTensorsError
-        ├── MissingWeightsError
+        ├── TensorNamesError             a checkpoint's tensors are not those of its architecture
+        │   ├── UnmappedTensorsError
+        │   └── MissingWeightsError
         ├── ShapeMismatchError
         ├── UnknownTokenizerError
         ├── TokenizerMismatchError       a file would tokenize otherwise than its checkpoint
@@ -43,7 +44,9 @@ is also a field.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
+from typing import Any
 
 
 class GGUFKitError(Exception):
@@ -52,6 +55,10 @@ class GGUFKitError(Exception):
     def __str__(self) -> str:
         # KeyError's own __str__ would show the repr of the message.
         return str(self.args[0]) if self.args else self.__class__.__name__
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the kind of error, its message and its fields, for JSON."""
+        return {"error": self.__class__.__name__, "message": str(self), **vars(self)}
 
 
 class FormatError(GGUFKitError, ValueError):
@@ -209,14 +216,60 @@ class ConversionError(GGUFKitError):
 
 
 class UnknownArchitectureError(ConversionError):
-    """No architecture file describes this checkpoint's class."""
+    """No architecture file describes this checkpoint's class.
+
+    Parameters
+    ----------
+    message : str
+        What was asked for, and what to do.
+    closest : str, optional
+        The class that is known and most like it.
+    generic : str, optional
+        The architecture of gguf-py's tables that ``--generic`` would take.
+    """
+
+    def __init__(
+        self, message: str, *, closest: str | None = None, generic: str | None = None
+    ) -> None:
+        self.closest = closest
+        self.generic = generic
+        super().__init__(message)
 
 
-class UnmappedTensorsError(ConversionError):
+class TensorNamesError(ConversionError):
+    """A checkpoint's tensors are not those of its architecture.
+
+    Parameters
+    ----------
+    message : str
+        What does not fit; long lists are shortened.
+    unmapped : sequence of str
+        All of the checkpoint's tensors that the architecture does not know.
+    missing : sequence of str
+        All tensors of the file that the checkpoint lacks.
+    closest : str, optional
+        The class whose architecture fits the tensors better.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        unmapped: Sequence[str] = (),
+        missing: Sequence[str] = (),
+        closest: str | None = None,
+    ) -> None:
+        self.unmapped = tuple(unmapped)
+        self.missing = tuple(missing)
+        self.closest = closest
+        super().__init__(message)
+
+
+class UnmappedTensorsError(TensorNamesError):
     """The checkpoint has tensors that the architecture does not know."""
 
 
-class MissingWeightsError(ConversionError):
+class MissingWeightsError(TensorNamesError):
     """The architecture needs tensors that the checkpoint lacks."""
 
 

@@ -87,6 +87,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADAPTER[=SCALE]",
         help="LoRA adapter, a folder or owner/name, to add to the weights; may be given again",
     )
+    add(
+        "--generic",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="NAME",
+        help="convert a class without an architecture file by gguf-py's table of names, "
+        "unverified; NAME is general.architecture, where the config does not tell it; after SOURCE",
+    )
     add("--allow-requantize", action="store_true", help="take a GGUF file that is quantized")
     add(
         "--via",
@@ -159,6 +168,7 @@ def run(args: argparse.Namespace) -> int:
         keep=_bytes(args.cache),
         self_test=not args.no_self_test,
         merge_lora=args.merge_lora,
+        generic=args.generic,
     )
     planning = {
         "via": args.via,
@@ -215,6 +225,7 @@ def _vocabulary(args: argparse.Namespace) -> int:
         pre=args.pre,
         name=args.name,
         self_test=not args.no_self_test,
+        generic=args.generic,
     )
     if not args.dry_run:
         write_vocabulary(vocabulary, force=args.force)

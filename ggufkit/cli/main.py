@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check found differences, 2 usage, 3 a `GGUFKitError`, 13
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from importlib import import_module
@@ -96,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except GGUFKitError as error:
         sys.stderr.write(f"ggufkit: {error}\n")
+        if getattr(args, "json", False):
+            sys.stdout.write(json.dumps(error.as_dict(), default=str) + "\n")
         return 3
     except KeyboardInterrupt:
         sys.stderr.write("ggufkit: interrupted\n")

@@ -78,6 +78,11 @@ def remark(text: str) -> None:
     console(stderr=True).print(Text(plain(text), style="dim"))
 
 
+def warning(text: str) -> None:
+    """Print what must not be overlooked."""
+    console().print(Text(plain(text), style="bold red"))
+
+
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
     """Print names and values, one pair a line."""
     grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)

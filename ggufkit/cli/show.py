@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli import render
 from ggufkit.errors import OutputError
+from ggufkit.models.generic import marked
+from ggufkit.models.listing import joined
 
 if TYPE_CHECKING:
     from ggufkit.converter.ladder import Ladder
@@ -51,7 +52,7 @@ def plan(plan: Plan, needs: Needs, *, as_json: bool, mixes: Sequence[Mix] = ()) 
         by_type = defaultdict(list)
         for name, target in rung.targets.items():
             by_type[target.type.name].append(name)
-        render.fields((type_, "  ".join(shorten(names))) for type_, names in by_type.items())
+        render.fields((type_, "  ".join(joined(names))) for type_, names in by_type.items())
         render.blank()
     _files(plan, {})
     _remarks(plan)
@@ -111,6 +112,7 @@ def vocabulary(vocabulary: Vocabulary, *, as_json: bool) -> None:
             ("pre-tokenizer", pre),
         ]
     )
+    _unverified(marked(metadata))
     if vocabulary.self_test is not None:
         render.note(f"tokenizer: {vocabulary.self_test}")
 
@@ -130,34 +132,6 @@ def write_json(value: object, path: Path | None = None) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror}") from error
-
-
-def shorten(names: Iterable[str]) -> Iterator[str]:
-    """Join the names of tensors that differ in their block only.
-
-    Examples
-    --------
-    >>> list(shorten(["a.weight", "blk.0.b.weight", "blk.1.b.weight", "blk.5.b.weight"]))
-    ['a.weight', 'blk.{0-1,5}.b.weight']
-    """
-    blocks: dict[str, list[int]] = {}
-    for name in names:
-        match = re.match(r"blk\.(\d+)\.", name)
-        key = f"blk.{{}}.{name[match.end() :]}" if match else name
-        blocks.setdefault(key, []).extend([int(match[1])] if match else [])
-    for key, numbers in blocks.items():
-        yield key.replace("{}", _ranges(sorted(numbers)), 1) if numbers else key
-
-
-def _ranges(numbers: list[int]) -> str:
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    text = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-    return text if len(numbers) == 1 else f"{{{text}}}"
 
 
 def _fresh(ladder: Ladder) -> Plan:
@@ -188,6 +162,7 @@ def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
 def _remarks(plan: Plan) -> None:
     from ggufkit.converter.grid import on_grid
 
+    _unverified(plan.source.origin)
     quantized = plan.source.origin.get("quantized")
     if quantized:
         render.note(f"The source is quantized: {quantized}.")
@@ -197,6 +172,22 @@ def _remarks(plan: Plan) -> None:
         render.note(f"Left out: {why}.")
     if tested := _self_test(plan):
         render.note(f"tokenizer: {tested}")
+
+
+def _unverified(origin: Mapping[str, Any]) -> None:
+    generic = origin.get("generic")
+    if generic is None:
+        return
+    render.warning(f"UNVERIFIED, as {generic['table']} (--generic): {generic['note']}.")
+    render.note("Compare what it says with the original model before anyone relies on it.")
+    if generic["transformed"]:
+        names = ", ".join(generic["transformed"])
+        render.warning(
+            f"Of other models that are {generic['table']}, these are transformed: {names}."
+        )
+    if generic["absent"]:
+        lacks = ", ".join(generic["absent"])
+        render.note(f"The checkpoint lacks, and may not need, of what the table lists: {lacks}.")
 
 
 def _self_test(plan: Plan) -> str | None:

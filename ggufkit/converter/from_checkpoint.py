@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ggufkit.checkpoint.safetensors import CheckpointTensor
+from ggufkit.converter.identify import find, match
 from ggufkit.converter.pooling import pooling_mode
 from ggufkit.converter.readers import CheckpointReader, ComputedReader
 from ggufkit.converter.source import (
@@ -18,7 +19,6 @@ from ggufkit.converter.source import (
 )
 from ggufkit.errors import ShapeMismatchError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.models import find_architecture
 from ggufkit.models.base import (
     Context,
     complete_config,
@@ -27,7 +27,7 @@ from ggufkit.models.base import (
     write_hparams,
 )
 from ggufkit.models.card import general_metadata
-from ggufkit.models.matching import MappedTensor, map_tensors
+from ggufkit.models.matching import MappedTensor
 from ggufkit.models.rows import moves_rows
 from ggufkit.models.transforms import Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
@@ -97,6 +97,7 @@ class CheckpointSource:
         pre: str | None = None,
         name: str | None = None,
         self_test: bool = False,
+        generic: bool | str = False,
     ) -> CheckpointSource:
         """Match a checkpoint with its architecture and tokenizer.
 
@@ -110,17 +111,20 @@ class CheckpointSource:
             ``general.name`` instead of the one from the model card or the folder.
         self_test : bool
             Whether to check that the metadata tokenizes as the checkpoint's tokenizer does.
+        generic : bool or str
+            Take a table of gguf-py, or the one called so, see `ggufkit.models.generic`.
 
         Raises
         ------
         ConversionError
             No architecture covers it, or tensors or the tokenizer do not fit.
         """
-        architecture, config, tokenizer = _match(checkpoint, pre)
+        architecture, made = find(checkpoint, list(checkpoint.tensors), generic)
+        config, tokenizer = _match(checkpoint, architecture, pre)
         tested = check_tokenizer(checkpoint.path, tokenizer) if self_test else None
         context = Context(config, n_tokens=len(tokenizer["tokenizer.ggml.tokens"]))  # type: ignore[arg-type]
         with config_errors(architecture):
-            mapped = map_tensors(architecture, checkpoint.tensors, context)
+            mapped = match(checkpoint, architecture, context)
             described = [_describe(checkpoint, tensor) for tensor in mapped]
             computed = {g.name: g.compute(config) for g in architecture.generated}
         generated = {name: values for name, values in computed.items() if values is not None}
@@ -146,6 +150,7 @@ class CheckpointSource:
                 **(
                     {"quantized": _quantized(checkpoint, described)} if checkpoint.quantized else {}
                 ),
+                **made,
             },
         )
 
@@ -157,12 +162,14 @@ class CheckpointSource:
         pre: str | None = None,
         name: str | None = None,
         self_test: bool = False,
+        generic: bool | str = False,
     ) -> CheckpointSource:
         """Match a checkpoint with its architecture and tokenizer, and none of its tensors.
 
         Parameters and errors are those of `open`; weights need not exist.
         """
-        architecture, config, tokenizer = _match(checkpoint, pre)
+        architecture, _ = find(checkpoint, [], generic)
+        config, tokenizer = _match(checkpoint, architecture, pre)
         tested = check_tokenizer(checkpoint.path, tokenizer) if self_test else None
         origin = {"kind": "checkpoint", "name": checkpoint.repo_id or checkpoint.path.name}
         return cls(checkpoint, architecture, config, name, tokenizer, (), {}, {}, origin, tested)
@@ -219,17 +226,16 @@ class CheckpointSource:
 
 
 def _match(
-    checkpoint: Checkpoint, pre: str | None
-) -> tuple[Architecture, dict[str, Any], Metadata]:
-    """Return the checkpoint's architecture, its config as that reads it, and its tokenizer."""
-    architecture = find_architecture(checkpoint.config)
+    checkpoint: Checkpoint, architecture: Architecture, pre: str | None
+) -> tuple[dict[str, Any], Metadata]:
+    """Return the checkpoint's config as the architecture reads it, and its tokenizer."""
     with config_errors(architecture):
         config = complete_config(architecture, checkpoint.config)
     config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
     tokenizer = tokenizer_metadata(
         checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
     )
-    return architecture, config, tokenizer
+    return config, tokenizer
 
 
 def _computed(name: str, values: Floats) -> SourceTensor:

@@ -17,6 +17,7 @@ from ggufkit.gguf.joined import JoinedFile, open_gguf
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
+from ggufkit.models.generic import marked
 from ggufkit.types import FileType, TensorType
 
 
@@ -72,6 +73,7 @@ class GGUFSource:
                     "name": path.name,
                     "revision": None,
                     "identity": file_identity(paths),
+                    **marked(metadata),
                 },
                 _metadata=metadata,
                 _readers={info.name: _reader_of(file, info) for info in infos},

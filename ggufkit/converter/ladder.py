@@ -68,6 +68,7 @@ def open_source(
     keep: int = KEEP_BYTES,
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
+    generic: bool | str = False,
 ) -> Source:
     """Open what a ladder is made from.
 
@@ -91,6 +92,9 @@ def open_source(
         Check that a checkpoint's tokenizer and its metadata tokenize alike.
     merge_lora : sequence of str
         Folders of LoRA adapters that are added to the weights, each with ``=SCALE`` or without.
+    generic : bool or str
+        Convert a class without an architecture file by gguf-py's tables, unverified; the name in
+        them, where the config does not tell it. See `ggufkit.models.generic`.
 
     Raises
     ------
@@ -99,17 +103,19 @@ def open_source(
     """
     path = Path(source)
     if path.suffix.lower() == ".gguf":
-        if pre or name or revision or merge_lora:
+        if pre or name or revision or merge_lora or generic:
             raise ConversionError(
-                f"{path}: a GGUF file has its name and tokenizer; --pre, --name, --revision and "
-                "--merge-lora are for checkpoints"
+                f"{path}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
+                "--merge-lora and --generic are for checkpoints"
             )
         return GGUFSource.open(path, allow_requantize=allow_requantize)
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream, keep=keep)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
         checkpoint = merged(checkpoint, merges)
-    opened = CheckpointSource.open(checkpoint, pre=pre, name=name, self_test=self_test)
+    opened = CheckpointSource.open(
+        checkpoint, pre=pre, name=name, self_test=self_test, generic=generic
+    )
     if merges:
         opened.origin["merged"] = [merge.origin for merge in merges]
     return opened
@@ -257,6 +263,7 @@ def convert(
     force: bool = False,
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
+    generic: bool | str = False,
     progress: Progress = lambda _: None,
 ) -> Ladder:
     """Turn a checkpoint or a GGUF file into a ladder of GGUF files.
@@ -276,6 +283,7 @@ def convert(
         allow_requantize=allow_requantize,
         self_test=self_test,
         merge_lora=merge_lora,
+        generic=generic,
     )
     plan = plan_ladder(
         opened,

@@ -56,12 +56,13 @@ def plan_vocabulary(
     pre: str | None = None,
     name: str | None = None,
     self_test: bool = True,
+    generic: bool | str = False,
 ) -> Vocabulary:
     """Plan a GGUF file with the metadata of a checkpoint and no tensors.
 
     Parameters
     ----------
-    source, revision, pre, name, self_test
+    source, revision, pre, name, self_test, generic
         See `ggufkit.converter.ladder.open_source`; a GGUF file is no source.
     out : str or Path
         A folder, or a file ending in ``.gguf``.
@@ -74,7 +75,9 @@ def plan_vocabulary(
     if Path(source).suffix.lower() == ".gguf":
         raise ConversionError(f"{source}: --vocab-only is for checkpoints, not for GGUF files")
     checkpoint = Checkpoint.open(source, revision=revision, weights=False)
-    opened = CheckpointSource.open_vocabulary(checkpoint, pre=pre, name=name, self_test=self_test)
+    opened = CheckpointSource.open_vocabulary(
+        checkpoint, pre=pre, name=name, self_test=self_test, generic=generic
+    )
     metadata = opened.metadata(_file_type(checkpoint))
     path = Path(out)
     if path.suffix != ".gguf":

@@ -334,6 +334,7 @@ KEYS: dict[str, KeyType] = {
     "xielu.beta": F32S,
     "xielu.eps": F32S,
     "diffusion.shift_logits": BOOL,
+    "ggufkit.generic": BOOL,  # our own: see ggufkit/models/generic.py
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +10,7 @@ from ggufkit.errors import UnknownArchitectureError
 from ggufkit.models.baichuan import BAICHUAN
 from ggufkit.models.base import Architecture
 from ggufkit.models.bert import BERT, ROBERTA, XLM_ROBERTA
-from ggufkit.models.closest import closest_name
+from ggufkit.models.closest import best_fit, closest_name
 from ggufkit.models.cohere import COHERE, COHERE2
 from ggufkit.models.deepseek import DEEPSEEK, DEEPSEEK2, DEEPSEEK3
 from ggufkit.models.distilbert import DISTILBERT
@@ -131,13 +131,15 @@ BY_HF_CLASS: Mapping[str, Architecture] = MappingProxyType(
 )
 
 
-def find_architecture(config: Mapping[str, Any]) -> Architecture:
+def find_architecture(config: Mapping[str, Any], names: Iterable[str] = ()) -> Architecture:
     """Return the architecture of a checkpoint.
 
     Parameters
     ----------
     config : mapping
         Its config.json.
+    names : iterable of str
+        Its tensors, which tell an error the closest architecture better than a class's name.
 
     Raises
     ------
@@ -145,8 +147,8 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
         No architecture file covers its class, or it names none.
     """
     given = config.get("architectures")
-    names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
-    for name in names:
+    classes = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+    for name in classes:
         for architecture in ARCHITECTURES:
             if architecture.when and name in architecture.hf_classes and architecture.when(config):
                 return architecture
@@ -155,9 +157,26 @@ def find_architecture(config: Mapping[str, Any]) -> Architecture:
     for name in text_classes(config):
         if name in BY_HF_CLASS:
             return text_part(BY_HF_CLASS[name], config)
-    raise UnknownArchitectureError(
-        f"config.json names the model class {', '.join(names)[:200] or '(none)'}, which ggufkit "
-        f"has no architecture file for; the closest class that it knows is "
-        f"{closest_name(names, BY_HF_CLASS)}. `ggufkit architectures` lists all; "
-        "docs/adding-an-architecture.md says how to add one"
+    raise _unknown(config, classes, names)
+
+
+def _unknown(
+    config: Mapping[str, Any], classes: list[str], names: Iterable[str]
+) -> UnknownArchitectureError:
+    from ggufkit.models.generic import generic_name  # reads gguf-py's tables
+
+    like = best_fit(ARCHITECTURES, names, config)
+    closest = like.hf_classes[0] if like else closest_name(classes, BY_HF_CLASS)
+    generic = generic_name(config)
+    can = (
+        f"gguf-py knows the names of its tensors: --generic converts it, unverified, as {generic}"
+        if generic
+        else "gguf-py has no table for it either"
+    )
+    return UnknownArchitectureError(
+        f"config.json names the model class {', '.join(classes)[:200] or '(none)'}, which ggufkit "
+        f"has no architecture file for; the closest class that it knows is {closest}. {can}. "
+        "`ggufkit architectures` lists all; docs/adding-an-architecture.md says how to add one",
+        closest=closest,
+        generic=generic,
     )

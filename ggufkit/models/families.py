@@ -14,6 +14,7 @@ from ggufkit.errors import UnknownArchitectureError
 from ggufkit.models import ARCHITECTURES, BY_HF_CLASS
 from ggufkit.models.base import Architecture
 from ggufkit.models.closest import closest_name
+from ggufkit.models.generic import generic_name
 from ggufkit.models.vision import FAMILIES as VISION
 
 # Kinds of evidence, the strongest first.
@@ -102,10 +103,12 @@ def find_families(text: str) -> tuple[Family, ...]:
     """
     found = tuple(f for f in families() if any(text.lower() in t.lower() for t in _texts(f)))
     if not found:
+        table = generic_name({"model_type": text})
+        can = f"; --generic converts models as {table}, unverified" if table else ""
         raise UnknownArchitectureError(
             f"no architecture, class or model is called {text[:200]!r}; the closest class is "
-            f"{closest_name([text], BY_HF_CLASS)}. docs/adding-an-architecture.md says how to add "
-            "one"
+            f"{closest_name([text], BY_HF_CLASS)}{can}. docs/adding-an-architecture.md says how "
+            "to add one"
         )
     return found
 

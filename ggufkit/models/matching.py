@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import pairwise
 
-from ggufkit.errors import MissingWeightsError, UnmappedTensorsError
+from ggufkit.errors import MissingWeightsError, TensorNamesError, UnmappedTensorsError
 from ggufkit.models.base import Architecture, Config, Context, Renames, Weight, block_count
+from ggufkit.models.listing import listed
 from ggufkit.models.transforms import Transform
 
 SUFFIXES = (".weight", ".bias")
@@ -55,27 +57,53 @@ def map_tensors(
     matcher = _Matcher(architecture, context)
     found = {name: matcher.find(name) for name in names if not matcher.ignores(name)}
     unknown = [name for name, matches in found.items() if not matches]
-    if unknown:
-        raise UnmappedTensorsError(
-            f"{architecture.name} does not know {len(unknown)} of the checkpoint's tensors: "
-            f"{_shorten(unknown)}. Is config.json the one of these weights?"
-        )
     mapped = list(matcher.place(found))
-    twice = [name for name, n in Counter(tensor.name for tensor in mapped).items() if n > 1]
-    if twice:
-        raise UnmappedTensorsError(
-            f"several of the checkpoint's tensors would become {_shorten(twice)}: "
-            "it mixes two layouts"
-        )
     missing = [*matcher.missing_experts(found)]
     if not partial:
         missing[:0] = matcher.missing(tensor.name for tensor in mapped)
-    if missing:
-        raise MissingWeightsError(
-            f"the checkpoint lacks {len(missing)} weights that {architecture.name} needs: "
-            f"{_shorten(missing)}. Is a shard missing, or is it an adapter?"
+    if unknown or missing:
+        raise mismatch(architecture.name, unknown, missing)
+    twice = [name for name, n in Counter(tensor.name for tensor in mapped).items() if n > 1]
+    if twice:
+        raise UnmappedTensorsError(
+            f"several of the checkpoint's tensors would become {listed(twice)}: "
+            "it mixes two layouts"
         )
     return mapped
+
+
+def mismatch(name: str, unmapped: Sequence[str], missing: Sequence[str]) -> TensorNamesError:
+    """Return the error that lists tensors an architecture does not know, and those it lacks.
+
+    Parameters
+    ----------
+    name : str
+        The architecture.
+    unmapped, missing : sequence of str
+        Tensors of the checkpoint, and of the file.
+    """
+    kind = UnmappedTensorsError if unmapped else MissingWeightsError
+    parts, advice = [], []
+    if unmapped:
+        parts.append(
+            f"{name} does not know {len(unmapped)} of the checkpoint's tensors: {listed(unmapped)}"
+        )
+        advice.append("Is config.json the one of these weights?")
+    if missing:
+        parts.append(
+            f"the checkpoint lacks {len(missing)} weights that {name} needs: {listed(missing)}"
+        )
+        advice.append("Is a shard missing, or is it an adapter?")
+    return kind(f"{'; '.join(parts)}. {' '.join(advice)}", unmapped=unmapped, missing=missing)
+
+
+def misfits(architecture: Architecture, names: Iterable[str], context: Context) -> int:
+    """Return how many names and needed weights an architecture and a checkpoint do not share."""
+    matcher = _Matcher(architecture, context)
+    found = [matcher.find(name) for name in names if not matcher.ignores(name)]
+    present = {match.weight.name for matches in found for match in matches}
+    needed = {weight.name for weight in architecture.weights if not weight.optional}
+    return sum(not matches for matches in found) + len(needed - present)
 
 
 def canonical_name(architecture: Architecture, config: Config, name: str) -> str:
@@ -140,7 +168,7 @@ class _Matcher:
         """Return what a checkpoint tensor is part of, in the order of the architecture."""
         name = _renamed(name, self.renames)
         suffix = next((s for s in SUFFIXES if name.endswith(s)), "")
-        full, block, expert = _generalize(name)
+        full, block, expert = generalize(name)
         stem = full.removesuffix(suffix)
         hits = [(weight, "") for weight in self.by_source.get((full, True), ())]
         if suffix:
@@ -208,22 +236,29 @@ class _Matcher:
                     stacks[match.target].add(int(match.expert))
                     counts[match.target] = match.weight.count(self.context.config)
         for target, present in stacks.items():
-            experts = set(range(counts[target]))
-            if present != experts:
-                odd = sorted(experts ^ present)
-                yield f"{target} (expert {odd[0]} of {len(experts)})"
+            odd = _odd(sorted(present), counts[target])
+            if odd:
+                experts = "expert" if odd.isdecimal() else "experts"
+                yield f"{target} ({experts} {odd} of {counts[target]})"
 
 
-def _generalize(name: str) -> tuple[str, str, str]:
+def _odd(present: Sequence[int], count: int) -> str:
+    """Return the numbers below `count` that are not there, and those above it that are.
+
+    In time that grows with what is there, not with what a config says there should be.
+    """
+    inside = [-1, *(number for number in present if number < count), count]
+    gaps = [(a + 1, b - 1) for a, b in pairwise(inside) if b - a > 1]
+    spans = [*gaps, *((number, number) for number in present if number >= count)]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+
+
+def generalize(name: str) -> tuple[str, str, str]:
     """Return a name with its block as ``{i}`` and its expert as ``{e}``, and the two."""
     parts = name.split(".")
-    places = [index for index, part in enumerate(parts) if part.isdecimal()]
+    places = [index for index, part in enumerate(parts) if part.isdecimal() and part.isascii()]
     numbers = [parts[index] for index in places[:2]]
     for index, mark in zip(places, ("{i}", "{e}"), strict=False):
         parts[index] = mark
     block, expert = (*numbers, "", "")[:2]
     return ".".join(parts), block, expert
-
-
-def _shorten(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -13,6 +13,7 @@ from ggufkit.errors import MissingFileError
 from ggufkit.gguf.joined import open_gguf
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.split import parse_part_name
+from ggufkit.models.generic import marked
 from ggufkit.ship.recommend import Advice, recommend
 from ggufkit.toolbox.fit import fit, gib
 
@@ -249,6 +250,14 @@ def _commands(rungs: Sequence[Rung], repo_id: str) -> str:
     )
 
 
+def _how(shelf: Shelf, facts: Mapping[str, Any]) -> str:
+    if generic := marked(shelf.metadata).get("generic"):
+        return f", **unverified** (`--generic`, as `{plain(generic['table'])}`): {generic['note']}"
+    if facts.get("search") == "ggml":
+        return "; the bytes are those of llama.cpp's converter and llama-quantize"
+    return ", thorough search for scales"
+
+
 def _provenance(shelf: Shelf) -> str:
     facts = next((rung.facts for rung in shelf.rungs if rung.facts), None)
     if facts is None:
@@ -258,10 +267,7 @@ def _provenance(shelf: Shelf) -> str:
         "## Where it comes from\n",
         f"- source: {plain(str(source.get('name')))}"
         + (f", revision `{plain(str(source['revision']))}`" if source.get("revision") else ""),
-        f"- made with ggufkit {plain(str(facts.get('ggufkit')))}; the bytes are those of "
-        "llama.cpp's converter and llama-quantize"
-        if facts.get("search") == "ggml"
-        else f"- made with ggufkit {plain(str(facts.get('ggufkit')))}, thorough search for scales",
+        f"- made with ggufkit {plain(str(facts.get('ggufkit')))}{_how(shelf, facts)}",
     ]
     if imatrix:
         name, digest = plain(str(imatrix["name"])), plain(str(imatrix["sha256"]))

@@ -26,6 +26,8 @@ xlm_roberta  unigram sentencepiece.bpe.model, with other special tokens before i
 nomic_moe    the same, with its mask token
 jina         as bert, or byte-level tokenizer.json if tokenizer_config.json says RobertaTokenizer
 t5           unigram tokenizer.model or spiece.model
+any          by what the files are: tokenizer.model, spiece.model, tekken.json, *.tiktoken, or the
+             model in tokenizer.json
 ===========  =======================================================================================
 """
 
@@ -272,6 +274,21 @@ def _t5(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Meta
     return t5_metadata(files, config)
 
 
+def _any(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    model = (files.described or {}).get("model")
+    if files.has(MODEL_NAME):
+        return spm_metadata(files, config)
+    if files.has("spiece.model"):
+        return t5_metadata(files, config)
+    if files.has(TEKKEN_NAME) and files.tokenizer is None:
+        return tekken_metadata(files, config)
+    if isinstance(model, dict) and model.get("type") == "WordPiece":
+        return wpm_metadata(files, config, pre)
+    if has_byte_fallback(files):
+        return byte_fallback_metadata(files)
+    return _gpt2(files, config, pre)
+
+
 KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Metadata]] = {
     "llama": _llama,
     "qwen": _qwen,
@@ -297,4 +314,5 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "nomic_moe": _nomic_moe,
     "jina": _jina,
     "t5": _t5,
+    "any": _any,
 }

@@ -18,6 +18,7 @@ from ggufkit.converter.plan import Rung, Task
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.header import parse_header
 from ggufkit.gguf.joined import JoinedFile, open_gguf
+from ggufkit.models.generic import marked
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.diff import KeyDifference, compare_metadata
 from ggufkit.types import FileType
@@ -115,6 +116,8 @@ def verify(
     opening = {k: options.pop(k) for k in _OPENING if k in options}
     with open_gguf(path) as model:
         recipe = recipe or _stated_recipe(model)
+        if marked(model.metadata) and not str(source).lower().endswith(".gguf"):
+            opening["generic"] = str(model.metadata.get("general.architecture"))
         plan = plan_ladder(
             open_source(source, **opening), "verify.gguf", recipe, imatrix=imatrix, **options
         )

@@ -106,6 +106,43 @@ def test_a_block_too_many_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path, case["config"], case["checkpoint"])
 
 
+def test_one_error_lists_all_that_does_not_fit(tmp_path: Path) -> None:
+    case = json.loads(CASES["granite"].read_text())
+    del case["checkpoint"]["model.layers.1.mlp.up_proj.weight"]
+    strange = [f"model.layers.1.strange.{letter}.weight" for letter in "abcdefghijklm"]
+    case["checkpoint"] |= dict.fromkeys(strange, ("BF16", [16, 64]))
+    with pytest.raises(UnmappedTensorsError, match=r"blk\.1\.ffn_up\.weight") as caught:
+        open_source(tmp_path, case["config"], case["checkpoint"])
+    assert caught.value.unmapped == tuple(strange)
+    assert caught.value.missing == ("blk.1.ffn_up.weight",)
+    assert caught.value.closest is None
+    assert all(name in str(caught.value) for name in strange)
+
+
+def test_long_lists_are_joined_and_then_counted(tmp_path: Path) -> None:
+    case = json.loads(CASES["granite"].read_text())
+    strange = [f"model.layers.{i}.strange{j}.weight" for j in range(50) for i in range(9)]
+    case["checkpoint"] |= dict.fromkeys(strange, ("BF16", [16, 64]))
+    with pytest.raises(UnmappedTensorsError, match=r"\{0-8\}\.strange1\.weight.* and 10 more") as e:
+        open_source(tmp_path, case["config"], case["checkpoint"])
+    assert sorted(e.value.unmapped) == sorted(strange)
+
+
+def test_an_architecture_that_fits_better_is_named(tmp_path: Path) -> None:
+    case = json.loads(CASES["starcoder2"].read_text())
+    config = {**case["config"], "architectures": ["LlamaForCausalLM"], "rms_norm_eps": 1e-5}
+    with pytest.raises(UnmappedTensorsError, match="more like those of Starcoder2ForC") as caught:
+        open_source(tmp_path, config, case["checkpoint"])
+    assert caught.value.closest == "Starcoder2ForCausalLM"
+
+
+def test_experts_of_which_many_are_missing_are_ranges(tmp_path: Path) -> None:
+    case = json.loads(CASES["qwen2_moe"].read_text())
+    config = {**case["config"], "num_experts": 1 << 14}
+    with pytest.raises(MissingWeightsError, match=r"up_exps\.weight \(experts 4-16383 of 16384\)"):
+        open_source(tmp_path, config, case["checkpoint"])
+
+
 def test_two_layouts_at_once_are_refused(tmp_path: Path) -> None:
     case = json.loads(CASES["qwen2_moe"].read_text())
     case["checkpoint"]["model.layers.0.mlp.experts.down_proj"] = ["BF16", [4, 64, 32]]

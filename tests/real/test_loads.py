@@ -13,6 +13,8 @@ import pytest
 
 from ggufkit.converter import from_checkpoint
 from ggufkit.converter.ladder import convert
+from ggufkit.gguf.reader import GGUFFile
+from ggufkit.models.generic import MARK
 from tests.models.test_converted import CASES, write_case
 from tests.models.vocabulary import vocabulary
 from tests.real.llama_loads import load_and_run
@@ -35,3 +37,19 @@ def test_llama_cpp_computes_with_all_files_but_those_that_are_listed(
     results = load_and_run(files)
     refused = {Path(name).stem: why for name, why in results.items() if why != "ok"}
     assert refused.keys() == REFUSED.keys(), refused
+
+
+def test_llama_cpp_passes_over_the_mark_of_generic_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp")
+    case = json.loads(CASES["olmo2"].read_text())
+    case["config"]["architectures"] = ["NobodyKnowsForCausalLM"]
+    tokens = vocabulary(case["n_tokens"], case["config"])
+    monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: tokens)
+    write_case(tmp_path / "model", case)
+    file = tmp_path / "generic.gguf"
+    convert(tmp_path / "model", file, ladder="BF16", self_test=False, generic=True)
+    with GGUFFile.open(file) as model:
+        assert model.metadata[MARK] is True
+    assert load_and_run([file]) == {"generic.gguf": "ok"}

@@ -258,3 +258,25 @@ def test_every_kind_refuses_an_empty_folder(tmp_path: Path) -> None:
     for kind in KINDS:
         with pytest.raises(UnknownTokenizerError):
             tokenizer_metadata(tmp_path, kind=kind, config={})
+
+
+@pytest.mark.parametrize("name", KIND_OF)
+def test_any_reads_what_the_architecture_of_these_files_reads(oracle: Path, name: str) -> None:
+    """But for the keys that only the class can know."""
+    info = json.loads((oracle / "expected" / name / "info.json").read_text())
+    config = json.loads((oracle / "expected" / name / "hparams.json").read_text())["hparams"]
+    folder = oracle / "checkpoints" / name
+    own, got = (
+        tokenizer_metadata(folder, kind=kind, config=config, pre=info["pre"])
+        for kind in (KIND_OF[name], "any")
+    )
+    differ = {key for key in {*own, *got} if own.get(key) != got.get(key)}
+    assert differ <= {"tokenizer.ggml.add_space_prefix"}
+    assert got["tokenizer.ggml.tokens"] == own["tokenizer.ggml.tokens"]
+
+
+def test_any_takes_a_unigram_model(tmp_path: Path) -> None:
+    pieces = piece("<pad>", 0, 3) + piece("</s>", 0, 3) + piece("<unk>", 0, 2) + model_type(1)
+    write(tmp_path, spiece=pieces)
+    got = tokenizer_metadata(tmp_path, kind="any", config={"vocab_size": 3})
+    assert got["tokenizer.ggml.model"] == "t5"
