@@ -35,6 +35,6 @@ def _shown() -> Iterator[tuple[str, dict[str, Any]]]:
         yield "file", case["config"]
         if name not in refused:
             yield "llama.cpp", case["config"]
-    references = json.loads(REFERENCES.read_text()) if REFERENCES.exists() else ()
-    for name in references:
-        yield "reference", cases[name]["config"]
+    references = json.loads(REFERENCES.read_text()) if REFERENCES.exists() else {}
+    for name, reference in references.items():  # of a case, or of a config of its own
+        yield "reference", (cases.get(name) or reference)["config"]
