@@ -36,5 +36,6 @@ def _shown() -> Iterator[tuple[str, dict[str, Any]]]:
         if name not in refused:
             yield "llama.cpp", case["config"]
     references = json.loads(REFERENCES.read_text()) if REFERENCES.exists() else {}
-    for name, reference in references.items():  # of a case, or of a config of its own
-        yield "reference", (cases.get(name) or reference)["config"]
+    for name in references:  # llama.cpp has computed with what it was compared on
+        yield "reference", cases[name]["config"]
+        yield "llama.cpp", cases[name]["config"]

@@ -8,13 +8,19 @@ from typing import Any
 from ggufkit.gguf.metadata import Metadata
 
 _SPECIAL = ("<unk>", "<s>", "</s>")
+_ASKED_FOR = "<|endoftext|>"  # in a Phi 3
 _UNKNOWN, _CONTROL, _NORMAL, _BYTE = 2, 3, 1, 6
 
 
 def vocabulary(n_tokens: int, config: Mapping[str, Any]) -> Metadata:
     """Return a sentencepiece vocabulary of three special tokens, all bytes, and some words."""
     n_words = n_tokens - len(_SPECIAL) - 256
-    tokens = [*_SPECIAL, *(f"<0x{i:02X}>" for i in range(256)), *(f"w{i}" for i in range(n_words))]
+    tokens = [
+        *_SPECIAL,
+        *(f"<0x{i:02X}>" for i in range(256)),
+        *(f"w{i}" for i in range(1, n_words)),
+    ]
+    tokens.append(_ASKED_FOR)
     types = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256, *[_NORMAL] * n_words]
     return Metadata(
         {
