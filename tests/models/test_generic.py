@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from ggufkit.converter import from_checkpoint
 from ggufkit.converter.ladder import convert, open_source
 from ggufkit.errors import (
     ConversionError,
+    GGUFKitError,
     MissingWeightsError,
     TensorNamesError,
     UnknownArchitectureError,
@@ -22,11 +25,14 @@ from ggufkit.errors import (
 )
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.models import ARCHITECTURES, find_architecture
+from ggufkit.models.base import Context, complete_config, config_errors, write_hparams
 from ggufkit.models.generic import MARK, generic_architecture, generic_name
+from ggufkit.models.matching import map_tensors
 from ggufkit.ship.card import Shelf, model_card
 from ggufkit.toolbox.verify import verify
 from tests.llama import write_llama
 from tests.models.checkpoints import weights, write_checkpoint
+from tests.models.test_configs import JUNK
 from tests.models.test_converted import CASES, write_case
 
 # What needs no transform, and how its metadata differs beside the mark: config.json lacks what
@@ -303,3 +309,24 @@ def test_one_table_does_not_leak_into_another() -> None:
 
 def test_the_classes_of_all_files_are_still_theirs() -> None:
     assert all(find_architecture({"architectures": [a.hf_classes[0]]}) for a in ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", ["gptj", "qwen2_moe"])
+def test_any_value_of_the_config_is_used_or_refused(name: str) -> None:
+    config, tensors = GPTJ, gptj_tensors()
+    if name != "gptj":
+        case = json.loads(CASES[name].read_text())
+        config, tensors = case["config"], case["checkpoint"]
+    n_made = 0
+    for key, value in product([*config, "text_config", "rotary_dim"], JUNK):
+        junk = {"num_hidden_layers": 2, **config, key: value}
+        with suppress(GGUFKitError):
+            architecture = made(junk, list(tensors), name.replace("_", ""))
+            with config_errors(architecture):
+                complete = complete_config(architecture, junk)
+                map_tensors(architecture, tensors, Context(complete, 512))
+                write_hparams(architecture, complete, 32)
+            n_made += 1
+        with suppress(GGUFKitError):
+            find_architecture({**junk, "architectures": ["Nobody", value]}, [*tensors][:9])
+    assert n_made > len(config)
