@@ -109,7 +109,7 @@ def test_requests_wait_for_one_another_no_longer_than_the_network_does(
     seconds = time.monotonic() - began
     assert digests(tmp_path / "out") == expected
     n_ranges = sum("model.safetensors" in line for line in hub.requests[n_before:])
-    assert n_ranges > 40
+    assert n_ranges > 30
     assert seconds < hub.delay * n_ranges / 2, "one request after the other"
 
 
