@@ -106,7 +106,7 @@ def open_source(
         if pre or name or revision or merge_lora or generic:
             raise ConversionError(
                 f"{path}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
-                "--merge-lora and --generic are for checkpoints"
+                "--generic and --merge-lora are for checkpoints"
             )
         return GGUFSource.open(path, allow_requantize=allow_requantize)
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream, keep=keep)

@@ -186,7 +186,7 @@ def test_the_closest_of_an_unknown_class_is_that_with_its_tensors(tmp_path: Path
 def test_a_class_with_a_file_of_its_own_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="LlamaForCausalLM: leave out --generic"):
         open_source(write_llama(tmp_path / "model"), generic=True)
-    with pytest.raises(ConversionError, match="--generic are for checkpoints"):
+    with pytest.raises(ConversionError, match="--generic and --merge-lora are for checkpoints"):
         open_source(tmp_path / "model.gguf", generic=True)
 
 
