@@ -32,6 +32,7 @@ COMMANDS = (
     "convert-endian",
     "edit",
     "check",
+    "export-hf",
     "lora",
     "sensitivity",
     "recommend",
