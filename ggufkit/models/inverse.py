@@ -124,10 +124,12 @@ def _joined(chains: Sequence[list[Transform]], made: Sequence[Shape]) -> tuple[T
         undone, taken = _undo(chain[(at or 0) + 1 :], shape)
         parts.append(step)
         before.append(undone)
-        shapes.append(source_shape(step, taken))
+        whole = source_shape(step, taken)
+        if step.shape(whole) != taken:
+            raise ShapeMismatchError(f"{taken} is no part of {whole}")
+        shapes.append(whole)
     if len(set(shapes)) != 1 or len(common) != 1:
         raise ShapeMismatchError(f"they are parts of tensors of different shapes, {set(shapes)}")
-    whole = shapes[0]
     if sum(n_taken(part, whole) for part in parts) != n_rows(whole):
         raise ConversionError("the file does not have all parts of it")
     first, shape = _undo(list(common.pop()), whole)
@@ -145,25 +147,28 @@ def _undo(chain: Sequence[Transform], shape: Shape, expert: int = 0) -> tuple[Tr
 
 
 def _undo_step(step: Transform, made: Shape, expert: int) -> tuple[Transform, Shape]:
-    if isinstance(step, Transpose):
-        return step, step.shape(made)
     if isinstance(step, StackExperts):
         return Pick(expert), Pick(expert).shape(made)
-    if isinstance(step, Squeeze):
-        source: Shape = (*made[:-1], 1, made[-1])
+    undone: Transform
+    if isinstance(step, Transpose):
+        source, undone = step.shape(made), step
+    elif isinstance(step, Squeeze):
+        source = (*made[:-1], 1, made[-1])
+        undone = See(source)
     elif isinstance(step, Reshape):
         # a stack was one tall matrix, a matrix was a vector
         source = (prod(made[:-1]), made[-1]) if len(made) > 2 else (prod(made),)
+        undone = See(source)
     elif isinstance(step, TileColumns):
-        return PutColumns(step), made
+        source, undone = made, PutColumns(step)
     elif isinstance(step, TakeRows):
         source = source_shape(step, made)
-        return Put((step,), source), source
+        undone = Put((step,), source)
     else:
         raise ConversionError(f"{type(step).__name__} has no way back")
     if step.shape(source) != made:
         raise ShapeMismatchError(f"{made} can't come from {source}")
-    return See(source), source
+    return undone, source
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ggufkit.converter.export.rows import FileRows, rows_of, stretches, values_o
 from ggufkit.converter.export.tokenizer import tokenizer_files
 from ggufkit.converter.from_gguf import GGUFSource
 from ggufkit.converter.pool import results_of
+from ggufkit.converter.source import SourceTensor
 from ggufkit.errors import ConversionError
 from ggufkit.models.origins import Origin
 
@@ -103,7 +105,11 @@ class ExportPlan:
 
     def rows(self, tensor: ExportTensor) -> FileRows:
         """Return what a tensor is made of."""
-        return rows_of(self.source, {t.name: t for t in self.source.tensors}, tensor.origin)
+        return rows_of(self.source, self._tensors, tensor.origin)
+
+    @cached_property
+    def _tensors(self) -> dict[str, SourceTensor]:
+        return {tensor.name: tensor for tensor in self.source.tensors}
 
 
 def plan_export(
@@ -151,6 +157,7 @@ def plan_export(
     origins = sorted(found.origins, key=lambda origin: _in_order(origin.name))
     main, dtypes = _dtypes(file, origins, dtype, jobs or os.cpu_count() or 1, progress)
     config = dict(found.config)
+    _check_finite(config)
     pooling = config.pop("pooling_mode", None)
     config["torch_dtype"] = DTYPES[main].torch
     tensors = [ExportTensor(o, DTYPES[d]) for o, d in zip(origins, dtypes, strict=True)]
@@ -172,6 +179,16 @@ def plan_export(
     )
 
 
+def _check_finite(config: dict[str, Any]) -> None:
+    """Refuse numbers that JSON has no text for."""
+    try:
+        json.dumps(config, allow_nan=False)
+    except ValueError:
+        raise ConversionError(
+            "a key of the file is NaN or infinite: config.json can't say"
+        ) from None
+
+
 def _added(keys: Sequence[str]) -> list[str]:
     if not keys:
         return []
@@ -180,11 +197,8 @@ def _added(keys: Sequence[str]) -> list[str]:
 
 def _in_order(name: str) -> tuple[Any, ...]:
     """Sort numbers in names as numbers."""
-    return tuple((part.isdecimal(), int(part) if part.isdecimal() else part) for part in _cut(name))
-
-
-def _cut(name: str) -> list[str]:
-    return name.split(".")
+    parts = name.split(".")
+    return tuple((part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts)
 
 
 def _dtypes(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,9 @@ OURS = (
     INDEX,
     *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "added_tokens.json"),
     *("spiece.model", "sentencepiece.bpe.model", "generation_config.json", "modules.json"),
+    "README.md",
 )
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 Progress = Callable[[int], None]
 
 
@@ -72,14 +74,15 @@ def run_export(
     with output_errors(partial):
         partial.mkdir(parents=True, exist_ok=True)
     with locked(partial):
+        _clear(partial)
         for shard in plan.shards:
             _write_shard(plan, shard, partial, jobs or os.cpu_count() or 1, progress)
         files = {**plan.files, CONFIG: (json.dumps(plan.config, indent=2) + "\n").encode()}
         for name, data in files.items():
             _write_file(partial / name, data)
         _move(partial, out, [shard.name for shard in plan.shards], list(files))
-    with output_errors(partial):
-        shutil.rmtree(partial)
+    with suppress(OSError):  # a file that is not ours keeps it
+        partial.rmdir()
     return out
 
 
@@ -177,15 +180,25 @@ def _write_file(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
 
 
+def _clear(folder: Path) -> None:
+    """Remove what an export has left in a folder, whole or not."""
+    with output_errors(folder):
+        (folder / CONFIG).unlink(missing_ok=True)
+        for name in OURS:
+            (folder / name).unlink(missing_ok=True)
+        for pattern in WEIGHTS:
+            for path in (*folder.glob(pattern), *folder.glob(pattern + SUFFIX)):
+                path.unlink()
+
+
 def _move(partial: Path, out: Path, shards: list[str], files: list[str]) -> None:
     """Move the files to where they belong, after what is there of another export is gone."""
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        (out / CONFIG).unlink(missing_ok=True)
-        for name in OURS:
-            (out / name).unlink(missing_ok=True)
-        for path in out.glob("*.safetensors"):
-            path.unlink()
+        _clear(out)
         for name in sorted([*shards, *files], key=lambda name: name == CONFIG):
             (out / name).parent.mkdir(exist_ok=True)
             (partial / name).replace(out / name)
+        for name in files:  # folders of these are empty now
+            if "/" in name:
+                (partial / name).parent.rmdir()
