@@ -16,7 +16,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.bpe import looks_special
 from ggufkit.tokenizers.decode import decode_with
 from ggufkit.tokenizers.pre import NOTE
-from ggufkit.tokenizers.pre_table import steps_of
+from ggufkit.tokenizers.pre_table import WITH_ROBERTA_PROCESSING, steps_of
 from ggufkit.tokenizers.rebuild import ADDED, CannotRebuildError, rebuild
 from ggufkit.tokenizers.sentencepiece import (
     ModelType,
@@ -24,6 +24,8 @@ from ggufkit.tokenizers.sentencepiece import (
     TokenType,
     encode_model,
 )
+from ggufkit.tokenizers.special import ID_KEYS
+from ggufkit.tokenizers.spm import ADDED_SCORE
 from ggufkit.tokenizers.stored import MERGES, PRE, SPACE_PREFIX, TYPES, StoredVocabulary
 
 # Cut as GPT-2 does, where it is not known how llama.cpp cuts.
@@ -101,6 +103,8 @@ def restore_tokenizer(
     config = stored.config(context)
     if note_pre:
         config[NOTE] = metadata.get(PRE)
+    if kind == "phi3" and stored.model == "gpt2":
+        config["tokenizer_class"] = "GPT2Tokenizer"  # by which its conversion tells it
     tokenizer: dict[str, Any] | None
     if stored.model == "gpt2":
         tokenizer = _bpe(stored, result.notes)
@@ -151,15 +155,17 @@ def _is_known(merge: Any, tokens: set[str]) -> bool:
 
 def _wordpiece(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any] | None:
     """Return the tokenizer.json of WordPiece."""
+    unknown = stored.special.get("unk", _index(stored.tokens, "[UNK]", "▁[UNK]"))
+    source = {**dict(stored.metadata), TYPES: stored.types, ID_KEYS["unk"]: unknown}
     try:
-        tokenizer = rebuild({**dict(stored.metadata), TYPES: stored.types})
+        tokenizer = rebuild(source)
     except CannotRebuildError as error:
         notes.append(f"there is no tokenizer.json: {error}")
         return None
     pieces = {i: text for text, i in tokenizer["model"]["vocab"].items()}
     texts = [pieces.get(i, "") for i in range(len(stored.tokens))]
     vocab = {text: i for i, text in enumerate(texts) if text and not stored.is_padding(i)}
-    tokenizer["model"]["vocab"] = vocab
+    tokenizer["model"].update(vocab=vocab, unk_token=texts[unknown or 0])
     # null, where the file does not say, means as lowercase does
     flag = stored.metadata.get("tokenizer.ggml.normalizer.strip_accents")
     tokenizer["normalizer"]["strip_accents"] = flag
@@ -167,6 +173,11 @@ def _wordpiece(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any] | N
     tokenizer["added_tokens"] = _added(stored, texts, tokenizer["decoder"])
     tokenizer["post_processor"] = _post_processor(stored)
     return tokenizer
+
+
+def _index(tokens: list[str], *texts: str) -> int | None:
+    """Return the id of the first of some texts that is a token."""
+    return next((tokens.index(text) for text in texts if text in tokens), None)
 
 
 def _rebuilt(stored: StoredVocabulary, kind: str, notes: list[str]) -> dict[str, Any] | None:
@@ -180,7 +191,7 @@ def _rebuilt(stored: StoredVocabulary, kind: str, notes: list[str]) -> dict[str,
         return None
     added = _added(stored, stored.tokens, None)
     if kind == "phi3":  # its conversion takes all of these for added ones
-        added = [a for a in added if stored.types[a["id"]] != TokenType.UNKNOWN]
+        added = [a for a in added if stored.scores[a["id"]] == ADDED_SCORE]
     tokenizer["added_tokens"] = added
     tokenizer["decoder"] = _SPM_DECODER
     tokenizer["post_processor"] = _post_processor(stored)
@@ -209,7 +220,9 @@ def _post_processor(stored: StoredVocabulary) -> dict[str, Any] | None:
     """Return what puts special tokens around a text."""
     bos, eos = (stored.special.get(n) if stored.adds(n) else None for n in ("bos", "eos"))
     texts = {i: stored.tokens[i] for i in (bos, eos) if i is not None}
-    if stored.model == "gpt2" and bos is not None and eos is not None and stored.adds("sep"):
+    # with RobertaProcessing some cuts have another name
+    like_roberta = stored.metadata.get(PRE) in WITH_ROBERTA_PROCESSING.values()
+    if like_roberta and bos is not None and eos is not None and stored.adds("sep"):
         return {
             "type": "RobertaProcessing",
             "sep": [texts[eos], eos],
@@ -223,11 +236,13 @@ def _post_processor(stored: StoredVocabulary) -> dict[str, Any] | None:
         [] if i is None else [{"SpecialToken": {"id": texts[i], "type_id": part}}]
         for i, part in ((bos, 0), (eos, 0), (eos, 1))
     )
+    # what stands between two texts says whether a separator is added
+    between = {None: [], False: last, True: [*last, *last]}[stored.adds("sep")]
     one, two = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
     return {
         "type": "TemplateProcessing",
         "single": [*first, one, *last],
-        "pair": [*first, one, *last, two, *end],
+        "pair": [*first, one, *between, two, *end],
         "special_tokens": {
             text: {"id": text, "ids": [i], "tokens": [text]} for i, text in texts.items()
         },

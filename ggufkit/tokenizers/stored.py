@@ -113,6 +113,9 @@ class StoredVocabulary:
             is_special = self.types[token_id] in (TokenType.CONTROL, TokenType.UNKNOWN)
             if is_special and name not in _NAMELESS:
                 config[f"{name}_token"] = self.tokens[token_id]
+        if self.adds("eos") and "eot" in self.special and "eos_token" in config:
+            # where a text ends with another token, the tokenizer's eos ends a turn
+            config["eos_token"] = self.tokens[self.special["eot"]]
         if self.model == "bert":
             for name, other in (("cls", "bos"), ("sep", "eos")):
                 if f"{other}_token" in config:
