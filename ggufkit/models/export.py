@@ -13,6 +13,9 @@ from ggufkit.models import ARCHITECTURES
 from ggufkit.models.base import Architecture, Renames
 from ggufkit.models.known import Known
 
+# The value of a key that is null, where transformers assumes something else.
+NULL = object()
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -27,7 +30,10 @@ class Facts:
     heads : tuple of (tensor, class, prefix)
         The class of a model that has this tensor, and what the other tensors' names start with.
     config : mapping
-        Config keys whatever the file says; a callable is given what is `Known`.
+        Config keys that hparams do not tell, whose dots are levels; a callable is given what is
+        `Known`. None is no key, `NULL` is null.
+    nested : str
+        The ``model_type`` of the wrapper, where the language model's config lies in another.
     beside : mapping
         Sources to choose only where the file has tensors of a second name, where the architecture
         has several sources for one tensor.
@@ -42,6 +48,7 @@ class Facts:
     hf_class: str = ""
     heads: tuple[tuple[str, str, str], ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    nested: str = ""
     beside: Mapping[str, str] = field(default_factory=dict)
     rename: Renames | Callable[[Known], Renames] = ()
     fits: Callable[[Known], bool] | None = None
@@ -61,6 +68,15 @@ def _key(name: str) -> Callable[[Known], Any]:
 
 def _has_key(name: str) -> Callable[[Known], bool]:
     return lambda known: name in known.hparams
+
+
+def _if(ending: str, value: Any, otherwise: Any = None) -> Callable[[Known], Any]:
+    """Return one of two values, by whether some tensor's name ends so."""
+    return lambda known: value if known.has(ending) else otherwise
+
+
+def _rows(name: str) -> Callable[[Known], int | None]:
+    return lambda known: known.shapes[name][0] if name in known.shapes else None
 
 
 def _lacks_key(name: str) -> Callable[[Known], bool]:
@@ -90,9 +106,6 @@ def _ministral(value: Any) -> Callable[[Known], Any]:
     return lambda known: value if "attention.temperature_scale" in known.hparams else None
 
 
-_MINISTRAL = ["Ministral3ForCausalLM"]
-
-
 def _tokenizer(*models: str) -> Callable[[Known], bool]:
     """Return whether the vocabulary is of this kind, or there is none."""
     return lambda known: known.tokenizer in ("", *models)
@@ -103,6 +116,18 @@ _T5 = {
     "encoder.block.{i}.layer1.DenseReluDense.wi_1": "ffn_gate.weight",
     "decoder.block.{i}.layer2.DenseReluDense.wi_1": "ffn_gate.weight",
 }
+_T5_CONFIG = {
+    "feed_forward_proj": _if("ffn_gate.weight", "gated-gelu", "relu"),
+    # in fact whether its outputs are scaled: only those of the first T5 are
+    "tie_word_embeddings": _if("ffn_gate.weight", False, None),
+}
+_TOKEN_TYPES = {"type_vocab_size": _rows("token_types.weight")}
+_NORMED_PROBABILITIES = {
+    "norm_topk_prob": lambda known: bool(known.hparams.get("expert_weights_norm")),
+    "num_key_value_heads": _key("attention.head_count"),
+}
+_INTERLEAVED = {"rope_scaling.mrope_interleaved": True}
+_UNDER_LANGUAGE_MODEL = ((r"^model\.", "model.language_model."),)
 _LAYER_NUMBERS = ((r"\.layer(\d)\.", r".layer.\1."),)
 _EXPERTS = "model.layers.{i}.mlp.experts"
 _UNDER_TRANSFORMER = ((r"^(?!lm_head)", "transformer."),)
@@ -115,6 +140,7 @@ FACTS: Mapping[str, Facts] = {
         "bert",
         fits=_tokenizer("bert"),
         heads=(("cls.output.weight", "BertForSequenceClassification", "bert."),),
+        config=_TOKEN_TYPES,
     ),
     "BloomForCausalLM": Facts("bloom", config={"seq_length": _key("context_length")}),
     "CohereForCausalLM": Facts("cohere", config={"use_qk_norm": _has("attn_q_norm.weight")}),
@@ -122,18 +148,12 @@ FACTS: Mapping[str, Facts] = {
     "DeepseekForCausalLM": Facts("deepseek"),
     "DeepseekV2ForCausalLM": Facts(
         "deepseek_v2",
-        config={
-            "norm_topk_prob": lambda known: bool(known.hparams.get("expert_weights_norm")),
-            "num_key_value_heads": _key("attention.head_count"),
-        },
+        config=_NORMED_PROBABILITIES,
         fits=_lacks("exp_probs_b.bias"),
     ),
     "DeepseekV3ForCausalLM": Facts(
         "deepseek_v3",
-        config={
-            "norm_topk_prob": lambda known: bool(known.hparams.get("expert_weights_norm")),
-            "num_key_value_heads": _key("attention.head_count"),
-        },
+        config={**_NORMED_PROBABILITIES, "topk_method": "noaux_tc"},
         fits=_has("exp_probs_b.bias"),
     ),
     "DistilBertModel": Facts(
@@ -155,6 +175,7 @@ FACTS: Mapping[str, Facts] = {
     "Gemma3ForCausalLM": Facts("gemma3_text"),
     "Gemma3nForCausalLM": Facts(
         "gemma3n_text",
+        config={"vocab_size_per_layer_input": _rows("per_layer_token_embd.weight")},
         rename=(
             (r"altup_proj\.\{i\}\.", "altup_projections."),
             (r"altup_unembd_proj\.\{i\}\.", "altup_unembed_projections."),
@@ -167,10 +188,11 @@ FACTS: Mapping[str, Facts] = {
     ),
     "GPT2LMHeadModel": Facts("gpt2", config={"n_positions": _key("context_length")}),
     "GPTNeoXForCausalLM": Facts("gpt_neox"),
-    "GptOssForCausalLM": Facts("gpt_oss"),
+    "GptOssForCausalLM": Facts("gpt_oss", config={"rope_scaling.truncate": False}),
     "GraniteForCausalLM": Facts("granite", config=_BIASES),
     "GraniteMoeForCausalLM": Facts(
         "granitemoe",
+        config={"model_type": _if("blk.0.ffn_gate_shexp.weight", "granitemoeshared")},
         heads=(("blk.0.ffn_gate_shexp.weight", "GraniteMoeSharedForCausalLM", ""),),
     ),
     "HunYuanDenseV1ForCausalLM": Facts("hunyuan_v1_dense", config={"attention_bias": _has_biases}),
@@ -178,7 +200,11 @@ FACTS: Mapping[str, Facts] = {
     "InternLM3ForCausalLM": Facts("internlm3", config={"qkv_bias": _has_biases}),
     "JinaBertModel": Facts(
         "bert",
-        config={"position_embedding_type": "alibi"},
+        config={
+            **_TOKEN_TYPES,
+            "position_embedding_type": "alibi",
+            "feed_forward_type": "geglu",
+        },
         beside={
             f"{_BERT_LAYER}.mlp.up_gated_layer": "attn_norm_2.weight",
             f"{_BERT_LAYER}.mlp.down_layer": "attn_norm_2.weight",
@@ -194,15 +220,37 @@ FACTS: Mapping[str, Facts] = {
     "MiniCPM3ForCausalLM": Facts("minicpm3"),
     "Mistral3ForConditionalGeneration": Facts(
         "mistral",
-        config={"model_type": _ministral("ministral3"), "architectures": _ministral(_MINISTRAL)},
+        config={
+            "model_type": _ministral("ministral3"),
+            "architectures": _ministral(["Ministral3ForCausalLM"]),
+            "sliding_window": NULL,
+        },
+        nested="mistral3",
     ),
     "MixtralForCausalLM": Facts("mixtral"),
-    "ModernBertModel": Facts("modernbert"),
+    "ModernBertModel": Facts(
+        "modernbert",
+        config={
+            "global_rope_theta": _key("rope.freq_base"),
+            "local_rope_theta": _key("rope.freq_base_swa"),
+        },
+    ),
     "MPTForCausalLM": Facts("mpt"),
     "NemotronForCausalLM": Facts("nemotron", config=_BIASES),
     "NomicBertModel": Facts(
         "nomic_bert",
         config={
+            **_TOKEN_TYPES,
+            "activation_function": _if("ffn_gate.weight", "swiglu", "gelu"),
+            "causal": False,
+            "prenorm": False,
+            "rotary_emb_base": _key("rope.freq_base"),
+            "rotary_emb_fraction": 1.0,
+            "rotary_emb_interleaved": False,
+            "max_trained_positions": 2048,
+            "qkv_proj_bias": _has("attn_qkv.bias"),
+            "mlp_fc1_bias": _has("ffn_up.bias"),
+            "mlp_fc2_bias": _has("ffn_down.bias"),
             "num_experts": _key("expert_count"),
             "n_embd": _key("embedding_length"),
             "n_head": _key("attention.head_count"),
@@ -215,7 +263,7 @@ FACTS: Mapping[str, Facts] = {
     "Olmo3ForCausalLM": Facts("olmo3", fits=_has_key("attention.sliding_window")),
     "OlmoeForCausalLM": Facts("olmoe"),
     "OrionForCausalLM": Facts("orion"),
-    "PhiForCausalLM": Facts("phi"),
+    "PhiForCausalLM": Facts("phi", config={"intermediate_size": _key("feed_forward_length")}),
     "Phi3ForCausalLM": Facts("phi3"),
     "Qwen2ForCausalLM": Facts("qwen2"),
     "Qwen2MoeForCausalLM": Facts("qwen2_moe"),
@@ -223,16 +271,25 @@ FACTS: Mapping[str, Facts] = {
     "Qwen3ForCausalLM": Facts("qwen3", config={"attention_bias": _has_biases}),
     "Qwen3MoeForCausalLM": Facts("qwen3_moe", config={"attention_bias": _has_biases}),
     "Qwen3NextForCausalLM": Facts("qwen3_next", rename=_ahead),
-    "Qwen3VLForConditionalGeneration": Facts("qwen3_vl"),
+    "Qwen3VLForConditionalGeneration": Facts(
+        "qwen3_vl_text",
+        config=_INTERLEAVED,
+        nested="qwen3_vl",
+        rename=_UNDER_LANGUAGE_MODEL,
+    ),
     "Qwen3VLMoeForConditionalGeneration": Facts(
-        "qwen3_vl_moe",
+        "qwen3_vl_moe_text",
+        config=_INTERLEAVED,
+        nested="qwen3_vl_moe",
+        rename=_UNDER_LANGUAGE_MODEL,
         # its checkpoints have stacks
         beside=dict.fromkeys((f"{_EXPERTS}.down_proj", f"{_EXPERTS}.gate_up_proj"), ""),
     ),
-    "Qwen3_5ForCausalLM": Facts("qwen3_5_text", rename=_ahead),
-    "Qwen3_5MoeForCausalLM": Facts("qwen3_5_moe_text", rename=_ahead),
+    "Qwen3_5ForCausalLM": Facts("qwen3_5_text", config=_INTERLEAVED, rename=_ahead),
+    "Qwen3_5MoeForCausalLM": Facts("qwen3_5_moe_text", config=_INTERLEAVED, rename=_ahead),
     "RobertaModel": Facts(
         "roberta",
+        config=_TOKEN_TYPES,
         beside={"classifier.out_proj": "cls.weight"},
         fits=_tokenizer("gpt2"),
         heads=(("cls.output.weight", "RobertaForSequenceClassification", "roberta."),),
@@ -244,22 +301,20 @@ FACTS: Mapping[str, Facts] = {
     "Starcoder2ForCausalLM": Facts("starcoder2"),
     "T5ForConditionalGeneration": Facts(
         "t5",
-        config={
-            "feed_forward_proj": lambda k: "gated-gelu" if k.has("ffn_gate.weight") else "relu"
-        },
+        heads=(("enc.blk.1.attn_rel_b.weight", "UMT5ForConditionalGeneration", ""),),
+        config={**_T5_CONFIG, "model_type": _if("enc.blk.1.attn_rel_b.weight", "umt5")},
         beside=_T5,
         rename=_LAYER_NUMBERS,
     ),
     "T5EncoderModel": Facts(
         "t5",
-        config={
-            "feed_forward_proj": lambda k: "gated-gelu" if k.has("ffn_gate.weight") else "relu"
-        },
+        config=_T5_CONFIG,
         beside=_T5,
         rename=_LAYER_NUMBERS,
     ),
     "XLMRobertaModel": Facts(
         "xlm-roberta",
+        config=_TOKEN_TYPES,
         beside={"classifier.out_proj": "cls.weight"},
         fits=_tokenizer("t5"),
         heads=(("cls.output.weight", "XLMRobertaForSequenceClassification", "roberta."),),

@@ -34,7 +34,13 @@ def recover(architecture: Architecture, known: Known) -> dict[str, Any]:
     known : Known
         The file; its `config` is filled.
     """
-    hparams = [h for h in (*architecture.first, *architecture.hparams) if isinstance(h, Hparam)]
+    # where a key is written twice, the later value stands
+    by_key = {
+        hparam.key: hparam
+        for hparam in (*architecture.first, *architecture.hparams)
+        if isinstance(hparam, Hparam)
+    }
+    hparams = by_key.values()
     backs = [(hparam, _back(architecture, hparam)) for hparam in hparams]
     # functions may need what is said plainly
     for hparam, back in sorted(backs, key=lambda pair: callable(pair[1])):

@@ -108,6 +108,14 @@ def _sections(value: Any, _: Known) -> Mapping[str, Any]:
     return {"rope_scaling.mrope_section": sections, "rope_scaling.rope_type": "default"}
 
 
+def _freq_base(value: Any, known: Known) -> Mapping[str, Any]:
+    return {} if "global_rope_theta" in known.config else {"rope_theta": short(value)}
+
+
+def _freq_base_swa(value: Any, known: Known) -> Mapping[str, Any]:
+    return {} if "local_rope_theta" in known.config else {"rope_local_base_freq": short(value)}
+
+
 def _scaling(value: Any, known: Known) -> Mapping[str, Any]:
     """Return the type; where the file says none in spite of a factor, the one that left others."""
     if value == "none":
@@ -136,7 +144,8 @@ def _only(share: float) -> Config:
 def _alibi(value: Any, _: Known) -> Mapping[str, Any]:
     if not value:
         return {"attn_config.alibi": False}
-    return {"attn_config.alibi": True, "attn_config.alibi_bias_max": short(value)}
+    most = int(value) if value == int(value) else short(value)
+    return {"attn_config.alibi": True, "attn_config.alibi_bias_max": most}
 
 
 def _scale_depth(value: Any, known: Known) -> Mapping[str, Any]:
@@ -173,7 +182,13 @@ def _trained(value: Any, _: Known) -> Mapping[str, Any]:
 
 def _log_multiplier(value: Any, _: Known) -> Mapping[str, Any]:
     found = rounded(value / 0.1, lambda mscale: 0.1 * mscale)
-    return {"rope_scaling.mscale_all_dim": found}
+    # llama.cpp takes the two for the same
+    return {"rope_scaling.mscale_all_dim": found, "rope_scaling.mscale": found}
+
+
+def _mscales(value: Any, _: Known) -> Mapping[str, Any]:
+    names = ("mscale_all_dim", "mscale")
+    return {f"rope_scaling.{name}": short(value) for name in names}
 
 
 def _full(value: Any, known: Known) -> Mapping[str, Any]:
@@ -216,12 +231,13 @@ BY_FUNCTION: Mapping[Callable[..., Any], Back] = {
     common.gating_function: _gating,
     common.classifier_pooling: lambda v, _: {"classifier_pooling": _POOLING_NAMES.get(v)},
     common.pooling_type: lambda v, _: {"pooling_mode": _POOLING_NAMES.get(v)},
+    common.unscaled: _scaling,
     common.sliding_layers: _layers("sliding_attention", "full_attention"),
     rope.scaling_type: _scaling,
     rope.scaling_factor: "rope_scaling.factor",
     rope.sections: _sections,
-    rope.freq_base: "rope_theta",
-    rope.freq_base_swa: "rope_local_base_freq",
+    rope.freq_base: _freq_base,
+    rope.freq_base_swa: _freq_base_swa,
     bert.labels: _labels,
     bert.used_context: _unused_positions,
     cohere.rotated: _share("rotary_pct", _per_head),
@@ -277,7 +293,7 @@ BY_MAKER: Mapping[tuple[str, str], Back] = {
     ("yarn", "rope.scaling.yarn_attn_factor"): "rope_scaling.attention_factor",
     ("yarn", "rope.scaling.yarn_beta_fast"): "rope_scaling.beta_fast",
     ("yarn", "rope.scaling.yarn_beta_slow"): "rope_scaling.beta_slow",
-    ("of_ministral", "rope.scaling.yarn_log_multiplier"): "rope_scaling.mscale_all_dim",
+    ("of_ministral", "rope.scaling.yarn_log_multiplier"): _mscales,
     ("of_ministral", "attention.temperature_scale"): "rope_scaling.llama_4_scaling_beta",
     ("given", "attention.scale"): "attention_multiplier",
     ("given", "embedding_scale"): "embedding_multiplier",

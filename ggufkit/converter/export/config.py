@@ -10,9 +10,9 @@ import numpy as np
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.models.base import Architecture
-from ggufkit.models.export import Facts
+from ggufkit.models.export import NULL, Facts
 from ggufkit.models.generated import llama3_rope_factors
-from ggufkit.models.known import Known, put
+from ggufkit.models.known import Known, put, short
 from ggufkit.models.recover import recover
 from ggufkit.models.transforms import Shape
 from ggufkit.tokenizers.special import ID_KEYS
@@ -66,7 +66,7 @@ def recover_config(
     for key, value in facts.config.items():
         found = value(known) if callable(value) else value
         if found is not None:
-            put(config, key, found)
+            put(config, key, None if found is NULL else short(found))
     put(config, "architectures", [head or facts.hf_class or architecture.hf_classes[0]])
     put(config, "model_type", facts.model_type)
     put(config, "vocab_size", _vocab_size(known))
@@ -78,7 +78,17 @@ def recover_config(
         if name in known.ids:
             put(config, f"{name}_token_id", known.ids[name])
     _put_rope(config, known, generated)
-    return config
+    is_nested = facts.nested and config["model_type"] == facts.model_type
+    return _nested(config, facts.nested) if is_nested else config
+
+
+def _nested(config: Mapping[str, Any], model_type: str) -> dict[str, Any]:
+    """Return the config of the wrapper of a language model."""
+    outer = ("architectures", "vision_config")
+    text = {key: value for key, value in config.items() if key not in outer}
+    found = {key: config[key] for key in outer if key in config}
+    shared = {key: text[key] for key in ("tie_word_embeddings",) if key in text}
+    return {**found, "model_type": model_type, **shared, "text_config": text}
 
 
 def _vocab_size(known: Known) -> int:

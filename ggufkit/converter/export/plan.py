@@ -21,6 +21,7 @@ from ggufkit.converter.from_gguf import GGUFSource
 from ggufkit.converter.pool import results_of
 from ggufkit.converter.source import SourceTensor
 from ggufkit.errors import ConversionError
+from ggufkit.models.base import text_config
 from ggufkit.models.origins import Origin
 
 DEFAULT_SHARD_SIZE = 5_000_000_000
@@ -158,12 +159,13 @@ def plan_export(
     main, dtypes = _dtypes(file, origins, dtype, jobs or os.cpu_count() or 1, progress)
     config = dict(found.config)
     _check_finite(config)
+    text = text_config(config) or config
     pooling = config.pop("pooling_mode", None)
     config["torch_dtype"] = DTYPES[main].torch
     tensors = [ExportTensor(o, DTYPES[d]) for o, d in zip(origins, dtypes, strict=True)]
     notes = [f"hparam {line}" for line in found.differing]
     restored = tokenizer_files(metadata, found.architecture, config)
-    files = {**restored.files, **card_files(metadata, config, pooling)}
+    files = {**restored.files, **card_files(metadata, text, pooling)}
     shards = _shards(tensors, max_shard_size)
     if len(shards) > 1:
         files[INDEX] = _index(shards)

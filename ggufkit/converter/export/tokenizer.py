@@ -10,7 +10,7 @@ from typing import Any
 
 from ggufkit.errors import GGUFKitError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.models.base import Architecture, complete_config
+from ggufkit.models.base import Architecture, complete_config, text_config
 from ggufkit.tokenizers import tokenizer_metadata
 from ggufkit.tokenizers.restore import Restored, restore_tokenizer
 from ggufkit.tokenizers.stored import PRE
@@ -32,7 +32,7 @@ def tokenizer_files(
     config : mapping
         The config.json that lies beside them.
     """
-    given = config.get("max_position_embeddings")
+    given = (text_config(config) or config).get("max_position_embeddings")
     context = given if type(given) is int else None
     kind = architecture.tokenizer
     restored = restore_tokenizer(metadata, kind, context=context)
