@@ -219,9 +219,21 @@ def _plain_width(value: Any, _: Known) -> Mapping[str, Any]:
     return {"intermediate_size": value, "block_auto_adjust_ff_dim": False}
 
 
-def _attention_factor(value: Any, _: Known) -> Mapping[str, Any]:
-    del value
-    return {"rope_scaling.rope_type": "longrope"}
+def _attention_factor(value: Any, known: Known) -> Mapping[str, Any]:
+    """Return the scaling that has this factor for the two contexts."""
+    scaling = {
+        "long_factor": [1.0],
+        "original_max_position_embeddings": known.hparams["rope.scaling.original_context_length"],
+    }
+    context = known.hparams["context_length"]
+    for kind in ("longrope", "yarn"):
+        trial = {
+            "max_position_embeddings": context,
+            "rope_scaling": {**scaling, "rope_type": kind},
+        }
+        if np.float32(phi.attention_factor(trial)) == np.float32(value):
+            return {"rope_scaling.rope_type": kind}
+    return {}
 
 
 BY_FUNCTION: Mapping[Callable[..., Any], Back] = {

@@ -71,6 +71,63 @@ def test_embeddings_beyond_the_vocabulary_stay_dropped(tmp_path: Path, monkeypat
     round_trip(name, case, tmp_path, monkeypatch, dropped=tensor)
 
 
+LABELS = {str(i): f"label {i}" for i in range(12)}
+LONGROPE = {"long_factor": [1.0, 1.5, 2.25, 3.0], "short_factor": [1.0, 1.0, 1.125, 1.25]}
+YARN = {"factor": 4.0, "original_max_position_embeddings": 1024, "beta_fast": 16.0}
+
+# Configs of cases with other settings, to go the ways that the cases do not.
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("arcee", {"rope_scaling": {"rope_type": "linear", "factor": 2.5}}),
+    ("seed_oss", {"rope_scaling": {"rope_type": "yarn", "attention_factor": 1.25, **YARN}}),
+    ("seed_oss", {"rope_scaling": {"type": "yarn", "extrapolation_factor": 0.5, **YARN}}),
+    ("distilbert-classifier", {"id2label": LABELS}),
+    ("deepseek_v3", {"norm_topk_prob": False, "scoring_func": "softmax"}),
+    ("exaone4", {"sliding_window": None}),
+    ("exaone4", {"sliding_window": 64, "sliding_window_pattern": "LG"}),
+    ("olmo3", {"sliding_window": 64}),
+    ("olmo", {"clip_qkv": 8.5}),
+    ("mpt", {"attn_config": {"alibi": False}}),
+    ("mpt", {"attn_config": {"alibi": True, "alibi_bias_max": 4, "clip_qkv": 6.5}}),
+    ("llama4-text", {"no_rope_layers": [0, 0, 0, 0]}),
+    ("nemotron", {"rope_scaling": {"factor": 3.0}}),
+    ("nemotron", {"partial_rotary_factor": 0.25}),
+    ("glm4", {"partial_rotary_factor": 0.25}),
+    ("stablelm", {"use_parallel_residual": True}),
+    ("gpt_neox", {"rotary_pct": 1.0, "use_parallel_residual": False}),
+    ("minicpm", {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 8}),
+    ("granite", {"attention_multiplier": 0.015625, "residual_multiplier": 0.22}),
+    ("qwen3_5", {"partial_rotary_factor": 0.5}),
+    ("modernbert", {"local_attention": 16, "global_attn_every_n_layers": 2}),
+    ("lfm2", {"block_auto_adjust_ff_dim": False, "intermediate_size": 64, "block_ff_dim": 64}),
+    ("cohere", {"logit_scale": 0.3}),
+    ("t5", {"relative_attention_num_buckets": 32, "decoder_start_token_id": 3}),
+    ("gpt_oss", {"sliding_window": 64, "rope_parameters": {"rope_type": "yarn", **YARN}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "changes"), VARIANTS)
+def test_other_settings_come_back(name: str, changes: dict, tmp_path: Path, monkeypatch) -> None:
+    case = json.loads(CASES[name].read_text())
+    text = case["config"].get("text_config", case["config"])
+    text.update(changes)
+    round_trip(name, case, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["longrope", "su", "yarn"])
+def test_both_factors_of_phi_come_back(oracle: Path, tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "phi3"
+    script = oracle / "checkpoints" / "materialize.py"
+    subprocess.run([sys.executable, script, "phi3", source], check=True, stdout=subprocess.DEVNULL)
+    config = json.loads((source / "config.json").read_text())
+    config |= {
+        "max_position_embeddings": 131072,
+        "original_max_position_embeddings": 4096,
+        "rope_scaling": {"type": kind, **LONGROPE},
+    }
+    (source / "config.json").write_text(json.dumps(config))
+    check("phi3", source, tmp_path, pre=pre_of(oracle, "phi3"))
+
+
 def round_trip(name: str, case: dict, tmp_path: Path, monkeypatch, dropped: str = "") -> None:
     kind = find_architecture(case["config"]).tokenizer
     vocabulary = Metadata(
