@@ -9,11 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ggufkit import dequantize
+from ggufkit import dequantize, export_hf
+from ggufkit.checkpoint import Checkpoint
 from ggufkit.converter.ladder import convert
 from ggufkit.gguf.joined import open_gguf
+from tests.real.bert import embed
 from tests.real.llama_cpp import ask
 
+TEXT = "Cats sleep most of the day."
+# What a conversion leaves out of a BERT.
+IGNORED = {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}
 PROMPTS = ("The capital of France is", "Once upon a time, there was a", "def fibonacci(n):\n")
 
 
@@ -53,3 +58,18 @@ def test_smollm2_says_the_same(smollm2: Path, again: dict[str, Path]) -> None:
         said = ask("complete", prompt, [smollm2, *again.values()])
         assert len(set(said.values())) == 1, said
         assert said[smollm2.name]
+
+
+def test_minilm_comes_back_as_it_was(minilm: Path, tmp_path: Path) -> None:
+    ladder = convert(minilm, tmp_path / "one", ladder="F32")
+    back = export_hf(ladder.paths[0], tmp_path / "model")  # whose name says nothing
+    old, new = Checkpoint.open(minilm), Checkpoint.open(back)
+    assert set(old.tensors) - set(new.tensors) == IGNORED
+    for name in new.tensors:
+        assert old.tensors[name].dtype == new.tensors[name].dtype
+        np.testing.assert_array_equal(old.read(name).view("u4"), new.read(name).view("u4"), name)
+    again = convert(back, tmp_path / "two", ladder="F32")
+    with open_gguf(ladder.paths[0]) as one, open_gguf(again.paths[0]) as two:
+        assert dict(one.metadata) == dict(two.metadata)
+    assert ladder.paths[0].read_bytes() == again.paths[0].read_bytes()
+    np.testing.assert_array_equal(embed(minilm, TEXT), embed(back, TEXT))

@@ -24,10 +24,12 @@ from ggufkit.errors import NotFiniteError, OutputError
 from ggufkit.gguf.writer import SUFFIX, PartialFile, output_errors
 
 CONFIG = "config.json"
+POOLING = "1_Pooling/config.json"
 # What exports write, so that --force leaves nothing of another one.
 OURS = (
     CONFIG,
     INDEX,
+    POOLING,
     *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "added_tokens.json"),
     *("spiece.model", "sentencepiece.bpe.model", "generation_config.json", "modules.json"),
     "README.md",
@@ -73,17 +75,29 @@ def run_export(
     partial = out.with_name(out.name + SUFFIX)
     with output_errors(partial):
         partial.mkdir(parents=True, exist_ok=True)
-    with locked(partial):
-        _clear(partial)
-        for shard in plan.shards:
-            _write_shard(plan, shard, partial, jobs or os.cpu_count() or 1, progress)
-        files = {**plan.files, CONFIG: (json.dumps(plan.config, indent=2) + "\n").encode()}
-        for name, data in files.items():
-            _write_file(partial / name, data)
-        _move(partial, out, [shard.name for shard in plan.shards], list(files))
-    with suppress(OSError):  # a file that is not ours keeps it
-        partial.rmdir()
+    try:
+        with locked(partial):
+            _clear(partial)
+            try:
+                files = _write(plan, partial, jobs or os.cpu_count() or 1, progress)
+            except BaseException:
+                _clear(partial)  # nothing can go on with it
+                raise
+            _move(partial, out, files)
+    finally:
+        with suppress(OSError):  # a file that is not ours keeps it
+            partial.rmdir()
     return out
+
+
+def _write(plan: ExportPlan, folder: Path, jobs: int, progress: Progress) -> list[str]:
+    """Write all files and return their names."""
+    for shard in plan.shards:
+        _write_shard(plan, shard, folder, jobs, progress)
+    files = {**plan.files, CONFIG: (json.dumps(plan.config, indent=2) + "\n").encode()}
+    for name, data in files.items():
+        _write_file(folder / name, data)
+    return [*(shard.name for shard in plan.shards), *files]
 
 
 def check_out(out: Path, *, force: bool = False) -> None:
@@ -181,24 +195,23 @@ def _write_file(path: Path, data: bytes) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an export has left in a folder, whole or not."""
+    """Remove what an export has left in a folder, whole or not; config.json first."""
     with output_errors(folder):
-        (folder / CONFIG).unlink(missing_ok=True)
         for name in OURS:
             (folder / name).unlink(missing_ok=True)
         for pattern in WEIGHTS:
             for path in (*folder.glob(pattern), *folder.glob(pattern + SUFFIX)):
                 path.unlink()
+    with suppress(OSError):
+        (folder / POOLING).parent.rmdir()
 
 
-def _move(partial: Path, out: Path, shards: list[str], files: list[str]) -> None:
+def _move(partial: Path, out: Path, names: list[str]) -> None:
     """Move the files to where they belong, after what is there of another export is gone."""
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         _clear(out)
-        for name in sorted([*shards, *files], key=lambda name: name == CONFIG):
+        for name in sorted(names, key=lambda name: name == CONFIG):
             (out / name).parent.mkdir(exist_ok=True)
             (partial / name).replace(out / name)
-        for name in files:  # folders of these are empty now
-            if "/" in name:
-                (partial / name).parent.rmdir()
+    _clear(partial)
