@@ -38,6 +38,9 @@ MODEL_NAMES = {
 }
 XLM_MODEL = "sentencepiece.bpe.model"
 
+# Characters of all halves of all tokens; real vocabularies have a tenth of it.
+MAX_CUTS = 200_000_000
+
 _FLAGS: dict[str, Any] = dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
 _BYTE_DECODER = {
     "type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True,
@@ -184,6 +187,9 @@ def _rebuilt(stored: StoredVocabulary, kind: str, notes: list[str]) -> dict[str,
     """Return the tokenizer.json of a SentencePiece model, if the scores tell enough."""
     if not stored.scores:
         return None
+    if sum(len(text) ** 2 for text in stored.tokens) > MAX_CUTS:
+        notes.append("there is no tokenizer.json: its tokens are too long to list their halves")
+        return None
     try:
         tokenizer = rebuild({**dict(stored.metadata), TYPES: stored.types})
     except (CannotRebuildError, KeyError) as error:
@@ -257,13 +263,12 @@ def _add_sentencepiece(
         result.notes.append("the file has no scores: there is no SentencePiece model")
         return
     unigram = stored.model == "t5"
-    charsmap = stored.metadata.get("tokenizer.ggml.precompiled_charsmap")
     model = SentencePieceModel(
         list(stored.tokens),
         list(stored.scores),
         list(stored.types),
         ModelType.UNIGRAM if unigram else ModelType.BPE,
-        bytes(charsmap) if isinstance(charsmap, list) else b"",
+        stored.charsmap,
         stored.metadata.get(SPACE_PREFIX) is not False,
         bool(stored.metadata.get("tokenizer.ggml.remove_extra_whitespaces", False)),
     )

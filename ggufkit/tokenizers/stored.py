@@ -8,11 +8,12 @@ from typing import Any
 
 from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.sentencepiece import TokenType
+from ggufkit.tokenizers.sentencepiece import TOKEN_TYPES, TokenType
 from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS, TEMPLATE_KEY
 
 TOKENS, TYPES, SCORES = (f"tokenizer.ggml.{n}" for n in ("tokens", "token_type", "scores"))
 MODEL, PRE, MERGES = (f"tokenizer.ggml.{n}" for n in ("model", "pre", "merges"))
+CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
 SPACE_PREFIX = "tokenizer.ggml.add_space_prefix"
 TEMPLATES = "tokenizer.chat_templates"
 
@@ -49,14 +50,15 @@ class StoredVocabulary:
 
     @cached_property
     def types(self) -> list[int]:
-        """Every token's type; tokens are normal ones where the file does not say.
+        """Every token's type; tokens are normal ones where the file says none that there is.
 
         Raises
         ------
         UnknownTokenizerError
             They are no numbers, or not as many as tokens.
         """
-        return self._column(TYPES, int) or [int(TokenType.NORMAL)] * len(self.tokens)
+        given = self._column(TYPES, int) or [int(TokenType.NORMAL)] * len(self.tokens)
+        return [kind if kind in TOKEN_TYPES else int(TokenType.NORMAL) for kind in given]
 
     @cached_property
     def scores(self) -> list[float]:
@@ -78,6 +80,24 @@ class StoredVocabulary:
         if not all(type(value) is of for value in found):
             raise UnknownTokenizerError(f"{key} holds something else than numbers")
         return found
+
+    @property
+    def charsmap(self) -> bytes:
+        """What normalizes characters; empty if the file has none.
+
+        Raises
+        ------
+        UnknownTokenizerError
+            It is not made of bytes.
+        """
+        found = self.metadata.get(CHARSMAP)
+        if found is None:
+            return b""
+        if not isinstance(found, list) or not all(
+            type(byte) is int and 0 <= byte < 256 for byte in found
+        ):
+            raise UnknownTokenizerError(f"{CHARSMAP} is no list of bytes")
+        return bytes(found)
 
     @cached_property
     def special(self) -> dict[str, int]:

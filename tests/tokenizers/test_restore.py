@@ -223,6 +223,30 @@ def test_columns_that_do_not_fit_are_refused(tmp_path: Path, key, value, value_t
         restore_tokenizer(metadata, "gpt2")
 
 
+def test_types_that_there_are_not_and_charsmaps_that_are_no_bytes(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "spiece.model").write_bytes(UNIGRAM)
+    metadata = tokenizer_metadata(tmp_path / "one", kind="t5", config={"vocab_size": 5})
+    metadata.set("tokenizer.ggml.token_type", [2, 3, 3, -1, 77], ValueType.INT32)
+    files = restore_tokenizer(metadata, "t5").files
+    assert parse_model(files["spiece.model"], "it").types == [2, 3, 3, 1, 1]
+    for odd in ([1, 256], [-1], "text"):
+        kind = ValueType.STRING if odd == "text" else ValueType.INT32
+        metadata.set("tokenizer.ggml.precompiled_charsmap", odd, kind)
+        with pytest.raises(UnknownTokenizerError, match="charsmap"):
+            restore_tokenizer(metadata, "t5")
+
+
+def test_tokens_that_are_too_long_to_cut_are_not_cut() -> None:
+    tokens = ["<unk>", "a" * 20_000, "b" * 10_000]
+    metadata = Metadata({"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": tokens})
+    metadata.set("tokenizer.ggml.token_type", [2, 1, 1], ValueType.INT32)
+    metadata.set("tokenizer.ggml.scores", [0.0, -1.0, -2.0], ValueType.FLOAT32)
+    restored = restore_tokenizer(metadata, "llama")
+    assert set(restored.files) == {"tokenizer.model", "tokenizer_config.json"}
+    assert "too long" in restored.notes[0]
+
+
 def test_no_vocabulary_and_other_kinds_give_no_files() -> None:
     nothing = restore_tokenizer(Metadata(), "gpt2")
     assert not nothing.files

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from ggufkit.errors import GGUFKitError
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.gguf.writer import output_errors
 from ggufkit.models.base import Architecture, complete_config, text_config
 from ggufkit.tokenizers import tokenizer_metadata
 from ggufkit.tokenizers.restore import Restored, restore_tokenizer
@@ -53,11 +54,11 @@ def _differing(
     config: Mapping[str, Any],
 ) -> dict[str, str]:
     """Return what a conversion would write otherwise, by key."""
-    with TemporaryDirectory(prefix="ggufkit-") as folder:
+    complete = complete_config(architecture, config)
+    with output_errors(Path(gettempdir())), TemporaryDirectory(prefix="ggufkit-") as folder:
         for name, data in restored.files.items():
             (Path(folder) / name).write_bytes(data)
         (Path(folder) / "config.json").write_text(json.dumps(config))
-        complete = complete_config(architecture, config)
         try:
             made = tokenizer_metadata(Path(folder), kind=architecture.tokenizer, config=complete)
         except GGUFKitError as error:
