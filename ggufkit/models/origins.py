@@ -68,10 +68,7 @@ def find_origins(
         listed = ", ".join(unknown[:8]) + (
             f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
         )
-        raise UnmappedTensorsError(
-            f"{architecture.hf_classes[0]} has no place for {len(unknown)} of the file's tensors: "
-            f"{listed}"
-        )
+        raise UnmappedTensorsError(f"no place for {len(unknown)} of the file's tensors: {listed}")
     parts: dict[str, list[_Part]] = defaultdict(list)
     for part in found.values():
         if part is not None:

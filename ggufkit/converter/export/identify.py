@@ -71,10 +71,12 @@ def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> 
     """
     name = metadata.get("general.architecture")
     found = candidates(name) if isinstance(name, str) else []
+    where = file.origin["name"]
     if not found:
         known = ", ".join(sorted({a.name for a in ARCHITECTURES}))
         raise UnknownArchitectureError(
-            f"no checkpoint can be made of the architecture {str(name)[:80]!r}; known are {known}"
+            f"{where}: no checkpoint can be made of the architecture {str(name)[:80]!r}; known are "
+            f"{known}"
         )
     shapes = {tensor.name: tensor.shape for tensor in file.tensors}
     errors: list[str] = []
@@ -88,12 +90,12 @@ def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> 
         if identity is not None and (best is None or len(identity.differing) < len(best.differing)):
             best = identity
     if best is None:
-        what = "; ".join(errors) or "its vocabulary is of another model"
-        raise ConversionError(f"this file of {name} is of no model that ggufkit knows: {what}")
+        what = "\n  ".join(errors) or "its vocabulary is of another model"
+        raise ConversionError(f"{where}: {name}, but of no model that ggufkit knows:\n  {what}")
     if best.differing and not lenient:
         listed = "\n  ".join(best.differing[:20])
         raise ConversionError(
-            f"{len(best.differing)} keys of the file do not come out of the config that was "
+            f"{where}: of its keys, {len(best.differing)} do not come out of the config that was "
             f"recovered:\n  {listed}\n--lenient exports all the same"
         )
     return best

@@ -142,7 +142,7 @@ def plan_export(
     jobs : int, optional
         Threads.
     progress : callable
-        Is called with bytes of the file as they are looked at.
+        Is called with numbers of weights as they are looked at.
 
     Raises
     ------
