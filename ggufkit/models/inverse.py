@@ -130,7 +130,8 @@ def _joined(chains: Sequence[list[Transform]], made: Sequence[Shape]) -> tuple[T
         shapes.append(whole)
     if len(set(shapes)) != 1 or len(common) != 1:
         raise ShapeMismatchError(f"they are parts of tensors of different shapes, {set(shapes)}")
-    if sum(n_taken(part, whole) for part in parts) != n_rows(whole):
+    n_rows_taken = sum(n_taken(part, whole) for part in set(parts))
+    if len(set(parts)) != len(parts) or n_rows_taken != n_rows(whole):
         raise ConversionError("the file does not have all parts of it")
     first, shape = _undo(list(common.pop()), whole)
     join = Put(tuple(parts), whole, tuple(before))

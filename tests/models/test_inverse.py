@@ -209,7 +209,8 @@ def test_arithmetic_is_left_for_the_end(step: Transform) -> None:
     ("transforms", "shapes", "error"),
     [
         ([Part(0)], [(4, 3)], ConversionError),
-        ([Part(0), Part(0), Part(0)], [(4, 3)] * 3, ConversionError),
+        ([Part(0), Part(0)], [(4, 3)] * 2, ConversionError),
+        ([Part(0), Part(1), Part(1)], [(4, 3)] * 3, ConversionError),
         ([Part(0), Part(1)], [(4, 3), (5, 3)], ShapeMismatchError),
         ([Part(0), IDENTITY], [(4, 3), (4, 3)], ShapeMismatchError),
         ([EveryOther(0), EveryOther(1)], [(4,), (4,)], ShapeMismatchError),
