@@ -229,7 +229,10 @@ def test_what_can_not_come_from_one_tensor_is_refused(transforms, shapes, error)
 
 
 def test_every_kind_of_rows_has_a_way_back() -> None:
-    for kind in TakeRows.__subclasses__():
+    # what sees has some of its own, which stay where they are
+    kinds = [k for k in TakeRows.__subclasses__() if k.__module__ == TakeRows.__module__]
+    assert len(kinds) > 7
+    for kind in kinds:
         assert place.dispatch(kind) is not place.dispatch(object), kind
         assert source_shape.dispatch(kind) is not None
 
