@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ggufkit.checkpoint import Checkpoint as Checkpoint
     from ggufkit.codecs import quantize as quantize
     from ggufkit.converter.choose import TypeOptions as TypeOptions
+    from ggufkit.converter.export.write import export_hf as export_hf
     from ggufkit.converter.imatrix import Imatrix as Imatrix
     from ggufkit.converter.ladder import Ladder as Ladder
     from ggufkit.converter.ladder import convert as convert
@@ -71,6 +72,7 @@ _HOMES = {
     "dequantize": "ggufkit.api",
     "diff": "ggufkit.toolbox.diff",
     "edit": "ggufkit.toolbox.edit",
+    "export_hf": "ggufkit.converter.export.write",
     "fit": "ggufkit.toolbox.fit",
     "hash_file": "ggufkit.toolbox.hashing",
     "merge": "ggufkit.toolbox.resplit",
@@ -102,6 +104,7 @@ __all__ = [
     "dequantize",
     "diff",
     "edit",
+    "export_hf",
     "fit",
     "hash_file",
     "merge",

@@ -33,6 +33,7 @@ COMMANDS = (
     "convert-endian",
     "edit",
     "check",
+    "export-hf",
     "lora",
     "sensitivity",
     "recommend",

@@ -79,6 +79,10 @@ class GGUFSource:
                 _readers={info.name: _reader_of(file, info) for info in infos},
             )
 
+    def whole_metadata(self) -> Metadata:
+        """Return the file's metadata as it is, but for what says that it is split."""
+        return self._metadata.copy()
+
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the file's metadata, without what says that it is split."""
         metadata = self._metadata.copy()

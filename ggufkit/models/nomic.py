@@ -11,7 +11,7 @@ from ggufkit.models.common import replaced
 from ggufkit.models.transforms import Reshape, Then, Transform, Transpose
 
 # Positions that config.json gives, and those that the models were trained for.
-_TRAINED = {8192: 2048, 2048: 512}
+TRAINED = {8192: 2048, 2048: 512}
 
 
 def has_experts(config: Config) -> bool:
@@ -28,12 +28,12 @@ def trained_context(config: Config) -> int:
         It is neither version 1 nor 2.
     """
     positions, trained = config["n_positions"], config.get("max_trained_positions", 2048)
-    if trained != 2048 or positions not in _TRAINED:
+    if trained != 2048 or positions not in TRAINED:
         raise ConversionError(
             f"config.json: n_positions {positions} and max_trained_positions {trained} are of no "
             "Nomic BERT that llama.cpp knows"
         )
-    return _TRAINED[positions]
+    return TRAINED[positions]
 
 
 def expert_blocks(config: Config) -> list[int]:

@@ -42,16 +42,20 @@ class TakeRows(ABC):
 
     def apply(self, sources: Sources, rows: slice) -> Floats:
         """Return the rows, reading little more than them."""
-        index = self.index(sources.shapes[0], np.arange(rows.start, rows.stop))
-        wanted = np.unique(index)
-        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > READ_GAP) + 1)
-        parts = [
-            sources.read(slice(int(run[0]), int(run[-1]) + 1))[run - run[0]]
-            for run in runs
-            if run.size
-        ]
-        values = np.concatenate(parts) if parts else sources.read(slice(0, 0))
-        return values[np.searchsorted(wanted, index)]
+        return gather(sources, self.index(sources.shapes[0], np.arange(rows.start, rows.stop)))
+
+
+def gather(sources: Sources, index: Index, source: int = 0) -> Floats:
+    """Return rows of one of the sources in any order, reading little more than them."""
+    wanted = np.unique(index)
+    runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > READ_GAP) + 1)
+    parts = [
+        sources.read(slice(int(run[0]), int(run[-1]) + 1), source)[run - run[0]]
+        for run in runs
+        if run.size
+    ]
+    values = np.concatenate(parts) if parts else sources.read(slice(0, 0), source)
+    return values[np.searchsorted(wanted, index)]
 
 
 def moves_rows(transform: Transform) -> bool:

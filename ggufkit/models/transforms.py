@@ -123,9 +123,10 @@ class Reshape(Identity):
     def apply(self, sources: Sources, rows: slice) -> Floats:
         """Return the rows."""
         source = sources.shapes[0]
-        if len(source) > 1:
+        made = self.shape(source)
+        if len(source) > 1 or len(made) == 1:
             return sources.read(rows)
-        width = self.shape(source)[-1]
+        width = made[-1]
         return sources.read(slice(rows.start * width, rows.stop * width)).reshape(-1, width)
 
 

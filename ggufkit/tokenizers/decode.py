@@ -32,16 +32,17 @@ CLEAN_UP = (
 def decode_token(files: TokenizerFiles, text: str) -> str:
     """Return what a token with the given text decodes to when it stands alone."""
     tokenizer = files.described or {}
-    return _decode(tokenizer.get("decoder"), text)
+    return decode_with(tokenizer.get("decoder"), text)
 
 
-def _decode(decoder: Any, text: str) -> str:
+def decode_with(decoder: Any, text: str) -> str:
+    """Return what a token decodes to by a decoder of tokenizer.json."""
     if not isinstance(decoder, dict):
         return text
     kind = decoder.get("type")
     if kind == "Sequence":
         for step in as_list(decoder.get("decoders")):
-            text = _decode(step, text)
+            text = decode_with(step, text)
     elif kind == "ByteLevel":
         return _decode_bytes(text)
     elif kind == "WordPiece" and decoder.get("cleanup", True):

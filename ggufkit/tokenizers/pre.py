@@ -32,6 +32,8 @@ __all__ = ["BPE_NAMES", "PRE_NAMES", "check_pre", "describe", "find_pre"]
 # Normalizers that llama.cpp does without, or has flags for.
 HARMLESS_NORMALIZERS = ("NFC", "Lowercase", "StripAccents")
 BERT_STEPS = ("bert",)
+# Where an exported checkpoint's tokenizer_config.json keeps a name that its steps do not tell.
+NOTE = "ggufkit_pre"
 BYTE_FALLBACK_STEPS = ("byte fallback",)
 
 
@@ -51,6 +53,9 @@ def find_pre(files: TokenizerFiles) -> str:
     UnknownTokenizerError
         llama.cpp has no such pre-tokenizer, as far as is known.
     """
+    noted = get(files.config, NOTE)
+    if isinstance(noted, str) and noted in PRE_NAMES:
+        return noted
     tokenizer = files.described or {}
     steps = describe(tokenizer)
     if steps == BYTE_FALLBACK_STEPS:

@@ -91,6 +91,47 @@ def parse_model(data: bytes, where: str) -> SentencePieceModel:
     return model
 
 
+def encode_model(model: SentencePieceModel) -> bytes:
+    """Return the bytes of a ``tokenizer.model``, which `parse_model` reads as `model`.
+
+    Byte pieces make it one with byte fallback.
+    """
+    out = bytearray()
+    for text, score, kind in zip(model.pieces, model.scores, model.types, strict=True):
+        piece = _bytes_field(1, text.encode()) + b"\x15" + _FLOAT.pack(score)
+        out += _bytes_field(1, piece + _number_field(3, int(kind)))
+    fallback = int(TokenType.BYTE in model.types)
+    trainer = [(3, model.model_type), (4, len(model.pieces)), (35, fallback)]
+    unknown = model.types.index(TokenType.UNKNOWN) if TokenType.UNKNOWN in model.types else None
+    if unknown is not None:
+        trainer.append((40, unknown))
+    out += _bytes_field(2, b"".join(_number_field(*pair) for pair in trainer))
+    normalizer = _bytes_field(1, b"nmt_nfkc" if model.precompiled_charsmap else b"identity")
+    if model.precompiled_charsmap:
+        normalizer += _bytes_field(2, model.precompiled_charsmap)
+    normalizer += _number_field(3, int(model.add_dummy_prefix))
+    normalizer += _number_field(4, int(model.remove_extra_whitespaces))
+    out += _bytes_field(3, normalizer)
+    return bytes(out)
+
+
+def _bytes_field(number: int, data: bytes) -> bytes:
+    return _encode_varint(number << 3 | 2) + _encode_varint(len(data)) + data
+
+
+def _number_field(number: int, value: int) -> bytes:
+    return _encode_varint(number << 3) + _encode_varint(value)
+
+
+def _encode_varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
 def _add_piece(model: SentencePieceModel, data: bytes, span: tuple[int, int]) -> None:
     text, score, kind = b"", 0.0, 1
     for number, value in _fields(data, *span):

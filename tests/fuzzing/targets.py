@@ -19,6 +19,7 @@ from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.safetensors import read_float32, read_header
 from ggufkit.checkpoint.torchfile import read_torch_header
 from ggufkit.checkpoint.unpickle import unpickle_tensors
+from ggufkit.converter.export.plan import plan_export
 from ggufkit.converter.from_checkpoint import CheckpointSource
 from ggufkit.converter.imatrix import Entry, Imatrix
 from ggufkit.gguf.joined import open_gguf
@@ -104,6 +105,12 @@ def all_targets(folder: Path) -> dict[str, Target]:
             with_file("c.gguf")(lambda path: ggufkit.check(path)),
             0.2,
         ),
+        "export": Target(
+            [_floats(folder)],
+            _by_fields([_floats(folder)], mutate.gguf_fields),
+            with_file("e.gguf")(lambda path: plan_export(path, jobs=1)),
+            0.2,
+        ),
         "imatrix": Target(
             imatrices[:1],
             _by_fields(imatrices, mutate.gguf_fields),
@@ -160,6 +167,15 @@ def _model(folder: Path) -> bytes:
         head = file.read(1 << 16)
     with GGUFFile.open(path) as model:
         return path.read_bytes()[: model.data_offset + 4096] if model.data_offset < 65536 else head
+
+
+def _floats(folder: Path) -> bytes:
+    """Return a whole model in F32."""
+    source = write_llama(folder / "floats", n_layers=1, hidden=64, ffn=64)
+    path = folder / "floats.gguf"
+    if not path.exists():
+        ggufkit.convert(source, path, ladder="F32")
+    return path.read_bytes()
 
 
 def _read(data: bytes, *, strict: bool) -> None:

@@ -13,7 +13,16 @@ from tests.fuzzing.targets import Target, all_targets
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.bin"))
 N = 300
 NAMES = (
-    *("gguf", "gguf-lenient", "split", "check", "imatrix", "imatrix-legacy", "safetensors"),
+    *(
+        "gguf",
+        "gguf-lenient",
+        "split",
+        "check",
+        "export",
+        "imatrix",
+        "imatrix-legacy",
+        "safetensors",
+    ),
     *("index", "config", "tokenizer", "tokenizer-config", "pieces", "pickle", "pickle-alone"),
 )
 

@@ -1,0 +1,1 @@
+"""Rebuild a checkpoint from a GGUF file."""
