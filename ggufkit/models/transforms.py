@@ -197,6 +197,33 @@ class Transpose:
 
 
 @dataclass(frozen=True)
+class Upright:
+    """Matrices of a known shape, which some checkpoints hold transposed.
+
+    Attributes
+    ----------
+    height, width : int
+        Of each matrix of the result. Where they are equal, nothing says which of the two layouts
+        a checkpoint has, and it is transposed.
+    """
+
+    height: int
+    width: int
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's, or with its last two dimensions swapped."""
+        return self._of(sources[0]).shape(*sources)
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the rows, of whichever layout."""
+        return self._of(sources.shapes[0]).apply(sources, rows)
+
+    def _of(self, source: Shape) -> Transform:
+        is_upright = source[-2:] == (self.height, self.width) != (self.width, self.height)
+        return IDENTITY if is_upright else Transpose()
+
+
+@dataclass(frozen=True)
 class StackExperts:
     """One tensor per expert, stacked along a new first dimension."""
 

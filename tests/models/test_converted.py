@@ -11,8 +11,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gguf import GGUFReader
+from safetensors.numpy import load_file, save_file
 
 from ggufkit.converter import from_checkpoint
 from ggufkit.converter.ladder import convert
@@ -29,9 +31,7 @@ BEYOND = {"exaone.attention.layer_norm_rms_epsilon"}
 @pytest.mark.parametrize("name", CASES)
 def test_the_file_is_the_converters(name: str, tmp_path: Path, monkeypatch) -> None:
     case = json.loads(CASES[name].read_text())
-    tokens = [f"token {i}" for i in range(case["n_tokens"])]
-    vocabulary = Metadata({"tokenizer.ggml.tokens": tokens})
-    monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: vocabulary)
+    patch_vocabulary(monkeypatch, case["n_tokens"])
     write_checkpoint(tmp_path / name, case["config"], case["checkpoint"])
     for path, content in case["files"].items():
         (tmp_path / name / path).parent.mkdir(exist_ok=True)
@@ -54,6 +54,31 @@ def test_the_file_is_the_converters(name: str, tmp_path: Path, monkeypatch) -> N
         # -exp(x) differs from torch's in the last place
         if not want[0].endswith("ssm_a"):
             assert got == want
+
+
+def patch_vocabulary(monkeypatch: pytest.MonkeyPatch, n_tokens: int) -> None:
+    vocabulary = Metadata({"tokenizer.ggml.tokens": [f"token {i}" for i in range(n_tokens)]})
+    monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: vocabulary)
+
+
+def test_experts_are_the_same_in_the_layout_of_transformers_5(tmp_path: Path, monkeypatch) -> None:
+    case = json.loads(CASES["qwen3_vl_moe"].read_text())
+    patch_vocabulary(monkeypatch, case["n_tokens"])
+    shapes = {name: ("F32", shape) for name, (_, shape) in case["checkpoint"].items()}
+    files = []
+    for layout in ("published", "saved again"):
+        folder = tmp_path / layout / "qwen3_vl_moe"
+        write_checkpoint(folder, case["config"], shapes)
+        if layout == "saved again":
+            tensors = load_file(folder / "model.safetensors")
+            stacks = {name: t for name, t in tensors.items() if "experts" in name}
+            assert len(stacks) == 4
+            tensors |= {n: np.ascontiguousarray(t.swapaxes(1, 2)) for n, t in stacks.items()}
+            save_file(tensors, folder / "model.safetensors")
+        out = tmp_path / layout / "out.gguf"
+        convert(folder, out, ladder="BF16")
+        files.append(out.read_bytes())
+    assert files[0] == files[1]
 
 
 def digest(name: str, data) -> str:

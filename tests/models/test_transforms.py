@@ -31,6 +31,7 @@ from ggufkit.models.transforms import (
     StackExperts,
     Then,
     Transpose,
+    Upright,
     n_rows,
 )
 
@@ -83,6 +84,7 @@ def tiled(x: np.ndarray, n_groups: int, per_group: int) -> np.ndarray:
 DECAYS = np.linspace(-3, 3, 24, dtype=np.float32)
 MATRIX = numbers(24, 5)
 STACK = numbers(3, 8, 5)
+SQUARES = numbers(2, 3, 3)
 VECTOR = numbers(24)
 EXPERTS = [numbers(8, 5) + 100 * e for e in range(4)]
 BIASES = [numbers(8) + 100 * e for e in range(4)]
@@ -98,6 +100,9 @@ CASES = {
     "transpose": (Transpose(), [MATRIX], MATRIX.T),
     "transpose of a vector": (Transpose(), [VECTOR], VECTOR),
     "transpose of a stack": (Transpose(), [STACK], STACK.transpose(0, 2, 1)),
+    "upright already": (Upright(*STACK.shape[1:]), [STACK], STACK),
+    "upright": (Upright(*STACK.shape[:0:-1]), [STACK], STACK.transpose(0, 2, 1)),
+    "upright, either way": (Upright(3, 3), [SQUARES], SQUARES.transpose(0, 2, 1)),
     "stack": (StackExperts(), EXPERTS, np.stack(EXPERTS)),
     "stack of vectors": (StackExperts(), BIASES, np.stack(BIASES)),
     "permute": (PermuteRope(8), [MATRIX], heads_to_pairs(MATRIX, 8)),
