@@ -24,6 +24,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
+#: transformers' names of classes that publishers call otherwise.
+CLASSES = {"PhiMoEForCausalLM": "PhimoeForCausalLM"}
+
+
 def checkpoint_shapes(config: dict[str, Any], folder: Path) -> dict[str, tuple[str, list[int]]]:
     """Return dtype and shape of what transformers' class saves, by name."""
     import torch
@@ -31,7 +35,8 @@ def checkpoint_shapes(config: dict[str, Any], folder: Path) -> dict[str, tuple[s
 
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    cls = getattr(transformers, config["architectures"][0])
+    name = config["architectures"][0]
+    cls = getattr(transformers, CLASSES.get(name, name))
     loaded = cls.config_class.from_pretrained(folder)
     model = cls(loaded).to(torch.bfloat16)
     model.save_pretrained(folder)

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import transformers
+from make_converted import CLASSES
 from reference_classes import EQUIVALENTS
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -42,7 +43,8 @@ UNUSED = ("vocab_transform", "vocab_layer_norm", "vocab_projector", "cls.", "lm_
 
 def load(folder: Path, config: dict[str, Any]) -> torch.nn.Module:
     """Return the model of a folder, in float32."""
-    cls = getattr(transformers, config["architectures"][0])
+    name = config["architectures"][0]
+    cls = getattr(transformers, CLASSES.get(name, name))
     options = {"dtype": torch.float32, "attn_implementation": "eager"}
     model, info = cls.from_pretrained(folder, output_loading_info=True, **options)
     problems = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -155,6 +156,23 @@ def _nomic(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
     return {**config, **keys}, tensors
 
 
+def _phimoe(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
+    """Route and norm as llama.cpp does, not as Phi does: docs/architectures.md says so."""
+    from transformers.models.phimoe import modeling_phimoe
+
+    def softmax_routing(scores: torch.Tensor, *, top_k: int, **_: Any) -> tuple[Any, Any]:
+        found = scores.topk(top_k)
+        return found.values.softmax(-1), found.indices
+
+    def rms_norm(self: torch.nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.rms_norm(x, x.shape[-1:], self.weight, self.eps) + self.bias
+
+    modeling_phimoe.sparsemixer = softmax_routing
+    norms = type("Norm", (torch.nn.LayerNorm,), {"forward": rms_norm})
+    modeling_phimoe.nn = SimpleNamespace(**vars(torch.nn) | {"LayerNorm": norms})
+    return config, tensors
+
+
 _OTHER_PARTS = re.compile(r"vision|audio|^(model\.)?(multi_modal_projector|mlp1)\.")
 
 
@@ -192,5 +210,6 @@ EQUIVALENTS: dict[str, Equivalent] = {
     "mpt-clipped": _mpt,
     "nomic_bert": _nomic,
     "orion": _orion,
+    "phimoe": _phimoe,
     "xverse": _llama,
 }

@@ -37,7 +37,7 @@ from ggufkit.models.neox import BLOOM, GPTNEOX
 from ggufkit.models.nomic import NOMIC_BERT, NOMIC_BERT_MOE
 from ggufkit.models.olmo import OLMO, OLMO2, OLMO3, OLMOE
 from ggufkit.models.orion import ORION
-from ggufkit.models.phi import PHI2, PHI3
+from ggufkit.models.phi import PHI2, PHI3, PHIMOE
 from ggufkit.models.qwen import QWEN2, QWEN2MOE, QWEN3, QWEN3MOE
 from ggufkit.models.qwen_hybrid import QWEN3NEXT, QWEN35, QWEN35MOE
 from ggufkit.models.qwen_vl import QWEN2VL, QWEN3VL, QWEN3VLMOE
@@ -98,6 +98,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ORION,
     PHI2,
     PHI3,
+    PHIMOE,
     QWEN2,
     QWEN2MOE,
     QWEN2VL,

@@ -43,6 +43,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     "gpt_oss": {"rope_scaling": {"truncate": True}},
     # attention is not scaled for long contexts
     "minicpm-longrope": {"rope_scaling": {"attention_factor": 1.0}},
+    # attention is scaled as longrope says, whatever the config says
+    "phimoe": {
+        "rope_scaling": {"short_mscale": 1.1902380714238083},
+        "sliding_window": None,
+    },
     # windows are not read
     "phi3": {"sliding_window": None},
     "starcoder2": {"sliding_window": None},
