@@ -22,6 +22,7 @@ from ggufkit.models.gpt2 import GPT2
 from ggufkit.models.gpt_oss import GPT_OSS
 from ggufkit.models.granite import GRANITE, GRANITEMOE
 from ggufkit.models.internlm import INTERNLM2, INTERNLM3
+from ggufkit.models.jamba import JAMBA
 from ggufkit.models.jina import JINA_BERT_V2
 from ggufkit.models.lfm2 import LFM2
 from ggufkit.models.llama import ARCEE, ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLLM3
@@ -76,6 +77,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     HUNYUAN,
     INTERNLM2,
     INTERNLM3,
+    JAMBA,
     JINA_BERT_V2,
     LFM2,
     LLAMA,

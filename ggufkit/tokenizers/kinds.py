@@ -24,6 +24,7 @@ bert         WordPiece tokenizer.json
 roberta      byte-level tokenizer.json, with the number of token types
 xlm_roberta  unigram sentencepiece.bpe.model, with other special tokens before it
 nomic_moe    the same, with its mask token
+jamba        tokenizer.model, else tokenizer.json with byte fallback, no space put before the text
 jina         as bert, or byte-level tokenizer.json if tokenizer_config.json says RobertaTokenizer
 t5           unigram tokenizer.model or spiece.model
 ===========  =======================================================================================
@@ -262,6 +263,14 @@ def _nomic_moe(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) 
     return xlm_roberta_metadata(files, config, mask=NOMIC_MASK)
 
 
+def _jamba(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    if files.has(MODEL_NAME):
+        return spm_metadata(files, config)
+    metadata = byte_fallback_metadata(files)
+    metadata.set(ADD_SPACE_PREFIX, False, ValueType.BOOL)
+    return metadata
+
+
 def _jina(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     if (files.config or {}).get("tokenizer_class") == "RobertaTokenizer":
         return _roberta(files, {**config, "type_vocab_size": 2}, pre)
@@ -295,6 +304,7 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "roberta": _roberta,
     "xlm_roberta": _xlm_roberta,
     "nomic_moe": _nomic_moe,
+    "jamba": _jamba,
     "jina": _jina,
     "t5": _t5,
 }

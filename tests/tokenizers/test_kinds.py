@@ -91,6 +91,16 @@ def test_llama_takes_the_first_tokenizer_that_is_there(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_jamba_puts_no_space_before_a_text_without_a_sentencepiece_model(tmp_path: Path) -> None:
+    fallback = byte_level(decoder={"type": "Sequence", "decoders": []})
+    fallback["model"]["byte_fallback"] = True
+    write(tmp_path, tokenizer=fallback)
+    got = tokenizer_metadata(tmp_path, kind="jamba", config={})
+    assert got["tokenizer.ggml.add_space_prefix"] is False
+    (tmp_path / "tokenizer.model").write_bytes(SPM)
+    assert len(tokenizer_metadata(tmp_path, kind="jamba", config={})["tokenizer.ggml.tokens"]) == 6
+
+
 def test_llama_puts_the_space_prefix_first(tmp_path: Path) -> None:
     write(tmp_path, tokenizer=byte_level(), tokenizer_config={"add_prefix_space": False})
     got = tokenizer_metadata(tmp_path, kind="llama", config={})
