@@ -15,6 +15,7 @@ from ggufkit.models.deepseek import DEEPSEEK, DEEPSEEK2, DEEPSEEK3
 from ggufkit.models.distilbert import DISTILBERT
 from ggufkit.models.exaone import EXAONE, EXAONE4
 from ggufkit.models.falcon import FALCON
+from ggufkit.models.falcon_h1 import FALCON_H1
 from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3
 from ggufkit.models.gemma3n import GEMMA3N
 from ggufkit.models.glm import GLM4, GLM4MOE
@@ -63,6 +64,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     EXAONE,
     EXAONE4,
     FALCON,
+    FALCON_H1,
     GEMMA,
     GEMMA2,
     GEMMA3,

@@ -80,6 +80,53 @@ class AddOne(Identity):
 
 
 @dataclass(frozen=True)
+class Scale(Identity):
+    """The tensor times numbers, one after the other, each product rounded to float32."""
+
+    factors: tuple[float, ...]
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the products."""
+        values = sources.read(rows)
+        for factor in self.factors:
+            values = values * np.float32(factor)
+        return values
+
+
+@dataclass(frozen=True)
+class ScaleParts(Identity):
+    """A matrix whose parts are multiplied by numbers of their own.
+
+    Attributes
+    ----------
+    parts : tuple of (int, float)
+        Rows of each part, from the first row on, and its factor.
+    """
+
+    parts: tuple[tuple[int, float], ...]
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's.
+
+        Raises
+        ------
+        ShapeMismatchError
+            The parts have other rows altogether.
+        """
+        total = sum(height for height, _ in self.parts)
+        if total != n_rows(sources[0]):
+            raise ShapeMismatchError(f"{sources[0]} is not made of parts of {total} rows")
+        return sources[0]
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the products."""
+        heights, factors = zip(*self.parts, strict=True)
+        by_row = np.repeat(np.array(factors, np.float32), heights)[rows]
+        values = sources.read(rows)
+        return values * by_row.reshape(-1, *(1,) * (values.ndim - 1))
+
+
+@dataclass(frozen=True)
 class NegativeExp(Identity):
     """State-space decays that the checkpoint stores as logarithms: -exp(x), rounded correctly.
 

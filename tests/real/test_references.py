@@ -43,8 +43,8 @@ TOLERANCES = {
     "gemma3n-text": 0.25,
 }
 
-#: transformers divides the decoder's output by the root of its width, llama.cpp does not.
-SCALED = {"t5": 8.0, "umt5": 8.0}
+#: How many times larger llama.cpp's logits are, see docs/architectures.md.
+SCALED = {"falcon_h1-plain": 5.5 / 0.0390625, "t5": 8.0, "umt5": 8.0}
 
 
 def vocabulary(case: dict[str, Any]) -> Metadata:
