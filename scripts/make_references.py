@@ -78,12 +78,18 @@ def compute(name: str, folder: Path) -> dict[str, Any]:
             output = model(input_ids=tokens, decoder_input_ids=start)
             kind, values = "encoder-decoder", output.logits[0, -1].log_softmax(0)
         else:
-            kind, values = "decoder", model(input_ids=tokens).logits[0, -1].log_softmax(0)
+            output = model(input_ids=tokens, attention_mask=everything(keys, len(PROMPT)))
+            kind, values = "decoder", output.logits[0, -1].log_softmax(0)
     return {
         "class": type(model).__name__,
         "kind": kind,
         "values": [round(v, 6) for v in values[:N_VALUES].tolist()],
     }
+
+
+def everything(keys: dict[str, Any], n: int) -> Tensor | None:
+    """Return the mask that hides nothing, of a decoder that attends both ways."""
+    return None if keys.get("attention.causal", True) else torch.zeros(1, 1, n, n)
 
 
 def embedding(model: Any, tokens: Tensor, pooling: str) -> Tensor:

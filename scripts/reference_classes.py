@@ -156,6 +156,36 @@ def _nomic(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
     return {**config, **keys}, tensors
 
 
+def _llada(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
+    tensors = _renamed(
+        tensors,
+        (r"^model\.transformer\.blocks", "model.layers"),
+        (r"^model\.transformer\.wte", "model.embed_tokens"),
+        (r"^model\.transformer\.ln_f", "model.norm"),
+        (r"^model\.transformer\.ff_out", "lm_head"),
+        (r"\.attn_out\.", ".self_attn.o_proj."),
+        (r"\.([qkv]_proj)\.", r".self_attn.\1."),
+        (r"\.attn_norm", ".input_layernorm"),
+        (r"\.ff_norm", ".post_attention_layernorm"),
+        (r"\.ff_proj", ".mlp.gate_proj"),
+        (r"\.up_proj", ".mlp.up_proj"),
+        (r"\.ff_out", ".mlp.down_proj"),
+    )
+    keys = {
+        "hidden_size": config["d_model"],
+        "intermediate_size": config["mlp_hidden_size"],
+        "num_hidden_layers": config["n_layers"],
+        "num_attention_heads": config["n_heads"],
+        "num_key_value_heads": config["n_kv_heads"],
+        "tie_word_embeddings": config["weight_tying"],
+    }
+    return _named(config, "LlamaForCausalLM", "llama", **keys), tensors
+
+
+def _dream(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
+    return _named(config, "Qwen2ForCausalLM", "qwen2"), tensors
+
+
 def _phimoe(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
     """Route and norm as llama.cpp does, not as Phi does: docs/architectures.md says so."""
     from transformers.models.phimoe import modeling_phimoe
@@ -194,6 +224,7 @@ EQUIVALENTS: dict[str, Equivalent] = {
     "baichuan": _baichuan,
     "deepseek": _deepseek,
     "deepseek-yarn": _deepseek,
+    "dream": _dream,
     "exaone": _exaone,
     "exaone-plain": _exaone,
     "gemma3n": _text_of("Gemma3nForCausalLM"),
@@ -201,6 +232,7 @@ EQUIVALENTS: dict[str, Equivalent] = {
     "internlm3": _internlm3,
     "internvl": _text_of("Qwen2ForCausalLM"),
     "llama4": _text_of("Llama4ForCausalLM"),
+    "llada": _llada,
     "minicpm": _minicpm,
     "minicpm-longrope": _minicpm,
     "ministral3-vision": _text_of("Ministral3ForCausalLM"),

@@ -12,6 +12,7 @@ from ggufkit.models.base import Architecture
 from ggufkit.models.bert import BERT, ROBERTA, XLM_ROBERTA
 from ggufkit.models.cohere import COHERE, COHERE2
 from ggufkit.models.deepseek import DEEPSEEK, DEEPSEEK2, DEEPSEEK3
+from ggufkit.models.diffusion import DREAM, LLADA
 from ggufkit.models.distilbert import DISTILBERT
 from ggufkit.models.exaone import EXAONE, EXAONE4
 from ggufkit.models.falcon import FALCON
@@ -60,6 +61,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     DEEPSEEK2,
     DEEPSEEK3,
     DISTILBERT,
+    DREAM,
     ERNIE4_5,
     EXAONE,
     EXAONE4,
@@ -82,6 +84,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     JAMBA,
     JINA_BERT_V2,
     LFM2,
+    LLADA,
     LLAMA,
     LLAMA4,
     MAMBA,

@@ -24,7 +24,7 @@ Derived = Callable[[Config], "Value | None"]
 FILE_TYPE = "general.file_type"
 
 # Keys that do not take the architecture's name as their prefix.
-UNPREFIXED = ("general.", "tokenizer.")
+UNPREFIXED = ("general.", "tokenizer.", "diffusion.")
 
 # Config keys, the first that is present decides.
 BLOCK_COUNT = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")

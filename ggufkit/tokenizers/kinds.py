@@ -17,6 +17,7 @@ glm4_moe     the same with those of GLM-4.5 and later
 modernbert   byte-level tokenizer.json, with all special tokens added to a text
 ernie        tokenizer.model, with a space put before the text if tokenizer_config.json says so
 hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
+llada        as gpt2, with a first token added to a text
 mamba        as qwen, padded to a multiple of 8 tokens
 mamba2       as qwen, padded to a multiple of 16 tokens
 nemotron     tokenizer.model, with Nemotron's padding and unknown tokens
@@ -223,6 +224,12 @@ def _hunyuan(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) 
     return metadata
 
 
+def _llada(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = _gpt2(files, config, pre)
+    metadata.set("tokenizer.ggml.add_bos_token", True, ValueType.BOOL)
+    return metadata
+
+
 def _mamba(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     return _padded(files, config, pre, multiple=8)
 
@@ -297,6 +304,7 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "modernbert": _modernbert,
     "ernie": _ernie,
     "hunyuan": _hunyuan,
+    "llada": _llada,
     "mamba": _mamba,
     "mamba2": _mamba2,
     "nemotron": _nemotron,

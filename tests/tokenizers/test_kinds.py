@@ -101,6 +101,14 @@ def test_jamba_puts_no_space_before_a_text_without_a_sentencepiece_model(tmp_pat
     assert len(tokenizer_metadata(tmp_path, kind="jamba", config={})["tokenizer.ggml.tokens"]) == 6
 
 
+def test_llada_adds_a_first_token_whatever_the_files_say(tmp_path: Path) -> None:
+    write(tmp_path, tokenizer=byte_level(), tokenizer_config={"add_bos_token": False})
+    got = tokenizer_metadata(tmp_path, kind="llada", config={})
+    assert got["tokenizer.ggml.add_bos_token"] is True
+    other = tokenizer_metadata(tmp_path, kind="gpt2", config={})
+    assert dict(got) == {**other, "tokenizer.ggml.add_bos_token": True}
+
+
 def test_llama_puts_the_space_prefix_first(tmp_path: Path) -> None:
     write(tmp_path, tokenizer=byte_level(), tokenizer_config={"add_prefix_space": False})
     got = tokenizer_metadata(tmp_path, kind="llama", config={})
