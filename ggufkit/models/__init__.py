@@ -23,6 +23,12 @@ from ggufkit.models.glm import GLM4, GLM4MOE
 from ggufkit.models.gpt2 import GPT2
 from ggufkit.models.gpt_oss import GPT_OSS
 from ggufkit.models.granite import GRANITE, GRANITEMOE
+from ggufkit.models.granite_hybrid import (
+    GRANITE4,
+    GRANITE4MOE,
+    GRANITEHYBRID,
+    GRANITEHYBRID_DENSE,
+)
 from ggufkit.models.internlm import INTERNLM2, INTERNLM3
 from ggufkit.models.jamba import JAMBA
 from ggufkit.models.jina import JINA_BERT_V2
@@ -77,6 +83,10 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     GPTNEOX,
     GPT_OSS,
     GRANITE,
+    GRANITE4,
+    GRANITE4MOE,
+    GRANITEHYBRID,
+    GRANITEHYBRID_DENSE,
     GRANITEMOE,
     HUNYUAN,
     INTERNLM2,

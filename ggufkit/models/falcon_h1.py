@@ -10,8 +10,8 @@ from collections.abc import Callable
 from ggufkit.models import rope
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
 from ggufkit.models.common import n_heads, per_head
-from ggufkit.models.mamba import column, decay_column, keep, squeeze
-from ggufkit.models.transforms import Reshape, Scale, ScaleParts, Then, Transform
+from ggufkit.models.mamba import column, decay_column, grouped_by, keep, squeeze
+from ggufkit.models.transforms import Scale, ScaleParts, Then, Transform
 
 Make = Callable[[Context], Transform]
 
@@ -41,11 +41,6 @@ def projections(context: Context) -> Transform:
     heights = (inner, inner, state, state, heads(config))
     parts = tuple(zip(heights, map(float, config["ssm_multipliers"]), strict=True))
     return Then(times("ssm_in_multiplier")(context), ScaleParts(parts))
-
-
-def grouped(context: Context) -> Transform:
-    """Return the transform of norms, to a row per group."""
-    return Reshape((int(context.config["mamba_n_groups"]), -1))
 
 
 def heads(config: Config) -> int:
@@ -124,7 +119,7 @@ FALCON_H1 = Architecture(
         Weight("blk.{i}.ssm_dt.bias", f"{_MAMBA}.dt_bias", exact=True),
         Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", decay_column, exact=True),
         Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", column, exact=True),
-        Weight("blk.{i}.ssm_norm", f"{_MAMBA}.norm", grouped, optional=True),
+        Weight("blk.{i}.ssm_norm", f"{_MAMBA}.norm", grouped_by("mamba_n_groups"), optional=True),
         Weight("blk.{i}.ssm_out", f"{_MAMBA}.out_proj", times("ssm_out_multiplier")),
         # llama.cpp looks for this one without a suffix
         Weight("blk.{i}.ffn_norm", f"{_LAYER}.pre_ff_layernorm.weight", exact=True),

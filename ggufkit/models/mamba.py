@@ -71,6 +71,11 @@ def grouped(context: Context) -> Transform:
     return Reshape((n_groups(context.config), -1))
 
 
+def grouped_by(key: str) -> Callable[[Context], Transform]:
+    """Return the function that makes this transform, where `key` of the config counts groups."""
+    return lambda context: Reshape((int(context.config[key]), -1))
+
+
 def keep(_: Context) -> Transform:
     """Return the transform of convolutions' biases."""
     return Reshape((-1,))

@@ -16,6 +16,7 @@ glm4         byte-level tokenizer.json, with GLM-4's special tokens
 glm4_moe     the same with those of GLM-4.5 and later
 modernbert   byte-level tokenizer.json, with all special tokens added to a text
 ernie        tokenizer.model, with a space put before the text if tokenizer_config.json says so
+granite4     as mamba, whatever padding the config asks for
 hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
 llada        as gpt2, with a first token added to a text
 mamba        as qwen, padded to a multiple of 8 tokens
@@ -238,6 +239,10 @@ def _mamba2(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -
     return _padded(files, config, pre, multiple=16)
 
 
+def _granite4(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    return _padded(files, {**config, "pad_vocab_size_multiple": 8}, pre, multiple=8)
+
+
 def _padded(
     files: TokenizerFiles, config: Mapping[str, Any], pre: str | None, *, multiple: int
 ) -> Metadata:
@@ -303,6 +308,7 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "glm4_moe": _glm4_moe,
     "modernbert": _modernbert,
     "ernie": _ernie,
+    "granite4": _granite4,
     "hunyuan": _hunyuan,
     "llada": _llada,
     "mamba": _mamba,

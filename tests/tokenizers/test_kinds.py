@@ -101,6 +101,15 @@ def test_jamba_puts_no_space_before_a_text_without_a_sentencepiece_model(tmp_pat
     assert len(tokenizer_metadata(tmp_path, kind="jamba", config={})["tokenizer.ggml.tokens"]) == 6
 
 
+def test_granite_4_has_a_multiple_of_8_tokens_whatever_its_config_says(tmp_path: Path) -> None:
+    tokenizer = byte_level()
+    n_tokens = len(tokenizer["model"]["vocab"])
+    write(tmp_path, tokenizer=tokenizer)
+    config = {"vocab_size": n_tokens, "pad_vocab_size_multiple": 100}
+    got = tokenizer_metadata(tmp_path, kind="granite4", config=config)
+    assert len(got["tokenizer.ggml.tokens"]) == -(-n_tokens // 8) * 8
+
+
 def test_llada_adds_a_first_token_whatever_the_files_say(tmp_path: Path) -> None:
     write(tmp_path, tokenizer=byte_level(), tokenizer_config={"add_bos_token": False})
     got = tokenizer_metadata(tmp_path, kind="llada", config={})
