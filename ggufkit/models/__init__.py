@@ -17,7 +17,7 @@ from ggufkit.models.distilbert import DISTILBERT
 from ggufkit.models.exaone import EXAONE, EXAONE4
 from ggufkit.models.falcon import FALCON
 from ggufkit.models.falcon_h1 import FALCON_H1
-from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3
+from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3, GEMMA_EMBEDDING
 from ggufkit.models.gemma3n import GEMMA3N
 from ggufkit.models.glm import GLM4, GLM4MOE
 from ggufkit.models.gpt2 import GPT2
@@ -77,6 +77,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     GEMMA2,
     GEMMA3,
     GEMMA3N,
+    GEMMA_EMBEDDING,
     GLM4,
     GLM4MOE,
     GPT2,

@@ -32,7 +32,7 @@ TOLERANCE = 2e-4
 GELU_TOLERANCE = 1e-2
 GELU = {
     *("bert", "bloom", "distilbert", "distilbert-classifier", "distilbert-mlm"),
-    *("falcon", "falcon-40b", "gemma", "gemma2", "gemma3", "gemma3-vision"),
+    *("embeddinggemma", "falcon", "falcon-40b", "gemma", "gemma2", "gemma3", "gemma3-vision"),
     *("gpt2", "gpt_bigcode", "gpt_neox", "mpt", "mt5", "phi", "roberta", "starcoder2"),
     *("t5-gated", "t5encoder", "umt5", "xlm-roberta", "xlm-roberta-classifier"),
 }
