@@ -32,10 +32,10 @@ from ggufkit.models.granite_hybrid import (
 from ggufkit.models.internlm import INTERNLM2, INTERNLM3
 from ggufkit.models.jamba import JAMBA
 from ggufkit.models.jina import JINA_BERT_V2
-from ggufkit.models.lfm2 import LFM2
+from ggufkit.models.lfm2 import LFM2, LFM2MOE
 from ggufkit.models.llama import ARCEE, ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLLM3
 from ggufkit.models.llama4 import LLAMA4
-from ggufkit.models.mamba import MAMBA, MAMBA2
+from ggufkit.models.mamba import FALCON_MAMBA, MAMBA, MAMBA2
 from ggufkit.models.minicpm import MINICPM, MINICPM3
 from ggufkit.models.mistral3 import MISTRAL3
 from ggufkit.models.modernbert import MODERNBERT
@@ -73,6 +73,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     EXAONE4,
     FALCON,
     FALCON_H1,
+    FALCON_MAMBA,
     GEMMA,
     GEMMA2,
     GEMMA3,
@@ -95,6 +96,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     JAMBA,
     JINA_BERT_V2,
     LFM2,
+    LFM2MOE,
     LLADA,
     LLAMA,
     LLAMA4,

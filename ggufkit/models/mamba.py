@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
+from ggufkit.models.common import replaced
 from ggufkit.models.transforms import NegativeExp, Reshape, Squeeze, Then, Transform
 
 
@@ -121,6 +122,13 @@ MAMBA = Architecture(
         Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay, exact=True),
         Weight("blk.{i}.ssm_d", f"{_MIXER}.D", exact=True),
     ),
+)
+
+FALCON_MAMBA = replace(
+    MAMBA,
+    hf_classes=("FalconMambaForCausalLM",),
+    hparams=replaced(MAMBA.hparams, Hparam("ssm.dt_b_c_rms", lambda _: True)),
+    weights=(*MAMBA.weights, Weight("output", "lm_head", optional=True)),
 )
 
 MAMBA2 = replace(

@@ -33,6 +33,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "cohere-qknorm": {"num_hidden_layers": 64},
     # rope is never scaled
     "deepseek-yarn": {"rope_scaling": None},
+    # the norms inside of a block have the epsilon of the others
+    "falcon_mamba": {"mixer_rms_eps": 1e-5},
     # only the model of 64 blocks has windows
     "exaone4": {"sliding_window": None, "layer_types": ["full_attention"] * 4},
     # all but the largest divide by the root of head_dim
