@@ -14,6 +14,7 @@ from ggufkit.models.cohere import COHERE, COHERE2
 from ggufkit.models.deepseek import DEEPSEEK, DEEPSEEK2, DEEPSEEK3
 from ggufkit.models.diffusion import DREAM, LLADA
 from ggufkit.models.distilbert import DISTILBERT
+from ggufkit.models.ernie import ERNIE4_5MOE
 from ggufkit.models.exaone import EXAONE, EXAONE4
 from ggufkit.models.falcon import FALCON
 from ggufkit.models.falcon_h1 import FALCON_H1
@@ -69,6 +70,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     DISTILBERT,
     DREAM,
     ERNIE4_5,
+    ERNIE4_5MOE,
     EXAONE,
     EXAONE4,
     FALCON,

@@ -155,6 +155,7 @@ class Context:
 COUNTS = (
     *BLOCK_COUNT,
     *EXPERT_COUNT,
+    "moe_num_experts",
     "num_decoder_layers",
     "num_nextn_predict_layers",
     "mtp_num_hidden_layers",
