@@ -20,7 +20,7 @@ from ggufkit.models.falcon import FALCON
 from ggufkit.models.falcon_h1 import FALCON_H1
 from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3, GEMMA_EMBEDDING
 from ggufkit.models.gemma3n import GEMMA3N
-from ggufkit.models.glm import GLM4, GLM4MOE
+from ggufkit.models.glm import GLM4, GLM4MOE, GLM4MOE_LITE
 from ggufkit.models.gpt2 import GPT2
 from ggufkit.models.gpt_oss import GPT_OSS
 from ggufkit.models.granite import GRANITE, GRANITEMOE
@@ -83,6 +83,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     GEMMA_EMBEDDING,
     GLM4,
     GLM4MOE,
+    GLM4MOE_LITE,
     GPT2,
     GPTNEOX,
     GPT_OSS,

@@ -41,6 +41,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "gemma3-vision": {"query_pre_attn_scalar": 16},
     # the first ten blocks are sparse
     "gemma3n-text": {"activation_sparsity_pattern": [0.95] * 5},
+    # without this key only the model of 47 blocks routes by sigmoids
+    "glm4_moe_lite": {"scoring_func": "sigmoid"},
+    "glm4_moe_lite-nextn": {"scoring_func": "sigmoid"},
     # YaRN's bounds are rounded
     "gpt_oss": {"rope_scaling": {"truncate": True}},
     # attention is not scaled for long contexts
