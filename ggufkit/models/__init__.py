@@ -38,6 +38,7 @@ from ggufkit.models.llama import ARCEE, ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLL
 from ggufkit.models.llama4 import LLAMA4
 from ggufkit.models.mamba import FALCON_MAMBA, MAMBA, MAMBA2
 from ggufkit.models.minicpm import MINICPM, MINICPM3
+from ggufkit.models.minimax import MINIMAX_M2
 from ggufkit.models.mistral3 import MISTRAL3
 from ggufkit.models.modernbert import MODERNBERT
 from ggufkit.models.mpt import MPT
@@ -107,6 +108,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     MAMBA2,
     MINICPM,
     MINICPM3,
+    MINIMAX_M2,
     MISTRAL3,
     MIXTRAL,
     MODERNBERT,
