@@ -81,7 +81,8 @@ def compute(name: str, folder: Path) -> dict[str, Any]:
             output = model(input_ids=tokens, attention_mask=everything(keys, len(PROMPT)))
             kind, values = "decoder", output.logits[0, -1].log_softmax(0)
     return {
-        "class": type(model).__name__,
+        "hf_class": case["config"]["architectures"][0],
+        "computed_by": type(model).__name__,
         "kind": kind,
         "values": [round(v, 6) for v in values[:N_VALUES].tolist()],
     }
