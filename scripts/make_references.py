@@ -15,11 +15,12 @@ import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import transformers
 from make_converted import CLASSES
-from reference_classes import EQUIVALENTS
+from reference_classes import EQUIVALENTS, attention_mask
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -78,7 +79,8 @@ def compute(name: str, folder: Path) -> dict[str, Any]:
             output = model(input_ids=tokens, decoder_input_ids=start)
             kind, values = "encoder-decoder", output.logits[0, -1].log_softmax(0)
         else:
-            output = model(input_ids=tokens, attention_mask=everything(keys, len(PROMPT)))
+            mask = attention_mask(config, keys.get("attention.causal", True), len(PROMPT))
+            output = model(input_ids=tokens, attention_mask=mask)
             kind, values = "decoder", output.logits[0, -1].log_softmax(0)
     return {
         "hf_class": case["config"]["architectures"][0],
@@ -86,11 +88,6 @@ def compute(name: str, folder: Path) -> dict[str, Any]:
         "kind": kind,
         "values": [round(v, 6) for v in values[:N_VALUES].tolist()],
     }
-
-
-def everything(keys: dict[str, Any], n: int) -> Tensor | None:
-    """Return the mask that hides nothing, of a decoder that attends both ways."""
-    return None if keys.get("attention.causal", True) else torch.zeros(1, 1, n, n)
 
 
 def embedding(model: Any, tokens: Tensor, pooling: str) -> Tensor:
@@ -121,6 +118,7 @@ def main(names: list[str]) -> int:
             except Exception:  # one class that fails must not hide the others
                 references.pop(name, None)
                 sys.stderr.write(f"{name}: {traceback.format_exc(limit=-2)}\n")
+            mock.patch.stopall()
     write(references)
     return 0
 

@@ -1,8 +1,9 @@
 """Models whose class is not in transformers, as others that compute the same.
 
 Each function of `EQUIVALENTS` takes a config and the checkpoint's tensors and returns those of the
-class that ``architectures`` then names. What a publisher's own code computes is the reference; that
-it is what these classes compute was read in that code.
+class that ``architectures`` then names; it may start patches, which the caller stops. What a
+publisher's own code computes is the reference; that it is what these classes compute was read in
+that code.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -50,6 +52,41 @@ def _baichuan(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
         for letter, part in zip("qkv", parts, strict=True):
             tensors[name.replace("W_pack", f"{letter}_proj")] = part.clone()
     return config, tensors
+
+
+def _baichuan_13b(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
+    """Rotate nothing; `attention_mask` adds what is near more of."""
+    from transformers.models.llama import modeling_llama
+
+    def keep(queries: torch.Tensor, keys: torch.Tensor, *_: Any) -> tuple[Any, Any]:
+        return queries, keys
+
+    mock.patch.object(modeling_llama, "apply_rotary_pos_emb", keep).start()
+    config, tensors = _baichuan(config, tensors)
+    return {**config, "alibi_bias_max": 8}, tensors
+
+
+def attention_mask(config: Config, causal: bool, n: int) -> torch.Tensor | None:
+    """Return what is added to scores, of a decoder that is not like a llama in this.
+
+    Parameters
+    ----------
+    config : dict
+        Where it has ``alibi_bias_max``, a score is the less the farther away a token is.
+    causal : bool
+        Whether later tokens are hidden.
+    n : int
+        The number of tokens.
+    """
+    if not causal:
+        return torch.zeros(1, 1, n, n)
+    if "alibi_bias_max" not in config:
+        return None
+    heads = torch.arange(1, config["num_attention_heads"] + 1)
+    slopes = 2.0 ** (-config["alibi_bias_max"] * heads / heads.numel())
+    distance = torch.arange(n)[:, None] - torch.arange(n)
+    bias = -slopes[:, None, None] * distance
+    return bias.masked_fill(distance < 0, torch.finfo(torch.float32).min)[None]
 
 
 def _internlm2(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
@@ -205,9 +242,9 @@ def _phimoe(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
     def rms_norm(self: torch.nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.rms_norm(x, x.shape[-1:], self.weight, self.eps) + self.bias
 
-    modeling_phimoe.sparsemixer = softmax_routing
-    norms = type("Norm", (torch.nn.LayerNorm,), {"forward": rms_norm})
-    modeling_phimoe.nn = SimpleNamespace(**vars(torch.nn) | {"LayerNorm": norms})
+    norm = type("Norm", (torch.nn.LayerNorm,), {"forward": rms_norm})
+    nn = SimpleNamespace(**vars(torch.nn) | {"LayerNorm": norm})
+    mock.patch.multiple(modeling_phimoe, sparsemixer=softmax_routing, nn=nn).start()
     return config, tensors
 
 
@@ -230,6 +267,7 @@ def _text_of(name: str) -> Equivalent:
 #: By the name of the case.
 EQUIVALENTS: dict[str, Equivalent] = {
     "baichuan": _baichuan,
+    "baichuan-13b": _baichuan_13b,
     "deepseek": _deepseek,
     "deepseek-yarn": _deepseek,
     "dream": _dream,

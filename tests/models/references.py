@@ -29,6 +29,7 @@ _WINDOWS = ("sliding_window", "local_attention", "attention_chunk_size")
 CHANGES: dict[str, dict[str, Any]] = {
     # models of 32 blocks rotate, those of 40 have ALiBi, others neither
     "baichuan": {"num_hidden_layers": 32},
+    "baichuan-13b": {"num_hidden_layers": 40},
     # models of 64 blocks have norms of queries and keys
     "cohere-qknorm": {"num_hidden_layers": 64},
     # rope is never scaled
@@ -64,7 +65,6 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 #: Cases of ``converted`` without a reference, and why.
 NOT_COMPARED = {
-    "baichuan-13b": "transformers has no class for it, nor one that computes the same",
     "gemma3n": "llama.cpp shares keys and values from block 20 on, whatever the file says",
     "gpt_oss-mxfp4": "llama.cpp rounds what it multiplies with MXFP4 blocks to 8 bits",
     "jina_bert_v2": "transformers has no class for it, nor one that computes the same",
