@@ -129,3 +129,14 @@ def test_a_jamba_of_the_first_kind_has_its_parts_renamed() -> None:
         "model.layers.0.feed_forward.up_proj.weight",
         "model.layers.1.feed_forward.experts.0.up_proj.weight",
     ]
+
+
+def test_a_modern_bert_is_an_embedding_without_the_part_that_fills_in_masked_tokens() -> None:
+    case = json.loads(CASES["modernbert"].read_text())
+    config = {**case["config"], "architectures": ["ModernBertForMaskedLM"]}
+    architecture = find_architecture(config)
+    context = Context(complete_config(architecture, config), case["n_tokens"])
+    names = [f"model.{name}" for name in case["checkpoint"]]
+    further = ["head.dense.weight", "head.norm.weight", "decoder.weight", "decoder.bias"]
+    mapped = map_tensors(architecture, [*names, *further], context)
+    assert [tensor.name for tensor in mapped] == [row[0] for row in case["tensors"]]
