@@ -31,12 +31,13 @@ from tests.models.references import (  # noqa: E402
     NOT_COMPARED,
     PROMPT,
     REFERENCES,
+    UNSCORED,
     read_case,
     write_case,
 )
 
 N_VALUES = 256
-POOLING = {1: "mean", 2: "cls", 3: "last", 4: "rank"}
+POOLING = {1: "mean", 2: "cls", 3: "last"}
 
 # Heads and the like that a file with embeddings lacks, and transformers' class has.
 UNUSED = ("vocab_transform", "vocab_layer_norm", "vocab_projector", "cls.", "lm_head", "pooler.")
@@ -68,12 +69,17 @@ def compute(name: str, folder: Path) -> dict[str, Any]:
     model = load(path, config)
     keys = {key.split(".", 1)[1]: value for key, _, value in case["metadata"]}
     pooling = POOLING.get(keys.get("pooling_type", 0), "none")
+    is_classifier = hasattr(model, "classifier") and name not in UNSCORED
     tokens = torch.tensor([PROMPT])
     is_embedding = not hasattr(model, "generate") or not model.can_generate()
     with torch.inference_mode():
         if is_embedding:
-            kind = "score" if pooling == "rank" else "embedding"
-            values = embedding(model, tokens, pooling)
+            kind = "score" if is_classifier else "embedding"
+            values = (
+                model(input_ids=tokens).logits[0]
+                if is_classifier
+                else embedding(model, tokens, pooling)
+            )
         elif model.config.is_encoder_decoder:
             start = torch.tensor([[model.config.decoder_start_token_id]])
             output = model(input_ids=tokens, decoder_input_ids=start)
@@ -91,9 +97,7 @@ def compute(name: str, folder: Path) -> dict[str, Any]:
 
 
 def embedding(model: Any, tokens: Tensor, pooling: str) -> Tensor:
-    """Return a text's embedding, or its last token's, or the scores of its classes."""
-    if pooling == "rank":
-        return model(input_ids=tokens).logits[0]
+    """Return a text's embedding, or its last token's."""
     base = model if type(model).__name__.endswith("Model") else model.base_model
     hidden = base(input_ids=tokens).last_hidden_state[0]
     return {"mean": hidden.mean(0), "cls": hidden[0]}.get(pooling, hidden[-1])

@@ -74,6 +74,9 @@ NOT_COMPARED = {
     "nomic_bert-moe": "transformers has no class for it, nor one that computes the same",
 }
 
+#: Classifiers that are compared by their embeddings: before scores they have ReLU, llama.cpp tanh.
+UNSCORED = {"distilbert-classifier"}
+
 #: The same table of embeddings under other names.
 _COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 

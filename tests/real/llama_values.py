@@ -30,6 +30,7 @@ Request = tuple[str, str, list[int]]
 # Of the context's parameters: where they lie, what llama.cpp wants by default, and what we want:
 # no flash attention, which rounds to float16, and float32 in the cache of keys and values.
 _PARAMETERS = ((52, -1, 0), (104, 1, 0), (108, 1, 0))
+_RANK = (44, -1, 4)  # pooling into a classifier's scores
 
 
 def compute(requests: Sequence[Request]) -> list[list[float] | str]:
@@ -55,13 +56,13 @@ def compute(requests: Sequence[Request]) -> list[list[float] | str]:
 class FloatModel(llama_api.Model):
     """A model that attends in float32."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *more: tuple[int, int, int]) -> None:
         library = llama_api._library()
         defaults = library.llama_context_default_params
 
         def parameters() -> Any:
             found = defaults()
-            for offset, default, wanted in _PARAMETERS:
+            for offset, default, wanted in (*_PARAMETERS, *more):
                 field = ctypes.c_int32.from_buffer(found, offset)
                 if field.value != default:
                     raise llama_api.LoadError("this llama.cpp's context has other parameters")
@@ -123,7 +124,7 @@ KINDS = {
 def _main() -> None:
     for path, kind, tokens in json.load(sys.stdin):
         try:
-            model = FloatModel(path)
+            model = FloatModel(path, *([_RANK] if kind == "score" else []))
             answer: Any = KINDS[kind](model, tokens).tolist()
             model.close()
         except llama_api.LoadError as error:

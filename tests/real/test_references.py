@@ -34,11 +34,13 @@ GELU = {
     *("bert", "bloom", "distilbert", "distilbert-classifier", "distilbert-mlm"),
     *("embeddinggemma", "falcon", "falcon-40b", "gemma", "gemma2", "gemma3", "gemma3-vision"),
     *("gpt2", "gpt_bigcode", "gpt_neox", "mpt", "mt5", "phi", "roberta", "starcoder2"),
-    *("t5-gated", "t5encoder", "umt5", "xlm-roberta", "xlm-roberta-classifier"),
+    *("t5-gated", "t5encoder", "umt5", "xlm-roberta"),
 }
 
-#: Larger ones, and why.
+#: Others, and why.
 TOLERANCES = {
+    # It has one score only, and that depends on little.
+    "xlm-roberta-classifier": 1e-3,
     # The deviation that its sparsity is measured in has one degree of freedom less.
     "gemma3n-text": 0.25,
 }
@@ -65,13 +67,14 @@ def make_file(name: str, folder: Path) -> Path:
 
 
 def error(name: str, found: list[float] | str) -> float:
-    """Return the largest error, in standard deviations of what is expected."""
+    """Return the largest error, in standard deviations of what is expected; of few scores as is."""
     assert not isinstance(found, str), found
     expected = np.array(CASES[name]["values"])
     got = np.array(found)[: expected.size]
     if name in SCALED:
         expected, got = (expected - expected.mean()) * SCALED[name], got - got.mean()
-    return float(np.abs(got - expected).max() / expected.std())
+    spread = 1.0 if CASES[name]["kind"] == "score" else expected.std()
+    return float(np.abs(got - expected).max() / spread)
 
 
 def tolerance(name: str) -> float:
