@@ -13,22 +13,33 @@ from ggufkit.models.bert import BERT, ROBERTA, XLM_ROBERTA
 from ggufkit.models.closest import best_fit, closest_name
 from ggufkit.models.cohere import COHERE, COHERE2
 from ggufkit.models.deepseek import DEEPSEEK, DEEPSEEK2, DEEPSEEK3
+from ggufkit.models.diffusion import DREAM, LLADA
 from ggufkit.models.distilbert import DISTILBERT
+from ggufkit.models.ernie import ERNIE4_5MOE
 from ggufkit.models.exaone import EXAONE, EXAONE4
 from ggufkit.models.falcon import FALCON
-from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3
+from ggufkit.models.falcon_h1 import FALCON_H1
+from ggufkit.models.gemma import GEMMA, GEMMA2, GEMMA3, GEMMA_EMBEDDING
 from ggufkit.models.gemma3n import GEMMA3N
-from ggufkit.models.glm import GLM4, GLM4MOE
+from ggufkit.models.glm import GLM4, GLM4MOE, GLM4MOE_LITE
 from ggufkit.models.gpt2 import GPT2
 from ggufkit.models.gpt_oss import GPT_OSS
 from ggufkit.models.granite import GRANITE, GRANITEMOE
+from ggufkit.models.granite_hybrid import (
+    GRANITE4,
+    GRANITE4MOE,
+    GRANITEHYBRID,
+    GRANITEHYBRID_DENSE,
+)
 from ggufkit.models.internlm import INTERNLM2, INTERNLM3
+from ggufkit.models.jamba import JAMBA
 from ggufkit.models.jina import JINA_BERT_V2
-from ggufkit.models.lfm2 import LFM2
+from ggufkit.models.lfm2 import LFM2, LFM2MOE
 from ggufkit.models.llama import ARCEE, ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLLM3
 from ggufkit.models.llama4 import LLAMA4
-from ggufkit.models.mamba import MAMBA, MAMBA2
+from ggufkit.models.mamba import FALCON_MAMBA, MAMBA, MAMBA2
 from ggufkit.models.minicpm import MINICPM, MINICPM3
+from ggufkit.models.minimax import MINIMAX_M2
 from ggufkit.models.mistral3 import MISTRAL3
 from ggufkit.models.modernbert import MODERNBERT
 from ggufkit.models.mpt import MPT
@@ -38,7 +49,7 @@ from ggufkit.models.neox import BLOOM, GPTNEOX
 from ggufkit.models.nomic import NOMIC_BERT, NOMIC_BERT_MOE
 from ggufkit.models.olmo import OLMO, OLMO2, OLMO3, OLMOE
 from ggufkit.models.orion import ORION
-from ggufkit.models.phi import PHI2, PHI3
+from ggufkit.models.phi import PHI2, PHI3, PHIMOE
 from ggufkit.models.qwen import QWEN2, QWEN2MOE, QWEN3, QWEN3MOE
 from ggufkit.models.qwen_hybrid import QWEN3NEXT, QWEN35, QWEN35MOE
 from ggufkit.models.qwen_vl import QWEN2VL, QWEN3VL, QWEN3VLMOE
@@ -59,32 +70,46 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     DEEPSEEK2,
     DEEPSEEK3,
     DISTILBERT,
+    DREAM,
     ERNIE4_5,
+    ERNIE4_5MOE,
     EXAONE,
     EXAONE4,
     FALCON,
+    FALCON_H1,
+    FALCON_MAMBA,
     GEMMA,
     GEMMA2,
     GEMMA3,
     GEMMA3N,
+    GEMMA_EMBEDDING,
     GLM4,
     GLM4MOE,
+    GLM4MOE_LITE,
     GPT2,
     GPTNEOX,
     GPT_OSS,
     GRANITE,
+    GRANITE4,
+    GRANITE4MOE,
+    GRANITEHYBRID,
+    GRANITEHYBRID_DENSE,
     GRANITEMOE,
     HUNYUAN,
     INTERNLM2,
     INTERNLM3,
+    JAMBA,
     JINA_BERT_V2,
     LFM2,
+    LFM2MOE,
+    LLADA,
     LLAMA,
     LLAMA4,
     MAMBA,
     MAMBA2,
     MINICPM,
     MINICPM3,
+    MINIMAX_M2,
     MISTRAL3,
     MIXTRAL,
     MODERNBERT,
@@ -99,6 +124,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ORION,
     PHI2,
     PHI3,
+    PHIMOE,
     QWEN2,
     QWEN2MOE,
     QWEN2VL,

@@ -24,7 +24,7 @@ Derived = Callable[[Config], "Value | None"]
 FILE_TYPE = "general.file_type"
 
 # Keys that do not take the architecture's name as their prefix.
-UNPREFIXED = ("general.", "tokenizer.", "ggufkit.")
+UNPREFIXED = ("general.", "tokenizer.", "ggufkit.", "diffusion.")
 
 # Config keys, the first that is present decides.
 BLOCK_COUNT = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")
@@ -155,6 +155,7 @@ class Context:
 COUNTS = (
     *BLOCK_COUNT,
     *EXPERT_COUNT,
+    "moe_num_experts",
     "num_decoder_layers",
     "num_nextn_predict_layers",
     "mtp_num_hidden_layers",

@@ -55,11 +55,16 @@ def plain(config: Config) -> range:
     return range(0 if config.get("q_lora_rank") else config["num_hidden_layers"])
 
 
+def tied_output(config: Config) -> tuple[str, ...]:
+    """Return the output, where it is the embeddings."""
+    return ("lm_head.weight",) if config.get("tie_word_embeddings") else ()
+
+
 def no_place(config: Config) -> tuple[str, ...]:
     """Return what is left out: a tied output, and blocks that predict further tokens."""
     first, n = config["num_hidden_layers"], config.get("num_nextn_predict_layers") or 0
     return (
-        *(("lm_head.weight",) if config.get("tie_word_embeddings") else ()),
+        *tied_output(config),
         *(f"model.layers.{i}.*" for i in range(first, first + n)),
     )
 

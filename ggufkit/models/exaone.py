@@ -8,6 +8,7 @@ from ggufkit.models.common import (
     QK_NORMS,
     decoder,
     per_head,
+    replaced,
     rotated,
     sliding_layers,
     without,
@@ -36,11 +37,14 @@ def windowed(config: Config) -> list[bool] | None:
 _BLOCK = "transformer.h.{i}"
 _ATTENTION = f"{_BLOCK}.attn.attention"
 
+# llama.cpp's converter writes no epsilon of this name, without which llama.cpp refuses the file.
+_EPSILON = Hparam("attention.layer_norm_rms_epsilon", "layer_norm_epsilon")
+
 EXAONE = Architecture(
     name="exaone",
     hf_classes=("ExaoneForCausalLM",),
     tokenizer="gpt2",
-    hparams=(*HPARAMS, Hparam("rope.dimension_count", rotated)),
+    hparams=(*replaced(HPARAMS, _EPSILON), Hparam("rope.dimension_count", rotated)),
     weights=(
         Weight("token_embd", "transformer.wte"),
         Weight("output_norm", "transformer.ln_f"),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
-from ggufkit.models.common import HPARAMS, WRAPPED, decoder, plus_one
+from ggufkit.models.common import BARE, HPARAMS, POOLING, WRAPPED, decoder, plus_one
 from ggufkit.models.rows import KeepRows
 
 
@@ -84,7 +84,7 @@ GEMMA2 = replace(
 
 GEMMA3 = Architecture(
     name="gemma3",
-    hf_classes=("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Gemma3TextModel"),
+    hf_classes=("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
     tokenizer="gemma3",
     defaults={
         "max_position_embeddings": 131072,
@@ -113,4 +113,17 @@ GEMMA3 = Architecture(
     rename=RENAME,
     # output weights are the embeddings; a multimodal checkpoint's vision part is another file's
     ignore=("*lm_head.weight", "*vision_tower.*", "*multi_modal_projector.*"),
+)
+
+GEMMA_EMBEDDING = replace(
+    GEMMA3,
+    name="gemma-embedding",
+    hf_classes=("Gemma3TextModel",),
+    hparams=(
+        *HPARAMS,
+        Hparam("final_logit_softcapping", final_softcap),
+        Hparam("attention.sliding_window", "sliding_window"),
+        *POOLING,
+    ),
+    rename=(*WRAPPED, *BARE),
 )

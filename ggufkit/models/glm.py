@@ -1,7 +1,8 @@
-"""GLM-4 of April 2025 (9B, 32B, Z1), and GLM-4.5 to 4.7 with experts."""
+"""GLM-4 of April 2025 (9B, 32B, Z1), GLM-4.5 to 4.7 with experts, and 4.7 Flash, a DeepSeek."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ggufkit.models.base import Architecture, Config, Hparam, Weight, block_count
@@ -16,7 +17,7 @@ from ggufkit.models.common import (
     replaced,
     without,
 )
-from ggufkit.models.deepseek import dense_blocks, moe_blocks
+from ggufkit.models.deepseek import DEEPSEEK3, dense_blocks, moe_blocks, tied_output
 from ggufkit.models.rope import full
 
 
@@ -57,13 +58,16 @@ def all_blocks(config: Config) -> int:
 
 
 # What a block that predicts further tokens has besides.
-_NEXTN = (
-    ("embed_tokens", "embed_tokens"),
-    ("shared_head_head", "shared_head.head"),
-    ("shared_head_norm", "shared_head.norm"),
-    ("eh_proj", "eh_proj"),
-    ("enorm", "enorm"),
-    ("hnorm", "hnorm"),
+_NEXTN = tuple(
+    Weight(f"blk.{{i}}.nextn.{name.replace('.', '_')}", f"{_LAYER}.{name}", optional=True)
+    for name in (
+        "embed_tokens",
+        "shared_head.head",
+        "shared_head.norm",
+        "eh_proj",
+        "enorm",
+        "hnorm",
+    )
 )
 
 GLM4MOE = replace(
@@ -122,9 +126,48 @@ GLM4MOE = replace(
             )
             for part in ("gate", "up", "down")
         ),
-        *(
-            Weight(f"blk.{{i}}.nextn.{name}", f"{_LAYER}.{source}", optional=True)
-            for name, source in _NEXTN
-        ),
+        *_NEXTN,
     ),
+)
+
+_LENGTHS = ("attention.key_length", "attention.value_length")
+
+
+def _with_late_lengths(hparams: tuple[Hparam | str, ...]) -> Iterator[Hparam | str]:
+    """Yield DeepSeek's hparams; without a head_dim, lengths come after those of latents."""
+    by_key = {h.key: h for h in hparams if isinstance(h, Hparam)}
+    for hparam in hparams:
+        key = hparam.key if isinstance(hparam, Hparam) else ""
+        if key not in _LENGTHS:
+            yield hparam
+        if key == "attention.kv_lora_rank":
+            yield from (by_key[name] for name in _LENGTHS)
+
+
+GLM4MOE_LITE = replace(
+    DEEPSEEK3,
+    hf_classes=("Glm4MoeLiteForCausalLM",),
+    tokenizer="glm4_moe",
+    defaults={
+        **DEEPSEEK3.defaults,
+        "max_position_embeddings": 202752,
+        "rms_norm_eps": 1e-5,
+        "first_k_dense_replace": 1,
+        "n_routed_experts": 64,
+        "num_experts_per_tok": 4,
+        "n_group": 1,
+        "topk_group": 1,
+        "q_lora_rank": 768,
+        "qk_nope_head_dim": 192,
+        "v_head_dim": 256,
+        "moe_intermediate_size": 1536,
+        "routed_scaling_factor": 1.8,
+        "num_nextn_predict_layers": 0,
+    },
+    hparams=(
+        *_with_late_lengths(replaced(DEEPSEEK3.hparams, Hparam("block_count", all_blocks))),
+        Hparam("nextn_predict_layers", lambda config: config["num_nextn_predict_layers"] or None),
+    ),
+    weights=(*DEEPSEEK3.weights, *_NEXTN),
+    ignore=tied_output,
 )

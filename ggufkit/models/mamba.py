@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
+from ggufkit.models.common import replaced
 from ggufkit.models.transforms import NegativeExp, Reshape, Squeeze, Then, Transform
 
 
@@ -71,6 +72,11 @@ def grouped(context: Context) -> Transform:
     return Reshape((n_groups(context.config), -1))
 
 
+def grouped_by(key: str) -> Callable[[Context], Transform]:
+    """Return the function that makes this transform, where `key` of the config counts groups."""
+    return lambda context: Reshape((int(context.config[key]), -1))
+
+
 def keep(_: Context) -> Transform:
     """Return the transform of convolutions' biases."""
     return Reshape((-1,))
@@ -116,6 +122,13 @@ MAMBA = Architecture(
         Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay, exact=True),
         Weight("blk.{i}.ssm_d", f"{_MIXER}.D", exact=True),
     ),
+)
+
+FALCON_MAMBA = replace(
+    MAMBA,
+    hf_classes=("FalconMambaForCausalLM",),
+    hparams=replaced(MAMBA.hparams, Hparam("ssm.dt_b_c_rms", lambda _: True)),
+    weights=(*MAMBA.weights, Weight("output", "lm_head", optional=True)),
 )
 
 MAMBA2 = replace(

@@ -12,11 +12,21 @@ def normed_blocks(config: Config) -> range:
     return range(1, config["num_hidden_layers"])
 
 
+def predictions(config: Config) -> tuple[str, ...]:
+    """Return the part that fills in masked tokens, which is no embedding's."""
+    masked = "ModernBertForMaskedLM" in (config.get("architectures") or ())
+    return ("head.*", "decoder.*") if masked else ()
+
+
 _LAYER = "layers.{i}"
 
 MODERNBERT = Architecture(
     name="modern-bert",
-    hf_classes=("ModernBertModel", "ModernBertForMaskedLM"),
+    hf_classes=(
+        "ModernBertModel",
+        "ModernBertForMaskedLM",
+        "ModernBertForSequenceClassification",
+    ),
     tokenizer="modernbert",
     defaults={
         "max_position_embeddings": 8192,
@@ -48,6 +58,10 @@ MODERNBERT = Architecture(
         Weight("blk.{i}.ffn_norm", f"{_LAYER}.mlp_norm"),
         Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.Wi"),
         Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.Wo"),
+        Weight("cls", "head.dense", optional=True),
+        Weight("cls.norm", "head.norm", optional=True),
+        Weight("cls.output", "classifier", optional=True),
     ),
+    ignore=predictions,
     rename=((r"^model\.", ""),),
 )

@@ -1,13 +1,14 @@
-"""Phi 1.5 and 2, of parallel parts; Phi 3 and 4: fused projections, longrope."""
+"""Phi 1.5 and 2, of parallel parts; Phi 3, 3.5 and 4: fused projections or experts, longrope."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from ggufkit.errors import ConversionError
 from ggufkit.models import rope
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Hparam, Weight
-from ggufkit.models.common import decoder, n_heads, only
+from ggufkit.models.common import FFN, decoder, experts, n_heads, only, without
 from ggufkit.models.generated import Generated, longrope_factors
 
 
@@ -109,5 +110,31 @@ PHI3 = Architecture(
     generated=(
         Generated("rope_factors_long.weight", longrope_factors("long")),
         Generated("rope_factors_short.weight", longrope_factors("short")),
+    ),
+)
+
+_MOE = f"{_LAYER}.block_sparse_moe"
+
+PHIMOE = replace(
+    PHI3,
+    name="phimoe",
+    hf_classes=("PhiMoEForCausalLM", "PhimoeForCausalLM"),
+    defaults={
+        "max_position_embeddings": 131072,
+        "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1_000_000.0,
+        "num_local_experts": 16,
+        "num_experts_per_tok": 2,
+    },
+    hparams=(
+        *PHI3.hparams,
+        Hparam("expert_used_count", ("num_experts_per_tok", "num_experts_per_token")),
+        Hparam("expert_count", ("num_local_experts", "num_experts")),
+    ),
+    weights=(
+        *without(decoder(), *FFN),
+        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
+        *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
     ),
 )

@@ -10,7 +10,7 @@ from ggufkit.models.common import EXPERT_PARTS, FFN, HPARAMS, QK_NORMS, decoder,
 from ggufkit.models.multimodal import OTHER_PARTS, RENAME
 from ggufkit.models.qwen import QWEN2, QWEN3, QWEN3MOE
 from ggufkit.models.rows import Part
-from ggufkit.models.transforms import Then, Transform, Transpose
+from ggufkit.models.transforms import Then, Transform, Upright
 
 
 def n_deepstack(config: Config) -> int:
@@ -20,16 +20,22 @@ def n_deepstack(config: Config) -> int:
     return len(given or ())
 
 
-def _transposed(_: Context) -> Transform:
-    return Transpose()
+def _down(context: Context) -> Transform:
+    config = context.config
+    return Upright(int(config["hidden_size"]), int(config["moe_intermediate_size"]))
 
 
-def _gate(_: Context) -> Transform:
-    return Then(Transpose(), Part(0))
+def _gate_up(context: Context) -> Transform:
+    config = context.config
+    return Upright(2 * int(config["moe_intermediate_size"]), int(config["hidden_size"]))
 
 
-def _up(_: Context) -> Transform:
-    return Then(Transpose(), Part(1))
+def _gate(context: Context) -> Transform:
+    return Then(_gate_up(context), Part(0))
+
+
+def _up(context: Context) -> Transform:
+    return Then(_gate_up(context), Part(1))
 
 
 _DEEPSTACK = Hparam("n_deepstack_layers", n_deepstack)
@@ -68,7 +74,7 @@ QWEN3VLMOE = replace(
         *QK_NORMS,
         Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate"),
         *experts(f"{_MLP}.experts", EXPERT_PARTS),
-        # unlike those of models that only read, its stacks have inputs as rows
+        # published stacks have inputs as rows; what transformers 5 saves is like other models'
         *(
             Weight(
                 f"blk.{{i}}.ffn_{part}_exps.weight",
@@ -78,7 +84,7 @@ QWEN3VLMOE = replace(
                 exact=True,
             )
             for part, source, transform in (
-                ("down", "down_proj", _transposed),
+                ("down", "down_proj", _down),
                 ("gate", "gate_up_proj", _gate),
                 ("up", "gate_up_proj", _up),
             )

@@ -80,6 +80,53 @@ class AddOne(Identity):
 
 
 @dataclass(frozen=True)
+class Scale(Identity):
+    """The tensor times numbers, one after the other, each product rounded to float32."""
+
+    factors: tuple[float, ...]
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the products."""
+        values = sources.read(rows)
+        for factor in self.factors:
+            values = values * np.float32(factor)
+        return values
+
+
+@dataclass(frozen=True)
+class ScaleParts(Identity):
+    """A matrix whose parts are multiplied by numbers of their own.
+
+    Attributes
+    ----------
+    parts : tuple of (int, float)
+        Rows of each part, from the first row on, and its factor.
+    """
+
+    parts: tuple[tuple[int, float], ...]
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's.
+
+        Raises
+        ------
+        ShapeMismatchError
+            The parts have other rows altogether.
+        """
+        total = sum(height for height, _ in self.parts)
+        if total != n_rows(sources[0]):
+            raise ShapeMismatchError(f"{sources[0]} is not made of parts of {total} rows")
+        return sources[0]
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the products."""
+        heights, factors = zip(*self.parts, strict=True)
+        by_row = np.repeat(np.array(factors, np.float32), heights)[rows]
+        values = sources.read(rows)
+        return values * by_row.reshape(-1, *(1,) * (values.ndim - 1))
+
+
+@dataclass(frozen=True)
 class NegativeExp(Identity):
     """State-space decays that the checkpoint stores as logarithms: -exp(x), rounded correctly.
 
@@ -195,6 +242,33 @@ class Transpose:
                 for matrix, part in _pieces(rows, width)
             ]
         )
+
+
+@dataclass(frozen=True)
+class Upright:
+    """Matrices of a known shape, which some checkpoints hold transposed.
+
+    Attributes
+    ----------
+    height, width : int
+        Of each matrix of the result. Where they are equal, nothing says which of the two layouts
+        a checkpoint has, and it is transposed.
+    """
+
+    height: int
+    width: int
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's, or with its last two dimensions swapped."""
+        return self._of(sources[0]).shape(*sources)
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the rows, of whichever layout."""
+        return self._of(sources.shapes[0]).apply(sources, rows)
+
+    def _of(self, source: Shape) -> Transform:
+        is_upright = source[-2:] == (self.height, self.width) != (self.width, self.height)
+        return IDENTITY if is_upright else Transpose()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ glm4         byte-level tokenizer.json, with GLM-4's special tokens
 glm4_moe     the same with those of GLM-4.5 and later
 modernbert   byte-level tokenizer.json, with all special tokens added to a text
 ernie        tokenizer.model, with a space put before the text if tokenizer_config.json says so
+granite4     as mamba, whatever padding the config asks for
 hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
+llada        as gpt2, with a first token added to a text
 mamba        as qwen, padded to a multiple of 8 tokens
 mamba2       as qwen, padded to a multiple of 16 tokens
 nemotron     tokenizer.model, with Nemotron's padding and unknown tokens
@@ -24,6 +26,7 @@ bert         WordPiece tokenizer.json
 roberta      byte-level tokenizer.json, with the number of token types
 xlm_roberta  unigram sentencepiece.bpe.model, with other special tokens before it
 nomic_moe    the same, with its mask token
+jamba        tokenizer.model, else tokenizer.json with byte fallback, no space put before the text
 jina         as bert, or byte-level tokenizer.json if tokenizer_config.json says RobertaTokenizer
 t5           unigram tokenizer.model or spiece.model
 any          by what the files are: tokenizer.model, spiece.model, tekken.json, *.tiktoken, or the
@@ -224,12 +227,22 @@ def _hunyuan(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) 
     return metadata
 
 
+def _llada(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = _gpt2(files, config, pre)
+    metadata.set("tokenizer.ggml.add_bos_token", True, ValueType.BOOL)
+    return metadata
+
+
 def _mamba(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     return _padded(files, config, pre, multiple=8)
 
 
 def _mamba2(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     return _padded(files, config, pre, multiple=16)
+
+
+def _granite4(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    return _padded(files, {**config, "pad_vocab_size_multiple": 8}, pre, multiple=8)
 
 
 def _padded(
@@ -262,6 +275,14 @@ def _xlm_roberta(files: TokenizerFiles, config: Mapping[str, Any], _: str | None
 
 def _nomic_moe(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
     return xlm_roberta_metadata(files, config, mask=NOMIC_MASK)
+
+
+def _jamba(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
+    if files.has(MODEL_NAME):
+        return spm_metadata(files, config)
+    metadata = byte_fallback_metadata(files)
+    metadata.set(ADD_SPACE_PREFIX, False, ValueType.BOOL)
+    return metadata
 
 
 def _jina(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
@@ -304,7 +325,9 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "glm4_moe": _glm4_moe,
     "modernbert": _modernbert,
     "ernie": _ernie,
+    "granite4": _granite4,
     "hunyuan": _hunyuan,
+    "llada": _llada,
     "mamba": _mamba,
     "mamba2": _mamba2,
     "nemotron": _nemotron,
@@ -312,6 +335,7 @@ KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Me
     "roberta": _roberta,
     "xlm_roberta": _xlm_roberta,
     "nomic_moe": _nomic_moe,
+    "jamba": _jamba,
     "jina": _jina,
     "t5": _t5,
     "any": _any,

@@ -29,7 +29,8 @@ from ggufkit.models.base import (
     write_first,
     write_hparams,
 )
-from ggufkit.models.matching import map_tensors
+from ggufkit.models.jamba import JAMBA
+from ggufkit.models.matching import canonical_name, map_tensors
 from tests.models.checkpoints import write_checkpoint
 from tests.models.test_converted import CASES
 
@@ -157,3 +158,24 @@ def test_an_unknown_class_is_told_the_closest_known_one() -> None:
         find_architecture({"architectures": ["LlamasForCausalLM"]})
     with pytest.raises(UnknownArchitectureError, match="adding-an-architecture"):
         find_architecture({"architectures": ["Xyz"]})
+
+
+def test_a_jamba_of_the_first_kind_has_its_parts_renamed() -> None:
+    config = complete_config(JAMBA, {"num_hidden_layers": 4, "hidden_size": 64})
+    moe = "model.layers.{}.moe.experts.0.up_proj.weight"
+    found = [canonical_name(JAMBA, config, moe.format(block)) for block in range(2)]
+    assert found == [
+        "model.layers.0.feed_forward.up_proj.weight",
+        "model.layers.1.feed_forward.experts.0.up_proj.weight",
+    ]
+
+
+def test_a_modern_bert_is_an_embedding_without_the_part_that_fills_in_masked_tokens() -> None:
+    case = json.loads(CASES["modernbert"].read_text())
+    config = {**case["config"], "architectures": ["ModernBertForMaskedLM"]}
+    architecture = find_architecture(config)
+    context = Context(complete_config(architecture, config), case["n_tokens"])
+    names = [f"model.{name}" for name in case["checkpoint"]]
+    further = ["head.dense.weight", "head.norm.weight", "decoder.weight", "decoder.bias"]
+    mapped = map_tensors(architecture, [*names, *further], context)
+    assert [tensor.name for tensor in mapped] == [row[0] for row in case["tensors"]]

@@ -27,10 +27,13 @@ from ggufkit.models.transforms import (
     NegativeExp,
     PadRows,
     Reshape,
+    Scale,
+    ScaleParts,
     Squeeze,
     StackExperts,
     Then,
     Transpose,
+    Upright,
     n_rows,
 )
 
@@ -83,6 +86,7 @@ def tiled(x: np.ndarray, n_groups: int, per_group: int) -> np.ndarray:
 DECAYS = np.linspace(-3, 3, 24, dtype=np.float32)
 MATRIX = numbers(24, 5)
 STACK = numbers(3, 8, 5)
+SQUARES = numbers(2, 3, 3)
 VECTOR = numbers(24)
 EXPERTS = [numbers(8, 5) + 100 * e for e in range(4)]
 BIASES = [numbers(8) + 100 * e for e in range(4)]
@@ -95,9 +99,23 @@ CASES = {
     "add one": (AddOne(), [VECTOR], VECTOR + 1),
     "reshape": (Reshape((4, -1, 5)), [MATRIX], MATRIX.reshape(4, 6, 5)),
     "squeeze": (Squeeze(), [numbers(6, 1, 4)], numbers(6, 4)),
+    "scale": (Scale((0.1, 3.0)), [MATRIX], MATRIX * np.float32(0.1) * np.float32(3)),
+    "scale of parts": (
+        ScaleParts(((10, 0.1), (14, 3.0))),
+        [MATRIX],
+        np.concatenate([MATRIX[:10] * np.float32(0.1), MATRIX[10:] * np.float32(3)]),
+    ),
+    "scale of a vector's parts": (
+        ScaleParts(((VECTOR.size - 1, 1.0), (1, 2.0))),
+        [VECTOR],
+        np.append(VECTOR[:-1], VECTOR[-1] * 2),
+    ),
     "transpose": (Transpose(), [MATRIX], MATRIX.T),
     "transpose of a vector": (Transpose(), [VECTOR], VECTOR),
     "transpose of a stack": (Transpose(), [STACK], STACK.transpose(0, 2, 1)),
+    "upright already": (Upright(*STACK.shape[1:]), [STACK], STACK),
+    "upright": (Upright(*STACK.shape[:0:-1]), [STACK], STACK.transpose(0, 2, 1)),
+    "upright, either way": (Upright(3, 3), [SQUARES], SQUARES.transpose(0, 2, 1)),
     "stack": (StackExperts(), EXPERTS, np.stack(EXPERTS)),
     "stack of vectors": (StackExperts(), BIASES, np.stack(BIASES)),
     "permute": (PermuteRope(8), [MATRIX], heads_to_pairs(MATRIX, 8)),
@@ -188,6 +206,7 @@ def test_chunks_together_read_little_more_than_the_result(transform, arrays) -> 
     [
         (Reshape((7, -1, 5)), [(24, 5)]),
         (Reshape((24, 5, 1)), [(24, 5)]),
+        (ScaleParts(((10, 1.0), (13, 1.0))), [(24, 5)]),
         (Squeeze(), [(6, 2, 4)]),
         (Squeeze(), [(6,)]),
         (StackExperts(), [(8, 5), (8, 6)]),

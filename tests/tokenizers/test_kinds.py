@@ -91,6 +91,33 @@ def test_llama_takes_the_first_tokenizer_that_is_there(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_jamba_puts_no_space_before_a_text_without_a_sentencepiece_model(tmp_path: Path) -> None:
+    fallback = byte_level(decoder={"type": "Sequence", "decoders": []})
+    fallback["model"]["byte_fallback"] = True
+    write(tmp_path, tokenizer=fallback)
+    got = tokenizer_metadata(tmp_path, kind="jamba", config={})
+    assert got["tokenizer.ggml.add_space_prefix"] is False
+    (tmp_path / "tokenizer.model").write_bytes(SPM)
+    assert len(tokenizer_metadata(tmp_path, kind="jamba", config={})["tokenizer.ggml.tokens"]) == 6
+
+
+def test_granite_4_has_a_multiple_of_8_tokens_whatever_its_config_says(tmp_path: Path) -> None:
+    tokenizer = byte_level()
+    n_tokens = len(tokenizer["model"]["vocab"])
+    write(tmp_path, tokenizer=tokenizer)
+    config = {"vocab_size": n_tokens, "pad_vocab_size_multiple": 100}
+    got = tokenizer_metadata(tmp_path, kind="granite4", config=config)
+    assert len(got["tokenizer.ggml.tokens"]) == -(-n_tokens // 8) * 8
+
+
+def test_llada_adds_a_first_token_whatever_the_files_say(tmp_path: Path) -> None:
+    write(tmp_path, tokenizer=byte_level(), tokenizer_config={"add_bos_token": False})
+    got = tokenizer_metadata(tmp_path, kind="llada", config={})
+    assert got["tokenizer.ggml.add_bos_token"] is True
+    other = tokenizer_metadata(tmp_path, kind="gpt2", config={})
+    assert dict(got) == {**other, "tokenizer.ggml.add_bos_token": True}
+
+
 def test_llama_puts_the_space_prefix_first(tmp_path: Path) -> None:
     write(tmp_path, tokenizer=byte_level(), tokenizer_config={"add_prefix_space": False})
     got = tokenizer_metadata(tmp_path, kind="llama", config={})

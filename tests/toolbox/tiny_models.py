@@ -64,7 +64,7 @@ def make(name: str, folder: Path) -> Path:
 
 
 def make_falcon_h1(folder: Path) -> Path:
-    """Write a model whose every layer has both a state and a KV cache; it can't be converted."""
+    """Write a model whose every layer has both a state and a KV cache."""
     hidden, ffn, inner, state, ssm_heads, kv = 64, 128, 128, 16, 4, 32
     conv = inner + 2 * state
     shapes = {"token_embd.weight": (300, hidden), "output_norm.weight": (hidden,)}

@@ -1,7 +1,8 @@
 """What a transform of a weight means for the two factors of what is added to it.
 
 For W + R @ C, rows of W are rows of R and columns of W are columns of C. So a transform that
-chooses rows is one of R alone; a transposition swaps the two; a stack has stacks of both.
+chooses or multiplies rows is one of R alone; a transposition swaps the two; a stack has stacks of
+both.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from ggufkit.models.transforms import (
     Identity,
     PadRows,
     Reshape,
+    Scale,
+    ScaleParts,
     StackExperts,
     Then,
     Transform,
@@ -100,7 +103,11 @@ def _columns(transform: TileColumns, parts: list[Factors]) -> Factors:
 @_apply.register(TakeRows)
 @_apply.register(PadRows)
 @_apply.register(Reshape)
-def _rows(transform: TakeRows | PadRows | Reshape, parts: list[Factors]) -> Factors:
+@_apply.register(Scale)
+@_apply.register(ScaleParts)
+def _rows(
+    transform: TakeRows | PadRows | Reshape | Scale | ScaleParts, parts: list[Factors]
+) -> Factors:
     rows, cols = parts[0]
     if isinstance(transform, Reshape):
         transform = Reshape((*transform.to[:-1], rows.shape[-1]))
