@@ -101,6 +101,10 @@ class Rows:
         scale: NDArray[np.float32] | None = None,
     ) -> ErrorSums:
         """Return the errors of the weights that are finite, each column multiplied by `scale`."""
+        if scale is None and not self.n_nonfinite:
+            found = ErrorSums.of_blocks(self.values, blocks, type_)
+            if found is not None:
+                return found
         sums = ErrorSums()
         n_rows, n_cols = self.values.shape
         step = max(1, ERROR_TILE // max(1, n_cols))

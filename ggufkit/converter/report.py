@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.kernels.measure import error_sums
+from ggufkit.kernels.measure import block_error_sums, error_sums
 
 if TYPE_CHECKING:
     from ggufkit.converter.plan import Plan, Rung
+    from ggufkit.types import TensorType
 
 Floats = NDArray[np.float32]
 
@@ -46,6 +47,14 @@ class ErrorSums:
     def of(cls, source: Floats, decoded: Floats) -> ErrorSums:
         """Measure `decoded` against `source`."""
         return cls(source.size, *error_sums(source, decoded))
+
+    @classmethod
+    def of_blocks(
+        cls, source: Floats, data: NDArray[np.uint8], type_: TensorType
+    ) -> ErrorSums | None:
+        """Measure blocks against `source`; None where they have to be decoded first."""
+        sums = block_error_sums(source, data, type_)
+        return None if sums is None else cls(source.size, *sums)
 
     def __add__(self, other: ErrorSums) -> ErrorSums:
         return ErrorSums(

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ggufkit.kernels import _library_of, active
+from ggufkit.kernels import GRIDS, _checked, _library_of, active
+from ggufkit.kernels.grids import points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ggufkit.types import TensorType
 
 
 def error_sums(
@@ -32,6 +35,49 @@ def error_sums(
         ctypes.c_void_p(source.ctypes.data),
         ctypes.c_void_p(decoded.ctypes.data),
         ctypes.c_int64(source.size),
+        out,
+    )
+    return out[0], out[1], out[2], out[3]
+
+
+def block_error_sums(
+    source: NDArray[np.float32],
+    data: NDArray[np.uint8],
+    type: TensorType,  # noqa: A002 - the field's name
+) -> tuple[float, float, float, float] | None:
+    """Return the same sums for weights in blocks, which are decoded in the cache.
+
+    Parameters
+    ----------
+    source : (n_rows, n_cols) float32
+        What was encoded.
+    data : (n_rows, row_size) uint8
+        What it was encoded to.
+    type : TensorType
+        The type of the blocks.
+
+    Returns
+    -------
+    tuple or None
+        None where there is no kernel: then `data` has to be decoded first.
+    """
+    library = _library_of(active())
+    kernel = getattr(library, f"decode_{type.name}", None)
+    if library is None or kernel is None:
+        return None
+    _checked(source, data, type)
+    grid = GRIDS.get(type)
+    # held by name while the kernel reads it
+    table = None if grid is None else points(grid.name)
+    out = (ctypes.c_double * 4)()
+    library.measure_blocks(
+        ctypes.cast(kernel, ctypes.c_void_p),
+        ctypes.c_void_p(data.ctypes.data),
+        ctypes.c_void_p(source.ctypes.data),
+        ctypes.c_int64(source.size),
+        ctypes.c_int64(type.block_size),
+        ctypes.c_int64(type.type_size),
+        None if table is None else ctypes.c_void_p(table.ctypes.data),
         out,
     )
     return out[0], out[1], out[2], out[3]

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from ggufkit import kernels
-from ggufkit.codecs import quantize
-from ggufkit.errors import NotFiniteError
-from ggufkit.kernels.measure import error_sums
+from ggufkit.codecs import dequantize, quantize
+from ggufkit.errors import CodecError, NotFiniteError
+from ggufkit.kernels.measure import block_error_sums, error_sums
 from ggufkit.types import TensorType
+
+IMPORTANCE = np.ones(5 * 256, np.float32)
 
 
 @pytest.mark.parametrize("level", ["none", *kernels.available()])
@@ -35,6 +37,35 @@ def test_every_level_adds_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("GGUFKIT_KERNELS", level)
         results.add(error_sums(source, decoded))
     assert len(results) == min(1, len(kernels.available()))
+
+
+@pytest.mark.parametrize("level", kernels.available())
+@pytest.mark.parametrize("type_", [t for t in TensorType if kernels.decoder(t) is not None])
+def test_blocks_are_measured_as_if_they_were_decoded_first(
+    level: str, type_: TensorType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GGUFKIT_KERNELS", level)
+    rng = np.random.default_rng(int(type_))
+    n_rows, n_cols = 7, 5 * 256  # the last run of weights is not a full one
+    source = rng.standard_normal((n_rows, n_cols), np.float32)
+    data = rng.integers(0, 2**8, (n_rows, type_.row_size(n_cols)), np.uint8)
+    if type_ in (TensorType.F16, TensorType.BF16):
+        data &= 0x3F  # finite
+    decoded = dequantize(data, type_)
+    finite = np.isfinite(decoded) & (np.abs(decoded) < 1e15)
+    if not finite.all():  # some scales are not: take what an encoder makes of the rest
+        data = quantize(np.where(finite, decoded, 0).clip(-1e3, 1e3), type_, importance=IMPORTANCE)
+        decoded = dequantize(data, type_)
+    got = block_error_sums(source, data, type_)
+    assert got == error_sums(source, decoded)
+    assert got[0] > 0
+
+
+@pytest.mark.skipif(not kernels.available(), reason="no compiled kernels here")
+def test_blocks_of_other_shapes_are_refused() -> None:
+    source = np.zeros((2, 64), np.float32)
+    with pytest.raises(CodecError, match="do not fit"):
+        block_error_sums(source, np.zeros((1, 68), np.uint8), TensorType.Q8_0)
 
 
 @pytest.mark.parametrize("level", ["none", *kernels.available()])

@@ -40,6 +40,13 @@ static void add_run(const float *source, const float *decoded, int64_t n, Sums *
     }
 }
 
+static void write_sums(const Sums *sums, double *out) {
+    out[0] = sums->error2;
+    out[1] = sums->source2;
+    out[2] = sums->decoded2;
+    out[3] = sums->largest;
+}
+
 /* out: sums of squares of error, source and decoded weights, and the largest absolute error */
 EXPORT void measure_error(const float *source, const float *decoded, int64_t n, double *out) {
     Sums sums = {0};
@@ -47,10 +54,28 @@ EXPORT void measure_error(const float *source, const float *decoded, int64_t n, 
         int64_t left = n - i;
         add_run(source + i, decoded + i, left < PLACES * RUN ? left : PLACES * RUN, &sums);
     }
-    out[0] = sums.error2;
-    out[1] = sums.source2;
-    out[2] = sums.decoded2;
-    out[3] = sums.largest;
+    write_sums(&sums, out);
+}
+
+typedef void Decode(const uint8_t *, float *, int64_t);
+typedef void DecodeWithTable(const uint8_t *, float *, int64_t, const void *);
+
+/* The same of n weights in blocks, which are decoded a run at a time and never leave the cache.
+ * A run is made of whole blocks, and so must the weights be. */
+EXPORT void measure_blocks(void *decoder, const uint8_t *data, const float *source, int64_t n,
+                           int64_t block_size, int64_t type_size, const void *table, double *out) {
+    Sums sums = {0};
+    float decoded[PLACES * RUN];
+    for (int64_t i = 0; i < n; i += PLACES * RUN) {
+        const int64_t left = n - i, some = left < PLACES * RUN ? left : PLACES * RUN;
+        const uint8_t *blocks = data + i / block_size * type_size;
+        if (table)
+            ((DecodeWithTable *)decoder)(blocks, decoded, some / block_size, table);
+        else
+            ((Decode *)decoder)(blocks, decoded, some / block_size);
+        add_run(source + i, decoded, some, &sums);
+    }
+    write_sums(&sums, out);
 }
 
 /* Whether |x| < limit for all n values; NaN is not. */
