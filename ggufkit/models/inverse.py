@@ -42,6 +42,7 @@ from ggufkit.models.transforms import (
     Then,
     Transform,
     Transpose,
+    Upright,
     n_rows,
 )
 
@@ -153,6 +154,8 @@ def _undo_step(step: Transform, made: Shape, expert: int) -> tuple[Transform, Sh
     undone: Transform
     if isinstance(step, Transpose):
         source, undone = step.shape(made), step
+    elif isinstance(step, Upright):  # published checkpoints hold them transposed
+        source, undone = Transpose().shape(made), Transpose()
     elif isinstance(step, Squeeze):
         source = (*made[:-1], 1, made[-1])
         undone = See(source)
