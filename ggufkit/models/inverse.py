@@ -17,7 +17,7 @@ from math import prod
 import numpy as np
 
 from ggufkit.errors import ConversionError, ShapeMismatchError
-from ggufkit.models.places import n_taken, place, source_shape
+from ggufkit.models.places import n_taken, place, source_shape, trimmed
 from ggufkit.models.rows import (
     EveryOther,
     HeadRows,
@@ -170,7 +170,7 @@ def _undo_step(step: Transform, made: Shape, expert: int) -> tuple[Transform, Sh
         undone = Put((step,), source)
     else:
         raise ConversionError(f"{type(step).__name__} has no way back")
-    if step.shape(source) != made:
+    if trimmed(step.shape(source)) != trimmed(made):
         raise ShapeMismatchError(f"{made} can't come from {source}")
     return undone, source
 

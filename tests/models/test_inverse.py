@@ -186,6 +186,12 @@ def test_other_shapes(transform: Transform, source: np.ndarray) -> None:
     check_back([transform], source)
 
 
+def test_a_norm_of_one_group_needs_no_dimension_for_it() -> None:
+    source = numbers(6)
+    check_rows([Reshape((1, -1))], [made(Reshape((1, -1)), source)], source)
+    check_rows([Reshape((1, -1))], [source], source)
+
+
 def test_dropped_rows_come_back_as_zeros() -> None:
     source = numbers(6, 3)
     source[:2] = 0
