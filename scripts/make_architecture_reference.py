@@ -15,9 +15,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ggufkit.models import ARCHITECTURES
 from ggufkit.models.base import Architecture
-from ggufkit.models.families import DATA, family_key
+from ggufkit.models.families import DATA, by_key
 from tests.models.evidence import evidence
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,8 +43,8 @@ def table(families: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Yield the lines of the table, in the order of names."""
     yield "| models | `general.architecture` | classes | verified by |"
     yield "|---|---|---|---|"
-    for architecture in sorted(ARCHITECTURES, key=lambda a: a.name):
-        family = families[family_key(architecture)]
+    for key, architecture in sorted(by_key().items(), key=lambda item: item[1].name):
+        family = families[key]
         yield f"| {family['title']} | {_code(architecture)} | {', '.join(family['evidence'])} |"
 
 

@@ -1,9 +1,9 @@
 """Models whose class is not in transformers, as others that compute the same.
 
 Each function of `EQUIVALENTS` takes a config and the checkpoint's tensors and returns those of the
-class that ``architectures`` then names; it may start patches, which the caller stops. What a
-publisher's own code computes is the reference; that it is what these classes compute was read in
-that code.
+class that ``architectures`` then names; it may start patches, which the caller stops. The
+publishers' own code is on the Hub and was not run: the functions were written from knowledge of the
+models, and what llama.cpp computes agrees with them (tests/real/test_references.py).
 """
 
 from __future__ import annotations

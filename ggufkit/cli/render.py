@@ -117,12 +117,13 @@ def table(
     cells = [[Text(plain(cell)) for cell in row] for row in rows]
     for index, title in enumerate(columns):
         widest = max((row[index].cell_len for row in cells), default=0)
+        is_last = index == len(columns) - 1
         shown.add_column(
             title,
             justify="right" if title in right else "left",
-            no_wrap=not fold,
+            no_wrap=not (fold and is_last),  # Rich takes from the widest that may wrap
             overflow="fold" if fold else "ellipsis",
-            min_width=None if index == len(columns) - 1 else max(widest, len(title)),
+            min_width=None if is_last else max(widest, len(title)),
         )
     for row in cells:
         shown.add_row(*row)

@@ -6,89 +6,27 @@ Found by the first class of an `Architecture`. Most only need transformers' ``mo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from ggufkit.models import ARCHITECTURES
+from ggufkit.models import ARCHITECTURES, jamba
 from ggufkit.models.base import Architecture, Renames
+from ggufkit.models.facts import (
+    NULL,
+    Facts,
+    both,
+    either,
+    has,
+    has_biases,
+    has_hparam,
+    has_mlp_biases,
+    has_true,
+    hparam,
+    lacks,
+    lacks_hparam,
+    rows,
+)
+from ggufkit.models.facts_of_encoders import ENCODERS
 from ggufkit.models.known import Known
-
-# The value of a key that is null, where transformers assumes something else.
-NULL = object()
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What has to be known to make a checkpoint of an architecture's file.
-
-    Attributes
-    ----------
-    model_type : str
-        transformers' name of the config.
-    hf_class : str
-        The class, where it is not the architecture's first.
-    heads : tuple of (tensor, class, prefix)
-        The class of a model that has this tensor, and what the other tensors' names start with.
-    config : mapping
-        Config keys that hparams do not tell, whose dots are levels; a callable is given what is
-        `Known`. None is no key, `NULL` is null.
-    nested : str
-        The ``model_type`` of the wrapper, where the language model's config lies in another.
-    beside : mapping
-        Sources to choose only where the file has tensors of a second name, where the architecture
-        has several sources for one tensor.
-    rename : tuple of (pattern, replacement) or callable
-        From the names that the architecture knows to those of the checkpoint; or a function of
-        what is known.
-    fits : callable, optional
-        Whether a file can be of this architecture, of several with one name.
-    """
-
-    model_type: str
-    hf_class: str = ""
-    heads: tuple[tuple[str, str, str], ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-    nested: str = ""
-    beside: Mapping[str, str] = field(default_factory=dict)
-    rename: Renames | Callable[[Known], Renames] = ()
-    fits: Callable[[Known], bool] | None = None
-
-
-def _has_biases(known: Known) -> bool:
-    return known.has(".attn_q.bias")
-
-
-def _has_mlp_biases(known: Known) -> bool:
-    return known.has(".ffn_up.bias")
-
-
-def _key(name: str) -> Callable[[Known], Any]:
-    return lambda known: known.hparams.get(name)
-
-
-def _has_key(name: str) -> Callable[[Known], bool]:
-    return lambda known: name in known.hparams
-
-
-def _if(ending: str, value: Any, otherwise: Any = None) -> Callable[[Known], Any]:
-    """Return one of two values, by whether some tensor's name ends so."""
-    return lambda known: value if known.has(ending) else otherwise
-
-
-def _rows(name: str) -> Callable[[Known], int | None]:
-    return lambda known: known.shapes[name][0] if name in known.shapes else None
-
-
-def _lacks_key(name: str) -> Callable[[Known], bool]:
-    return lambda known: name not in known.hparams
-
-
-def _has(ending: str) -> Callable[[Known], bool]:
-    return lambda known: known.has(ending)
-
-
-def _lacks(ending: str) -> Callable[[Known], bool]:
-    return lambda known: not known.has(ending)
 
 
 def _ahead(known: Known) -> Renames:
@@ -106,118 +44,150 @@ def _ministral(value: Any) -> Callable[[Known], Any]:
     return lambda known: value if "attention.temperature_scale" in known.hparams else None
 
 
-def _tokenizer(*models: str) -> Callable[[Known], bool]:
-    """Return whether the vocabulary is of this kind, or there is none."""
-    return lambda known: known.tokenizer in ("", *models)
+def _positions(known: Known) -> str:
+    """Return whether Granite 4 rotates queries and keys."""
+    return "rope" if known.hparams.get("rope.scaling.finetuned") else "nope"
 
 
-_BIASES = {"attention_bias": _has_biases, "mlp_bias": _has_mlp_biases}
-_T5 = {
-    "encoder.block.{i}.layer1.DenseReluDense.wi_1": "ffn_gate.weight",
-    "decoder.block.{i}.layer2.DenseReluDense.wi_1": "ffn_gate.weight",
+def _sparse_blocks(known: Known) -> tuple[int, int]:
+    """Return the first of Jamba's blocks with experts, and every how many have them."""
+    n = int(known.hparams.get("block_count") or 0)
+    found = [i for i in range(n) if f"blk.{i}.ffn_gate_inp.weight" in known.shapes]
+    return jamba.first_and_period(found, n)
+
+
+_SPARSE_BLOCKS = {
+    "expert_layer_offset": lambda known: _sparse_blocks(known)[0],
+    "expert_layer_period": lambda known: _sparse_blocks(known)[1],
 }
-_T5_CONFIG = {
-    "feed_forward_proj": _if("ffn_gate.weight", "gated-gelu", "relu"),
-    # in fact whether its outputs are scaled: only those of the first T5 are
-    "tie_word_embeddings": _if("ffn_gate.weight", False, None),
-}
-_TOKEN_TYPES = {"type_vocab_size": _rows("token_types.weight")}
+_BIASES = {"attention_bias": has_biases, "mlp_bias": has_mlp_biases}
 _NORMED_PROBABILITIES = {
     "norm_topk_prob": lambda known: bool(known.hparams.get("expert_weights_norm")),
-    "num_key_value_heads": _key("attention.head_count"),
+    "num_key_value_heads": hparam("attention.head_count"),
+}
+_CORRECTED = {**_NORMED_PROBABILITIES, "topk_method": "noaux_tc"}
+_MAMBA_BIASES = {
+    "mamba_conv_bias": has("ssm_conv1d.bias"),
+    "mamba_proj_bias": has("ssm_in.bias"),
 }
 _INTERLEAVED = {"rope_scaling.mrope_interleaved": True}
 _UNDER_LANGUAGE_MODEL = ((r"^model\.", "model.language_model."),)
-_LAYER_NUMBERS = ((r"\.layer(\d)\.", r".layer.\1."),)
 _EXPERTS = "model.layers.{i}.mlp.experts"
 _UNDER_TRANSFORMER = ((r"^(?!lm_head)", "transformer."),)
-_BERT_LAYER = "encoder.layer.{i}"
 
 FACTS: Mapping[str, Facts] = {
+    **ENCODERS,
     "ArceeForCausalLM": Facts("arcee", config=_BIASES),
     "BaichuanForCausalLM": Facts("baichuan"),
-    "BertModel": Facts(
-        "bert",
-        fits=_tokenizer("bert"),
-        heads=(("cls.output.weight", "BertForSequenceClassification", "bert."),),
-        config=_TOKEN_TYPES,
-    ),
-    "BloomForCausalLM": Facts("bloom", config={"seq_length": _key("context_length")}),
-    "CohereForCausalLM": Facts("cohere", config={"use_qk_norm": _has("attn_q_norm.weight")}),
+    "BloomForCausalLM": Facts("bloom", config={"seq_length": hparam("context_length")}),
+    "CohereForCausalLM": Facts("cohere", config={"use_qk_norm": has("attn_q_norm.weight")}),
     "Cohere2ForCausalLM": Facts("cohere2"),
     "DeepseekForCausalLM": Facts("deepseek"),
     "DeepseekV2ForCausalLM": Facts(
         "deepseek_v2",
         config=_NORMED_PROBABILITIES,
-        fits=_lacks("exp_probs_b.bias"),
+        fits=lacks("exp_probs_b.bias"),
     ),
     "DeepseekV3ForCausalLM": Facts(
         "deepseek_v3",
-        config={**_NORMED_PROBABILITIES, "topk_method": "noaux_tc"},
-        fits=_has("exp_probs_b.bias"),
+        config=_CORRECTED,
+        fits=both(has("exp_probs_b.bias"), has_hparam("expert_gating_func")),
     ),
-    "DistilBertModel": Facts(
-        "distilbert",
-        heads=(("cls.output.weight", "DistilBertForSequenceClassification", "distilbert."),),
-        rename=((r"^classifier\.out_proj\.", "classifier."),),
-        fits=_lacks("token_types.weight"),
-    ),
+    "DreamModel": Facts("Dream"),
     "Ernie4_5_ForCausalLM": Facts("ernie4_5", hf_class="Ernie4_5ForCausalLM"),
+    "Ernie4_5_MoeForCausalLM": Facts("ernie4_5_moe"),
     "ExaoneForCausalLM": Facts("exaone"),
     "Exaone4ForCausalLM": Facts("exaone4"),
     "FalconForCausalLM": Facts(
         "falcon",
-        config={"new_decoder_architecture": _has("attn_norm_2.weight")},
+        config={"new_decoder_architecture": has("attn_norm_2.weight")},
         beside={"transformer.h.{i}.ln_mlp": "attn_norm_2.weight"},
     ),
+    "FalconH1ForCausalLM": Facts(
+        "falcon_h1",
+        # its multipliers are in the weights
+        config={
+            **_MAMBA_BIASES,
+            "attention_bias": has_biases,
+            "mlp_bias": has_mlp_biases,
+            "mamba_n_heads": hparam("ssm.time_step_rank"),
+            "mamba_norm_before_gate": False,
+            "mamba_rms_norm": has("ssm_norm.weight"),
+        },
+    ),
+    "FalconMambaForCausalLM": Facts("falcon_mamba", fits=has_true("ssm.dt_b_c_rms")),
     "GemmaForCausalLM": Facts("gemma"),
     "Gemma2ForCausalLM": Facts("gemma2"),
     "Gemma3ForCausalLM": Facts("gemma3_text"),
     "Gemma3nForCausalLM": Facts(
         "gemma3n_text",
-        config={"vocab_size_per_layer_input": _rows("per_layer_token_embd.weight")},
+        config={"vocab_size_per_layer_input": rows("per_layer_token_embd.weight")},
         rename=(
             (r"altup_proj\.\{i\}\.", "altup_projections."),
             (r"altup_unembd_proj\.\{i\}\.", "altup_unembed_projections."),
         ),
     ),
-    "Glm4ForCausalLM": Facts("glm4", config={"attention_bias": _has_biases}),
+    "Glm4ForCausalLM": Facts("glm4", config={"attention_bias": has_biases}),
     "Glm4MoeForCausalLM": Facts(
         "glm4_moe",
-        config={"attention_bias": _has_biases, "use_qk_norm": _has("attn_q_norm.weight")},
+        config={"attention_bias": has_biases, "use_qk_norm": has("attn_q_norm.weight")},
     ),
-    "GPT2LMHeadModel": Facts("gpt2", config={"n_positions": _key("context_length")}),
+    "Glm4MoeLiteForCausalLM": Facts(
+        "glm4_moe_lite",
+        config=_CORRECTED,
+        fits=both(has("exp_probs_b.bias"), lacks_hparam("expert_gating_func")),
+    ),
+    "GPT2LMHeadModel": Facts("gpt2", config={"n_positions": hparam("context_length")}),
     "GPTNeoXForCausalLM": Facts("gpt_neox"),
     "GptOssForCausalLM": Facts("gpt_oss", config={"rope_scaling.truncate": False}),
     "GraniteForCausalLM": Facts("granite", config=_BIASES),
     "GraniteMoeForCausalLM": Facts(
         "granitemoe",
-        config={"model_type": _if("blk.0.ffn_gate_shexp.weight", "granitemoeshared")},
+        config={"model_type": either("blk.0.ffn_gate_shexp.weight", "granitemoeshared")},
         heads=(("blk.0.ffn_gate_shexp.weight", "GraniteMoeSharedForCausalLM", ""),),
     ),
-    "HunYuanDenseV1ForCausalLM": Facts("hunyuan_v1_dense", config={"attention_bias": _has_biases}),
-    "InternLM2ForCausalLM": Facts("internlm2", config={"bias": _has_biases}),
-    "InternLM3ForCausalLM": Facts("internlm3", config={"qkv_bias": _has_biases}),
-    "JinaBertModel": Facts(
-        "bert",
+    "GraniteMoeHybridForCausalLM": Facts(
+        "granitemoehybrid",
         config={
-            **_TOKEN_TYPES,
-            "position_embedding_type": "alibi",
-            "feed_forward_type": "geglu",
+            **_MAMBA_BIASES,
+            "attention_bias": has_biases,
+            "max_position_embeddings": hparam("context_length"),
+            "position_embedding_type": _positions,
         },
-        beside={
-            f"{_BERT_LAYER}.mlp.up_gated_layer": "attn_norm_2.weight",
-            f"{_BERT_LAYER}.mlp.down_layer": "attn_norm_2.weight",
-            f"{_BERT_LAYER}.layer_norm_2": "attn_norm_2.weight",
+        fits=has_hparam("ssm.conv_kernel"),
+    ),
+    "HunYuanDenseV1ForCausalLM": Facts("hunyuan_v1_dense", config={"attention_bias": has_biases}),
+    "InternLM2ForCausalLM": Facts("internlm2", config={"bias": has_biases}),
+    "InternLM3ForCausalLM": Facts("internlm3", config={"qkv_bias": has_biases}),
+    "JambaForCausalLM": Facts("jamba", config={**_MAMBA_BIASES, **_SPARSE_BLOCKS}),
+    "Lfm2ForCausalLM": Facts("lfm2"),
+    "Lfm2MoeForCausalLM": Facts("lfm2_moe", config={"use_expert_bias": has("exp_probs_b.bias")}),
+    "LLaDAModelLM": Facts(
+        "llada",
+        config={
+            "n_layers": hparam("block_count"),
+            "n_heads": hparam("attention.head_count"),
+            "n_kv_heads": hparam("attention.head_count_kv"),
+            "embedding_size": rows("token_embd.weight"),
+            "include_bias": False,
+            "include_qkv_bias": has_biases,
+            "activation_type": "silu",
+            "block_type": "llama",
+            "layer_norm_type": "rms",
+            "rope": True,
+            "weight_tying": lacks("output.weight"),
         },
     ),
-    "Lfm2ForCausalLM": Facts("lfm2"),
     "LlamaForCausalLM": Facts("llama", config=_BIASES),
     "Llama4ForConditionalGeneration": Facts("llama4_text", hf_class="Llama4ForCausalLM"),
     "MambaForCausalLM": Facts("mamba"),
     "Mamba2ForCausalLM": Facts("mamba2"),
     "MiniCPMForCausalLM": Facts("minicpm"),
     "MiniCPM3ForCausalLM": Facts("minicpm3"),
+    "MiniMaxM2ForCausalLM": Facts(
+        "minimax_m2",
+        config={"qk_norm_type": "per_layer", "use_qk_norm": True, "use_routing_bias": True},
+    ),
     "Mistral3ForConditionalGeneration": Facts(
         "mistral",
         config={
@@ -228,48 +198,34 @@ FACTS: Mapping[str, Facts] = {
         nested="mistral3",
     ),
     "MixtralForCausalLM": Facts("mixtral"),
-    "ModernBertModel": Facts(
-        "modernbert",
-        config={
-            "global_rope_theta": _key("rope.freq_base"),
-            "local_rope_theta": _key("rope.freq_base_swa"),
-        },
-    ),
     "MPTForCausalLM": Facts("mpt"),
     "NemotronForCausalLM": Facts("nemotron", config=_BIASES),
-    "NomicBertModel": Facts(
-        "nomic_bert",
-        config={
-            **_TOKEN_TYPES,
-            "activation_function": _if("ffn_gate.weight", "swiglu", "gelu"),
-            "causal": False,
-            "prenorm": False,
-            "rotary_emb_base": _key("rope.freq_base"),
-            "rotary_emb_fraction": 1.0,
-            "rotary_emb_interleaved": False,
-            "max_trained_positions": 2048,
-            "qkv_proj_bias": _has("attn_qkv.bias"),
-            "mlp_fc1_bias": _has("ffn_up.bias"),
-            "mlp_fc2_bias": _has("ffn_down.bias"),
-            "num_experts": _key("expert_count"),
-            "n_embd": _key("embedding_length"),
-            "n_head": _key("attention.head_count"),
-            "n_layer": _key("block_count"),
-            "n_inner": _key("feed_forward_length"),
-        },
-    ),
     "OlmoForCausalLM": Facts("olmo"),
-    "Olmo2ForCausalLM": Facts("olmo2", fits=_lacks_key("attention.sliding_window")),
-    "Olmo3ForCausalLM": Facts("olmo3", fits=_has_key("attention.sliding_window")),
+    "Olmo2ForCausalLM": Facts("olmo2", fits=lacks_hparam("attention.sliding_window")),
+    "Olmo3ForCausalLM": Facts("olmo3", fits=has_hparam("attention.sliding_window")),
     "OlmoeForCausalLM": Facts("olmoe"),
     "OrionForCausalLM": Facts("orion"),
-    "PhiForCausalLM": Facts("phi", config={"intermediate_size": _key("feed_forward_length")}),
+    "PhiForCausalLM": Facts("phi", config={"intermediate_size": hparam("feed_forward_length")}),
     "Phi3ForCausalLM": Facts("phi3"),
+    "PhiMoEForCausalLM": Facts(
+        "phimoe",
+        hf_class="PhimoeForCausalLM",
+        config={
+            "attention_bias": has_biases,
+            "lm_head_bias": has("output.bias"),
+            # llama.cpp has one factor for both
+            "rope_scaling.long_mscale": hparam("rope.scaling.attn_factor"),
+            "rope_scaling.short_mscale": hparam("rope.scaling.attn_factor"),
+            "rope_scaling.original_max_position_embeddings": hparam(
+                "rope.scaling.original_context_length"
+            ),
+        },
+    ),
     "Qwen2ForCausalLM": Facts("qwen2"),
     "Qwen2MoeForCausalLM": Facts("qwen2_moe"),
     "Qwen2VLForConditionalGeneration": Facts("qwen2_vl"),
-    "Qwen3ForCausalLM": Facts("qwen3", config={"attention_bias": _has_biases}),
-    "Qwen3MoeForCausalLM": Facts("qwen3_moe", config={"attention_bias": _has_biases}),
+    "Qwen3ForCausalLM": Facts("qwen3", config={"attention_bias": has_biases}),
+    "Qwen3MoeForCausalLM": Facts("qwen3_moe", config={"attention_bias": has_biases}),
     "Qwen3NextForCausalLM": Facts("qwen3_next", rename=_ahead),
     "Qwen3VLForConditionalGeneration": Facts(
         "qwen3_vl_text",
@@ -287,38 +243,11 @@ FACTS: Mapping[str, Facts] = {
     ),
     "Qwen3_5ForCausalLM": Facts("qwen3_5_text", config=_INTERLEAVED, rename=_ahead),
     "Qwen3_5MoeForCausalLM": Facts("qwen3_5_moe_text", config=_INTERLEAVED, rename=_ahead),
-    "RobertaModel": Facts(
-        "roberta",
-        config=_TOKEN_TYPES,
-        beside={"classifier.out_proj": "cls.weight"},
-        fits=_tokenizer("gpt2"),
-        heads=(("cls.output.weight", "RobertaForSequenceClassification", "roberta."),),
-    ),
     "SeedOssForCausalLM": Facts("seed_oss"),
     "SmolLM3ForCausalLM": Facts("smollm3", config=_BIASES),
-    "StableLmForCausalLM": Facts("stablelm", config={"use_qkv_bias": _has_biases}),
+    "StableLmForCausalLM": Facts("stablelm", config={"use_qkv_bias": has_biases}),
     "GPTBigCodeForCausalLM": Facts("gpt_bigcode", rename=_UNDER_TRANSFORMER),
     "Starcoder2ForCausalLM": Facts("starcoder2"),
-    "T5ForConditionalGeneration": Facts(
-        "t5",
-        heads=(("enc.blk.1.attn_rel_b.weight", "UMT5ForConditionalGeneration", ""),),
-        config={**_T5_CONFIG, "model_type": _if("enc.blk.1.attn_rel_b.weight", "umt5")},
-        beside=_T5,
-        rename=_LAYER_NUMBERS,
-    ),
-    "T5EncoderModel": Facts(
-        "t5",
-        config=_T5_CONFIG,
-        beside=_T5,
-        rename=_LAYER_NUMBERS,
-    ),
-    "XLMRobertaModel": Facts(
-        "xlm-roberta",
-        config=_TOKEN_TYPES,
-        beside={"classifier.out_proj": "cls.weight"},
-        fits=_tokenizer("t5"),
-        heads=(("cls.output.weight", "XLMRobertaForSequenceClassification", "roberta."),),
-    ),
     "XverseForCausalLM": Facts("xverse"),
 }
 

@@ -11,7 +11,7 @@ from ggufkit.models import rope
 from ggufkit.models.base import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
 from ggufkit.models.common import n_heads, per_head
 from ggufkit.models.mamba import column, decay_column, grouped_by, keep, squeeze
-from ggufkit.models.transforms import Scale, ScaleParts, Then, Transform
+from ggufkit.models.transforms import IDENTITY, Scale, ScaleParts, Then, Transform
 
 Make = Callable[[Context], Transform]
 
@@ -27,9 +27,10 @@ def times(*keys: str, item: int | None = None) -> Make:
         Which one of a list.
     """
 
-    def scale(context: Context) -> Scale:
+    def scale(context: Context) -> Transform:
         found = [context.config[key] for key in keys]
-        return Scale(tuple(float(f if item is None else f[item]) for f in found))
+        factors = tuple(float(f if item is None else f[item]) for f in found)
+        return IDENTITY if set(factors) == {1.0} else Scale(factors)
 
     return scale
 
@@ -40,7 +41,8 @@ def projections(context: Context) -> Transform:
     inner, state = int(config["mamba_d_ssm"]), config["mamba_n_groups"] * config["mamba_d_state"]
     heights = (inner, inner, state, state, heads(config))
     parts = tuple(zip(heights, map(float, config["ssm_multipliers"]), strict=True))
-    return Then(times("ssm_in_multiplier")(context), ScaleParts(parts))
+    whole = times("ssm_in_multiplier")(context)
+    return whole if {factor for _, factor in parts} == {1.0} else Then(whole, ScaleParts(parts))
 
 
 def heads(config: Config) -> int:

@@ -67,8 +67,20 @@ class Family:
 
 
 def family_key(architecture: Architecture) -> str:
-    """Return what tells a family from all others: several may share a name, or a class."""
+    """Return what tells a family from all others: several may share a name, or a class.
+
+    Architectures that share both are one family, whose models with and without experts have other
+    tensors.
+    """
     return f"{architecture.name} {architecture.hf_classes[0]}"
+
+
+def by_key() -> Mapping[str, Architecture]:
+    """Return the architectures by `family_key`, the first one of each."""
+    found: dict[str, Architecture] = {}
+    for architecture in ARCHITECTURES:
+        found.setdefault(family_key(architecture), architecture)
+    return found
 
 
 @cache
@@ -76,12 +88,8 @@ def families() -> tuple[Family, ...]:
     """Return all families, in the order of their names."""
     known = json.loads(DATA.read_text(encoding="utf-8"))
     seeing = {name for family in VISION for name in family.hf_classes}
-    return tuple(
-        sorted(
-            (_family(a, known.get(family_key(a), {}), seeing) for a in ARCHITECTURES),
-            key=lambda family: family.architecture.name,
-        )
-    )
+    found = [_family(a, known.get(key, {}), seeing) for key, a in by_key().items()]
+    return tuple(sorted(found, key=lambda family: family.architecture.name))
 
 
 def _family(architecture: Architecture, known: Mapping[str, Any], seeing: set[str]) -> Family:

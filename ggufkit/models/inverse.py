@@ -17,7 +17,7 @@ from math import prod
 import numpy as np
 
 from ggufkit.errors import ConversionError, ShapeMismatchError
-from ggufkit.models.places import n_taken, place, source_shape
+from ggufkit.models.places import n_taken, place, source_shape, trimmed
 from ggufkit.models.rows import (
     EveryOther,
     HeadRows,
@@ -42,6 +42,7 @@ from ggufkit.models.transforms import (
     Then,
     Transform,
     Transpose,
+    Upright,
     n_rows,
 )
 
@@ -153,6 +154,8 @@ def _undo_step(step: Transform, made: Shape, expert: int) -> tuple[Transform, Sh
     undone: Transform
     if isinstance(step, Transpose):
         source, undone = step.shape(made), step
+    elif isinstance(step, Upright):  # published checkpoints hold them transposed
+        source, undone = Transpose().shape(made), Transpose()
     elif isinstance(step, Squeeze):
         source = (*made[:-1], 1, made[-1])
         undone = See(source)
@@ -167,7 +170,7 @@ def _undo_step(step: Transform, made: Shape, expert: int) -> tuple[Transform, Sh
         undone = Put((step,), source)
     else:
         raise ConversionError(f"{type(step).__name__} has no way back")
-    if step.shape(source) != made:
+    if trimmed(step.shape(source)) != trimmed(made):
         raise ShapeMismatchError(f"{made} can't come from {source}")
     return undone, source
 

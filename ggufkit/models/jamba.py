@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ggufkit.models.base import (
     FILE_TYPE,
@@ -37,6 +37,15 @@ def every(part: str, *, others: bool = False) -> Callable[[Config], list[int]]:
     return blocks
 
 
+def first_and_period(found: Sequence[int], n_blocks: int) -> tuple[int, int]:
+    """Return the first block with a part, and every how many have one, of the list of `every`.
+
+    Where less than two of `n_blocks` have it, no period goes on to a second.
+    """
+    first = found[0] if found else n_blocks
+    return first, found[1] - first if len(found) > 1 else max(n_blocks, first + 1)
+
+
 def sparse(config: Config) -> list[int]:
     """Return the blocks with experts; a single one is no choice."""
     return every("expert")(config) if expert_count(config) > 1 else []
@@ -52,6 +61,11 @@ def heads_kv(config: Config) -> list[int]:
     attention = set(every("attn")(config))
     n_heads = int(config["num_key_value_heads"])
     return [n_heads if i in attention else 0 for i in range(block_count(config))]
+
+
+def inner_size(config: Config) -> int:
+    """Return the width inside of a state space."""
+    return int(config["mamba_expand"]) * int(config["hidden_size"])
 
 
 def time_step_rank(config: Config) -> int:
@@ -107,7 +121,7 @@ JAMBA = Architecture(
         Hparam("attention.head_count", "num_attention_heads"),
         Hparam("attention.head_count_kv", heads_kv),
         Hparam("ssm.conv_kernel", "mamba_d_conv"),
-        Hparam("ssm.inner_size", lambda config: config["mamba_expand"] * config["hidden_size"]),
+        Hparam("ssm.inner_size", inner_size),
         Hparam("ssm.state_size", "mamba_d_state"),
         Hparam("ssm.time_step_rank", time_step_rank),
         Hparam("attention.layer_norm_rms_epsilon", ("layer_norm_epsilon", "rms_norm_eps")),

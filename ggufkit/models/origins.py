@@ -10,7 +10,7 @@ from functools import cached_property
 
 from ggufkit.errors import ConversionError, ShapeMismatchError, UnmappedTensorsError
 from ggufkit.models.base import MAX_COUNT, Architecture, Context, Weight
-from ggufkit.models.export import Facts
+from ggufkit.models.facts import Facts
 from ggufkit.models.inverse import Way, way_back
 from ggufkit.models.known import Known
 from ggufkit.models.matching import SUFFIXES
@@ -165,7 +165,10 @@ class _Finder:
         renames = given(self.known) if callable(given) else given
         prefix = next((p for tensor, _, p in self.facts.heads if tensor in self.known.shapes), "")
         # a head's own tensors have no prefix
-        return (*renames, *(((r"^(?!classifier|pre_classifier)", prefix),) if prefix else ()))
+        return (
+            *renames,
+            *(((r"^(?!classifier|pre_classifier|head\.)", prefix),) if prefix else ()),
+        )
 
     def rename(self, name: str) -> str:
         """Return the name that transformers has for it."""

@@ -28,6 +28,11 @@ from ggufkit.models.rows import (
 from ggufkit.models.transforms import Shape
 
 
+def trimmed(shape: Shape) -> Shape:
+    """Return a shape without ones in front, which quantized files do not have."""
+    return trimmed(shape[1:]) if len(shape) > 1 and shape[0] == 1 else shape
+
+
 @singledispatch
 def source_shape(transform: TakeRows, made: Shape) -> Shape:
     """Return the shape of what a transform made `made` of; most keep it.

@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 
 from ggufkit.models import (
+    base,
     bert,
     cohere,
     common,
     deepseek,
     exaone,
     falcon,
+    falcon_h1,
     gemma,
     gemma3n,
     glm,
+    granite_hybrid,
+    jamba,
     lfm2,
     llama4,
     mamba,
@@ -37,31 +41,23 @@ from ggufkit.models import (
 )
 from ggufkit.models.base import Config
 from ggufkit.models.known import Back, Known, rounded, short
-
-
-def _share(key: str, of: Callable[[Known], int]) -> Back:
-    """Return the way back to the rotated share of something."""
-
-    def back(value: Any, known: Known) -> Mapping[str, Any]:
-        whole = of(known)
-        return {key: rounded(value / whole, lambda share: int(share * whole))} if whole else {}
-
-    return back
-
-
-def _head(known: Known) -> int:
-    given = known.config.get("head_dim") or known.hparams.get("attention.key_length")
-    return int(given) if given else _per_head(known)
-
-
-def _per_head(known: Known) -> int:
-    heads = known.hparams.get("attention.head_count") or 1
-    return int(known.hparams.get("embedding_length", 0)) // int(heads)
+from ggufkit.models.ways_of_rope import (
+    attention_factor,
+    freq_base,
+    freq_base_swa,
+    head,
+    log_multiplier,
+    mscales,
+    per_head,
+    scaling,
+    sections,
+    share,
+)
 
 
 def _own_head_dim(value: Any, known: Known) -> Mapping[str, Any]:
     """Say head_dim only where it is another than transformers computes."""
-    return {} if value == _per_head(known) else {"head_dim": value}
+    return {} if value == per_head(known) else {"head_dim": value}
 
 
 def _layers(true: str, false: str) -> Back:
@@ -99,31 +95,6 @@ def _linear_layers(value: Any, known: Known) -> Mapping[str, Any]:
     n_ahead = int(known.hparams.get("nextn_predict_layers") or 1)
     kinds = ["linear_attention" if linear else "full_attention" for linear in value]
     return {"layer_types": kinds[: len(kinds) - n_ahead]}
-
-
-def _sections(value: Any, _: Known) -> Mapping[str, Any]:
-    sections = list(value)
-    while len(sections) > 3 and sections[-1] == 0:
-        sections.pop()
-    return {"rope_scaling.mrope_section": sections, "rope_scaling.rope_type": "default"}
-
-
-def _freq_base(value: Any, known: Known) -> Mapping[str, Any]:
-    return {} if "global_rope_theta" in known.config else {"rope_theta": short(value)}
-
-
-def _freq_base_swa(value: Any, known: Known) -> Mapping[str, Any]:
-    return {} if "local_rope_theta" in known.config else {"rope_local_base_freq": short(value)}
-
-
-def _scaling(value: Any, known: Known) -> Mapping[str, Any]:
-    """Return the type; where the file says none in spite of a factor, the one that left others."""
-    if value == "none":
-        others = [key for key in known.hparams if key.startswith("rope.scaling.")]
-        if "rope.scaling.factor" not in others:
-            return {}
-        value = "yarn" if len(others) > 2 else "linear"
-    return {"rope_scaling.rope_type": value}
 
 
 def _sparsity(value: Any, _: Known) -> Mapping[str, Any]:
@@ -164,9 +135,23 @@ def _unused_positions(value: Any, known: Known) -> Mapping[str, Any]:
     return {"max_position_embeddings": value + padding + 1, "pad_token_id": padding}
 
 
-def _kv_by_layer(value: Any, _: Known) -> Mapping[str, Any]:
-    types = ["full_attention" if heads else "conv" for heads in value]
-    return {"num_key_value_heads": max(value, default=0), "layer_types": types}
+def _kv_by_layer(attention: str, other: str) -> Back:
+    def back(value: Any, _: Known) -> Mapping[str, Any]:
+        types = [attention if heads else other for heads in value]
+        return {"num_key_value_heads": max(value, default=0), "layer_types": types}
+
+    return back
+
+
+def _kv_by_period(value: Any, _: Known) -> Mapping[str, Any]:
+    first, period = jamba.first_and_period(
+        [i for i, heads in enumerate(value) if heads], len(value)
+    )
+    return {
+        "num_key_value_heads": max(value, default=0),
+        "attn_layer_offset": first,
+        "attn_layer_period": period,
+    }
 
 
 def _by_block(value: Any, _: Known) -> Mapping[str, Any]:
@@ -178,17 +163,6 @@ def _by_block(value: Any, _: Known) -> Mapping[str, Any]:
 def _trained(value: Any, _: Known) -> Mapping[str, Any]:
     positions = {trained: given for given, trained in nomic.TRAINED.items()}
     return {"n_positions": positions[value]} if value in positions else {}
-
-
-def _log_multiplier(value: Any, _: Known) -> Mapping[str, Any]:
-    found = rounded(value / 0.1, lambda mscale: 0.1 * mscale)
-    # llama.cpp takes the two for the same
-    return {"rope_scaling.mscale_all_dim": found, "rope_scaling.mscale": found}
-
-
-def _mscales(value: Any, _: Known) -> Mapping[str, Any]:
-    names = ("mscale_all_dim", "mscale")
-    return {f"rope_scaling.{name}": short(value) for name in names}
 
 
 def _full(value: Any, known: Known) -> Mapping[str, Any]:
@@ -210,6 +184,15 @@ def _inner(value: Any, known: Known) -> Mapping[str, Any]:
     return {"intermediate_size": value, **expand}
 
 
+def _expand(value: Any, known: Known) -> Mapping[str, Any]:
+    width = int(known.hparams["embedding_length"])
+    return {"mamba_expand": value // width} if width else {}
+
+
+def _head_of_inner(value: Any, known: Known) -> Mapping[str, Any]:
+    return {"mamba_d_head": int(known.hparams["ssm.inner_size"]) // value} if value else {}
+
+
 def _heads_of_inner(value: Any, known: Known) -> Mapping[str, Any]:
     inner = int(known.hparams["ssm.inner_size"])
     return {"num_heads": value, "head_dim": inner // value if value else 0}
@@ -219,54 +202,44 @@ def _plain_width(value: Any, _: Known) -> Mapping[str, Any]:
     return {"intermediate_size": value, "block_auto_adjust_ff_dim": False}
 
 
-def _attention_factor(value: Any, known: Known) -> Mapping[str, Any]:
-    """Return the scaling that has this factor for the two contexts."""
-    scaling = {
-        "long_factor": [1.0],
-        "original_max_position_embeddings": known.hparams["rope.scaling.original_context_length"],
-    }
-    context = known.hparams["context_length"]
-    for kind in ("longrope", "yarn"):
-        trial = {
-            "max_position_embeddings": context,
-            "rope_scaling": {**scaling, "rope_type": kind},
-        }
-        if np.float32(phi.attention_factor(trial)) == np.float32(value):
-            return {"rope_scaling.rope_type": kind}
-    return {}
-
-
 BY_FUNCTION: Mapping[Callable[..., Any], Back] = {
+    base.expert_count: "num_experts",
     common.head_dim: _own_head_dim,
-    common.rotated: _share("partial_rotary_factor", _per_head),
+    common.rotated: share("partial_rotary_factor", per_head),
     common.not_causal: "is_causal",
     common.gating_function: _gating,
     common.classifier_pooling: lambda v, _: {"classifier_pooling": _POOLING_NAMES.get(v)},
     common.pooling_type: lambda v, _: {"pooling_mode": _POOLING_NAMES.get(v)},
-    common.unscaled: _scaling,
+    common.unscaled: scaling,
     common.sliding_layers: _layers("sliding_attention", "full_attention"),
-    rope.scaling_type: _scaling,
+    rope.scaling_type: scaling,
     rope.scaling_factor: "rope_scaling.factor",
-    rope.sections: _sections,
-    rope.freq_base: _freq_base,
-    rope.freq_base_swa: _freq_base_swa,
+    rope.sections: sections,
+    rope.freq_base: freq_base,
+    rope.freq_base_swa: freq_base_swa,
     bert.labels: _labels,
     bert.used_context: _unused_positions,
-    cohere.rotated: _share("rotary_pct", _per_head),
+    cohere.rotated: share("rotary_pct", per_head),
     deepseek.key_length_mla: _less("qk_nope_head_dim", "rope.dimension_count"),
-    deepseek.log_multiplier: _log_multiplier,
+    deepseek.log_multiplier: log_multiplier,
     exaone.window: "sliding_window",
     exaone.windowed: _layers("sliding_attention", "full_attention"),
     falcon.n_heads: "num_attention_heads",
     falcon.n_heads_kv: "num_kv_heads",
+    falcon_h1.heads: _head_of_inner,
     gemma.final_softcap: "final_logit_softcapping",
     gemma.sliding_window: "sliding_window",
     gemma3n.per_block: _by_block,
     gemma3n.sparsity_scales: _sparsity,
     glm.all_blocks: _less("num_hidden_layers", "nextn_predict_layers"),
-    glm.rotated: _share("partial_rotary_factor", _head),
+    glm.rotated: share("partial_rotary_factor", head),
+    granite_hybrid.heads_kv: _kv_by_layer("attention", "mamba"),
+    granite_hybrid.inner_size: _expand,
+    jamba.heads_kv: _kv_by_period,
+    jamba.inner_size: _expand,
+    jamba.time_step_rank: "mamba_dt_rank",
     lfm2.feed_forward: _plain_width,
-    lfm2.heads_kv: _kv_by_layer,
+    lfm2.heads_kv: _kv_by_layer("full_attention", "conv"),
     llama4.no_window: _full,
     mamba.heads: _heads_of_inner,
     mamba.inner_size: _inner,
@@ -279,20 +252,20 @@ BY_FUNCTION: Mapping[Callable[..., Any], Back] = {
     mpt.alibi_bias: _alibi,
     mpt.clamp: "attn_config.clip_qkv",
     mpt.kv_heads: "attn_config.kv_n_heads",
-    nemotron.rotated: _share("partial_rotary_factor", _per_head),
+    nemotron.rotated: share("partial_rotary_factor", per_head),
     nemotron.scaling_factor: "rope_scaling.factor",
-    nemotron.scaling_type: _scaling,
+    nemotron.scaling_type: scaling,
     neox.n_heads: "n_head",
-    neox.rotated: _share("rotary_pct", _per_head),
+    neox.rotated: share("rotary_pct", per_head),
     nomic.trained_context: _trained,
     olmo.windowed: _layers("sliding_attention", "full_attention"),
-    phi.attention_factor: _attention_factor,
+    phi.attention_factor: attention_factor,
     phi.original_context: "original_max_position_embeddings",
-    phi.rotated: _share("partial_rotary_factor", _per_head),
+    phi.rotated: share("partial_rotary_factor", per_head),
     qwen_hybrid.inner_size: _value_head,
     qwen_hybrid.is_linear: _linear_layers,
     qwen_hybrid.n_ahead: "mtp_num_hidden_layers",
-    qwen_hybrid.rotated: _share("partial_rotary_factor", _head),
+    qwen_hybrid.rotated: share("partial_rotary_factor", head),
     qwen_vl.n_deepstack: _deepstack,
 }
 
@@ -305,7 +278,7 @@ BY_MAKER: Mapping[tuple[str, str], Back] = {
     ("yarn", "rope.scaling.yarn_attn_factor"): "rope_scaling.attention_factor",
     ("yarn", "rope.scaling.yarn_beta_fast"): "rope_scaling.beta_fast",
     ("yarn", "rope.scaling.yarn_beta_slow"): "rope_scaling.beta_slow",
-    ("of_ministral", "rope.scaling.yarn_log_multiplier"): _mscales,
+    ("of_ministral", "rope.scaling.yarn_log_multiplier"): mscales,
     ("of_ministral", "attention.temperature_scale"): "rope_scaling.llama_4_scaling_beta",
     ("given", "attention.scale"): "attention_multiplier",
     ("given", "embedding_scale"): "embedding_multiplier",
@@ -317,6 +290,7 @@ BY_MAKER: Mapping[tuple[str, str], Back] = {
     ("reads", "attention.layer_norm_rms_epsilon"): "layer_norm_epsilon",
     ("<lambda>", "expert_weights_norm"): "norm_topk_prob",
     ("<lambda>", "attention.sliding_window"): _unless(0, "sliding_window"),
-    ("<lambda>", "rope.dimension_sections"): _sections,
+    ("<lambda>", "rope.dimension_sections"): sections,
+    ("<lambda>", "nextn_predict_layers"): "num_nextn_predict_layers",
     ("<lambda>", "block_count"): _less("num_hidden_layers", "nextn_predict_layers"),
 }

@@ -12,7 +12,8 @@ def test_json_has_every_class(capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["evidence"] == dict(KINDS)
     listed = [(row["architecture"], row["classes"]) for row in facts["architectures"]]
-    assert sorted(listed) == sorted((a.name, list(a.hf_classes)) for a in ARCHITECTURES)
+    known = {(a.name, a.hf_classes) for a in ARCHITECTURES}  # two may be one family
+    assert sorted(listed) == sorted((name, list(classes)) for name, classes in known)
 
 
 def test_the_table_fits_80_columns_and_is_filtered(capsys, monkeypatch):
@@ -20,7 +21,7 @@ def test_the_table_fits_80_columns_and_is_filtered(capsys, monkeypatch):
     assert main(["architectures", "phi"]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
-    assert "Phi 3, 3.5, 4: Phi3ForCausalLM" in out
+    assert {"PhiForCausalLM", "Phi3ForCausalLM", "PhimoeForCausalLM"} <= set(out.split())
     assert "Llama" not in out
     assert "byte for byte" in out
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ggufkit.models import ARCHITECTURES, find_architecture
-from ggufkit.models.families import KINDS, family_key
+from ggufkit.models import find_architecture
+from ggufkit.models.families import KINDS, by_key, family_key
 from tests.converter.manifests import ORACLE_MODELS
 
 HERE = Path(__file__).parent
@@ -21,8 +21,7 @@ def evidence() -> dict[str, list[str]]:
     shown = defaultdict(set)
     for kind, config in _shown():
         shown[family_key(find_architecture(config))].add(kind)
-    keys = [family_key(architecture) for architecture in ARCHITECTURES]
-    return {key: [kind for kind in KINDS if kind in shown[key]] or ["names"] for key in keys}
+    return {key: [kind for kind in KINDS if kind in shown[key]] or ["names"] for key in by_key()}
 
 
 def _shown() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,17 @@ def test_nothing_is_claimed_without_data(family) -> None:
 def test_every_family_has_a_title_of_its_own_and_a_key() -> None:
     known = json.loads(DATA.read_text())
     assert known.keys() == {family_key(architecture) for architecture in ARCHITECTURES}
-    assert len(known) == len(ARCHITECTURES)
+    assert len(families()) == len(known)
     assert len({row["title"] for row in known.values()}) == len(known)
+
+
+def test_of_architectures_with_one_key_all_but_one_say_when() -> None:
+    by_key = defaultdict(list)
+    for architecture in ARCHITECTURES:
+        by_key[family_key(architecture)].append(architecture)
+    shared = [those for those in by_key.values() if len(those) > 1]
+    assert shared
+    assert all(sum(a.when is None for a in those) == 1 for those in shared)
 
 
 def test_families_are_found_by_name_class_or_title() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggufkit.errors import ConversionError, ShapeMismatchError
-from ggufkit.models import ARCHITECTURES
+from ggufkit.models import ARCHITECTURES, jamba
 from ggufkit.models.inverse import way_back
 from ggufkit.models.places import place, source_shape
 from ggufkit.models.rows import (
@@ -36,6 +36,7 @@ from ggufkit.models.transforms import (
     Then,
     Transform,
     Transpose,
+    Upright,
     n_rows,
 )
 from tests.models.test_transforms import Arrays, numbers
@@ -177,10 +178,18 @@ def test_stacks_come_apart(experts: int, height: int, vector: bool) -> None:
         (Reshape((2, -1, 3)), numbers(8, 3)),
         (Then(Reshape((2, -1, 3)), Transpose()), numbers(8, 3)),
         (Squeeze(), numbers(4, 1, 3)),
+        (Upright(3, 4), numbers(2, 4, 3)),
+        (Upright(4, 4), numbers(2, 4, 4)),
     ],
 )
 def test_other_shapes(transform: Transform, source: np.ndarray) -> None:
     check_back([transform], source)
+
+
+def test_a_norm_of_one_group_needs_no_dimension_for_it() -> None:
+    source = numbers(6)
+    check_rows([Reshape((1, -1))], [made(Reshape((1, -1)), source)], source)
+    check_rows([Reshape((1, -1))], [source], source)
 
 
 def test_dropped_rows_come_back_as_zeros() -> None:
@@ -226,6 +235,17 @@ def test_arithmetic_is_left_for_the_end(step: Transform) -> None:
 def test_what_can_not_come_from_one_tensor_is_refused(transforms, shapes, error) -> None:
     with pytest.raises(error):
         way_back(transforms, shapes)
+
+
+@settings(max_examples=100, deadline=None)
+@given(period=st.integers(1, 6), first=st.integers(0, 5), n=st.integers(0, 9))
+def test_periods_of_blocks_come_back(period: int, first: int, n: int) -> None:
+    config = {"num_hidden_layers": n, "attn_layer_offset": first % period}
+    blocks = jamba.every("attn")({**config, "attn_layer_period": period})
+    offset, found = jamba.first_and_period(blocks, n)
+    again = {**config, "attn_layer_offset": offset, "attn_layer_period": found}
+    assert jamba.every("attn")(again) == blocks
+    assert offset < found  # transformers wants it so
 
 
 def test_every_kind_of_rows_has_a_way_back() -> None:

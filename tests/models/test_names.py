@@ -35,14 +35,26 @@ TENSORS_BESIDE = {
         for name in ("qwen3next", "qwen35", "qwen35moe")
         for part in ("eh_proj", "enorm", "hnorm", "shared_head_norm")
     },
+    **{  # of GLM 4.7 Flash
+        ("deepseek2", f"blk.{{i}}.nextn.{part}"): NEWER
+        for part in (
+            *("embed_tokens", "shared_head_head", "shared_head_norm"),
+            *("eh_proj", "enorm", "hnorm"),
+        )
+    },
+    # published models are tied: no file of `converted` has it
+    ("lfm2moe", "output"): "llama.cpp loads one that is not tied, its converter has no row for it",
 }
 
 # A source's place in the tables, where it is another than ours.
 SPLIT = "one tensor of the checkpoint becomes two"
 CLASSIFIER = "a classifier of one layer lies where the last of two does"
+NO_EXPERTS = "what experts share is the whole feed-forward part where there are none"
 OTHER_PLACES = {
     ("bert", "cls.output"): CLASSIFIER,
     ("jina-bert-v2", "cls.output"): CLASSIFIER,
+    ("modern-bert", "cls.output"): "the classifier comes after a layer of its own, which is `cls`",
+    ("granitehybrid", "blk.{i}.ffn_down"): NO_EXPERTS,
     ("deepseek2", "blk.{i}.attn_k_b"): SPLIT,
     ("deepseek2", "blk.{i}.attn_v_b"): SPLIT,
     **{

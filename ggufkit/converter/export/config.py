@@ -10,7 +10,7 @@ import numpy as np
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.models.base import Architecture
-from ggufkit.models.export import NULL, Facts
+from ggufkit.models.facts import NULL, Facts
 from ggufkit.models.generated import llama3_rope_factors
 from ggufkit.models.known import Known, put, short
 from ggufkit.models.recover import recover

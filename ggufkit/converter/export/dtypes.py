@@ -60,21 +60,36 @@ NARROW = ("bf16", "f16")
 
 
 def stored(values: Floats, dtype: Dtype, arithmetic: Arithmetic | None) -> NDArray[Any]:
-    """Return values of a file as a checkpoint stores them, rounded to `dtype`."""
-    return dtype.narrow(_undone(values, arithmetic))
+    """Return values of a file as a checkpoint stores them, rounded to `dtype`.
+
+    Of several float32 that give a value of the file, it is one that a narrow type holds, if there
+    is one: most checkpoints were of such a type.
+    """
+    undone = _undone(values, arithmetic)
+    if arithmetic is not None and dtype.size == 4:
+        nearest = undone
+        for narrow in (DTYPES[name] for name in reversed(NARROW)):
+            short = narrow.widen(narrow.narrow(nearest))
+            gives = _bits(_done(short, arithmetic)) == _bits(values)
+            undone = np.where(gives, short, undone)
+    return dtype.narrow(undone)
 
 
 def holds(values: Floats, dtype: Dtype, arithmetic: Arithmetic | None) -> bool:
     """Whether what `stored` gives comes out as `values` again, bit for bit."""
-    again = dtype.widen(stored(values, dtype, arithmetic))
-    if arithmetic is not None:
-        with np.errstate(all="ignore"):
-            again = arithmetic.apply(_Given(again), slice(0, len(again)))
+    again = _done(dtype.widen(stored(values, dtype, arithmetic)), arithmetic)
     return np.array_equal(_bits(again), _bits(values))
 
 
 def _bits(values: Floats) -> NDArray[np.uint32]:
     return np.ascontiguousarray(values, np.float32).view(np.uint32)
+
+
+@np.errstate(all="ignore")
+def _done(values: Floats, arithmetic: Arithmetic | None) -> Floats:
+    if arithmetic is None:
+        return values
+    return arithmetic.apply(_Given(values), slice(0, len(values)))
 
 
 @np.errstate(all="ignore")

@@ -14,7 +14,8 @@ from ggufkit.errors import ConversionError, GGUFKitError, UnknownArchitectureErr
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.models import ARCHITECTURES
 from ggufkit.models.base import MAX_COUNT, Architecture, Context, complete_config
-from ggufkit.models.export import Facts, candidates
+from ggufkit.models.export import candidates
+from ggufkit.models.facts import Facts
 from ggufkit.models.origins import Origin, find_origins
 from ggufkit.models.transforms import Shape
 
@@ -90,7 +91,7 @@ def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> 
         if identity is not None and (best is None or len(identity.differing) < len(best.differing)):
             best = identity
     if best is None:
-        what = "\n  ".join(errors) or "its vocabulary is of another model"
+        what = "\n  ".join(errors) or "its vocabulary or its keys are of another model"
         raise ConversionError(f"{where}: {name}, but of no model that ggufkit knows:\n  {what}")
     if best.differing and not lenient:
         listed = "\n  ".join(best.differing[:20])
@@ -114,6 +115,8 @@ def _try(
         if facts.fits and not facts.fits(known):
             return None
         config = recover_config(architecture, facts, known, _generated(file, architecture))
+        if architecture.when and not architecture.when(config):
+            return None  # it would be converted as another one of its class
         complete = complete_config(architecture, config)
         context = Context(complete, known.n_tokens)
         origins = find_origins(architecture, facts, known, context)

@@ -22,6 +22,7 @@ from ggufkit.models.base import (
 )
 from ggufkit.models.matching import map_tensors
 from ggufkit.models.origins import Origin
+from ggufkit.models.places import trimmed
 from ggufkit.models.transforms import Shape
 
 
@@ -86,7 +87,7 @@ def check_tensors(
     if odd:
         raise ConversionError(f"a conversion would not give the same tensors: {', '.join(odd[:8])}")
     for name, shape in made.items():
-        if shape != tuple(shapes[name]):
+        if trimmed(shape) != trimmed(tuple(shapes[name])):
             raise ShapeMismatchError(f"{name}: {tuple(shapes[name])} in the file, not {shape}")
 
 
