@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ggufkit.kernels import GRIDS, _checked, _library_of, active
-from ggufkit.kernels.grids import points
+from ggufkit.kernels import _checked, _library_of, active
+from ggufkit.kernels.grids import GRIDS, points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
