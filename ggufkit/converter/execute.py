@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize, quantize
+from ggufkit.codecs.finite import all_below
 from ggufkit.converter.journal import Journal
 from ggufkit.converter.needs import jobs_of
 from ggufkit.converter.plan import Encoding, Part, Plan, Task
@@ -85,12 +86,15 @@ class Rows:
         self.slice = slice(task.start, task.stop)
         self.values = task.reader.read(self.slice)
         self._rounded: NDArray[np.float32] | None = None
+        self.n_nonfinite = 0
+        if all_below(self.values, np.inf):
+            return
         self._finite = np.isfinite(self.values)
         self.n_nonfinite = self._finite.size - int(np.count_nonzero(self._finite))
-        if self.n_nonfinite and task.nonfinite == "error":
+        if task.nonfinite == "error":
             index = np.unravel_index(int(self._finite.argmin()), self._finite.shape)
             raise self._not_finite((int(index[0]), int(index[1])), "is NaN or infinite")
-        if self.n_nonfinite and task.nonfinite == "zero":
+        if task.nonfinite == "zero":
             self.values = np.where(self._finite, self.values, np.float32(0))
 
     def errors(
