@@ -1,13 +1,17 @@
 """Make tests/checkpoint/quantized: what the real libraries pack, and what they unpack it to.
 
-Run it where torch, compressed-tensors 0.20, hqq 0.2, torchao 0.18 and bitsandbytes 0.50 are; the
-repository needs none of them. Each file has the parts of ``layer.weight``, and as ``expected``
-the library's own dequantization in float32; its metadata holds the quantization_config.
+Run it where torch, compressed-tensors 0.20, hqq 0.2, torchao 0.18, bitsandbytes 0.50, auto-gptq
+0.7, autoawq 0.2 and accelerate are; the repository needs none of them. Each file has the parts of
+``layer.weight``, and as ``expected`` the library's own dequantization in float32; its metadata holds
+the quantization_config.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +20,12 @@ from safetensors.torch import save_file
 
 OUT = Path(__file__).parents[1] / "tests" / "checkpoint" / "quantized"
 SHAPE = (16, 64)
+WIDER = (32, 64)  # what codes of several outputs to a word need
 
 
-def weight() -> torch.Tensor:
+def weight(shape: tuple[int, int] = SHAPE) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(SHAPE, generator=generator) / 20
+    return torch.randn(shape, generator=generator) / 20
 
 
 def save(name: str, config: dict, parts: dict[str, torch.Tensor], expected: torch.Tensor) -> None:
@@ -134,6 +139,62 @@ def gpt_oss() -> None:
     save("mxfp4-gpt-oss", {"quant_method": "mxfp4"}, parts, expected.transpose(1, 2))
 
 
+def bare(package: str) -> None:
+    """Let parts of a package be imported without what its ``__init__`` imports."""
+    if package not in sys.modules:
+        found = importlib.util.find_spec(package)
+        sys.modules[package] = module = types.ModuleType(package)
+        module.__spec__, module.__path__ = found, list(found.submodule_search_locations)
+
+
+def ranges(bits: int, group: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scales and zero points of the groups, (n_rows, n_groups), as float16 holds them."""
+    groups = weight(WIDER).reshape(WIDER[0], -1, group)
+    low, high = groups.amin(-1), groups.amax(-1)
+    scales = ((high - low) / (2**bits - 1)).half().float()
+    # AutoGPTQ stores them less one
+    return scales, (-low / scales).round().clamp(1, 2**bits - 1)
+
+
+def linear() -> torch.nn.Linear:
+    layer = torch.nn.Linear(WIDER[1], WIDER[0], bias=False)
+    layer.weight.data = weight(WIDER)
+    return layer
+
+
+def gptq(bits: int) -> None:
+    bare("auto_gptq")
+    bare("auto_gptq.nn_modules")
+    bare("auto_gptq.nn_modules.qlinear")
+    from auto_gptq.nn_modules.qlinear.qlinear_cuda_old import QuantLinear
+
+    scales, zeros = ranges(bits, 32)
+    packed = QuantLinear(bits, 32, WIDER[1], WIDER[0], False, use_cuda_fp16=False)
+    order = torch.arange(WIDER[1], dtype=torch.int32) // 32
+    packed.pack(linear(), scales, zeros, order)
+    parts = {f"layer.{key}": value for key, value in packed.state_dict().items()}
+    # the same weights times one, computed in float32
+    packed.scales = packed.scales.float()
+    expected = packed(torch.eye(WIDER[1])).T
+    config = {"quant_method": "gptq", "bits": bits, "group_size": 32, "desc_act": False}
+    save(f"gptq-{bits}", {**config, "sym": False}, parts, expected)
+
+
+def awq() -> None:
+    bare("awq")
+    bare("awq.modules")
+    bare("awq.modules.linear")
+    from awq.modules.linear.gemm import WQLinear_GEMM
+    from awq.utils.packing_utils import dequantize_gemm
+
+    scales, zeros = ranges(4, 32)
+    packed = WQLinear_GEMM.from_linear(linear(), 4, 32, scales=scales.T, zeros=zeros.T)
+    parts = {f"layer.{key}": value for key, value in packed.state_dict().items()}
+    args = packed.qweight, packed.qzeros, packed.scales.float(), 4, 32
+    config = {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}
+    save("awq-4", config | {"zero_point": True}, parts, dequantize_gemm(*args).T)
+
+
 def main() -> None:
     OUT.mkdir(exist_ok=True)
     group = {"strategy": "group", "group_size": 32}
@@ -178,6 +239,9 @@ def main() -> None:
     torchao_quantized("torchao-intx-4", IntxWeightOnlyConfig(**per_group))
     llm_int8()
     gpt_oss()
+    for bits in (2, 3, 4, 8):
+        gptq(bits)
+    awq()
 
 
 if __name__ == "__main__":
