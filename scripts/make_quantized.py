@@ -2,8 +2,8 @@
 
 Run it where torch, compressed-tensors 0.20, hqq 0.2, torchao 0.18, bitsandbytes 0.50, auto-gptq
 0.7, autoawq 0.2 and accelerate are; the repository needs none of them. Each file has the parts of
-``layer.weight``, and as ``expected`` the library's own dequantization in float32; its metadata holds
-the quantization_config.
+``layer.weight``, and as ``expected`` the own dequantization of the library in float32; its metadata
+has the quantization_config.
 """
 
 from __future__ import annotations
