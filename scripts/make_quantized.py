@@ -1,7 +1,7 @@
 """Make tests/checkpoint/quantized: what the real libraries pack, and what they unpack it to.
 
 Run it where torch, compressed-tensors 0.20, hqq 0.2, torchao 0.18, bitsandbytes 0.50, auto-gptq
-0.7, autoawq 0.2 and accelerate are; the repository needs none of them. Each file has the parts of
+0.7, autoawq 0.2, accelerate and transformers are; the repository needs none of them. Each file has the parts of
 ``layer.weight``, and as ``expected`` the own dequantization of the library in float32; its metadata
 has the quantization_config.
 """
@@ -195,6 +195,18 @@ def awq() -> None:
     save("awq-4", config | {"zero_point": True}, parts, dequantize_gemm(*args).T)
 
 
+def fp8(name: str, scale_fmt: str | None) -> None:
+    from transformers.integrations.finegrained_fp8 import Fp8Dequantize, Fp8Quantize
+
+    settings = {"weight_block_size": [8, 32], "scale_fmt": scale_fmt}
+    quantizer = types.SimpleNamespace(quantization_config=types.SimpleNamespace(**settings))
+    parts = Fp8Quantize(quantizer).convert({"layer.weight": weight()})
+    found = {key.removeprefix("layer."): value for key, value in parts.items()}
+    model = torch.nn.ModuleDict({"layer": torch.nn.Linear(SHAPE[1], SHAPE[0])})  # of float32
+    widened = Fp8Dequantize(quantizer).convert(found, full_layer_name="layer.weight", model=model)
+    save(name, {"quant_method": "fp8", **settings}, parts, widened["layer.weight"])
+
+
 def main() -> None:
     OUT.mkdir(exist_ok=True)
     group = {"strategy": "group", "group_size": 32}
@@ -242,6 +254,8 @@ def main() -> None:
     for bits in (2, 3, 4, 8):
         gptq(bits)
     awq()
+    fp8("fp8-block", None)
+    fp8("fp8-block-e8m0", "ue8m0")
 
 
 if __name__ == "__main__":
