@@ -1,9 +1,9 @@
 """Make tests/checkpoint/quantized: what the real libraries pack, and what they unpack it to.
 
-Run it where torch, compressed-tensors 0.20, hqq 0.2, torchao 0.18, bitsandbytes 0.50, auto-gptq
-0.7, autoawq 0.2, accelerate and transformers are; the repository needs none of them. Each file has the parts of
-``layer.weight``, and as ``expected`` the own dequantization of the library in float32; its metadata
-has the quantization_config.
+Run it where torch, transformers 5.23, accelerate, compressed-tensors 0.20, hqq 0.2, torchao 0.18,
+bitsandbytes 0.50, auto-gptq 0.7 and autoawq 0.2 are; the repository needs none of them. Each file
+has the parts of ``layer.weight``, and as ``expected`` what the library unpacks, in float32; its
+metadata has the quantization_config.
 """
 
 from __future__ import annotations
