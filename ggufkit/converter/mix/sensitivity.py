@@ -124,8 +124,8 @@ def geometric_mean(values: Iterable[float]) -> float:
     return math.exp(sum(logs) / len(logs)) if logs else 1.0
 
 
-#: SmolLM2-135M (30 blocks) and gemma-3-270m (18) agree on these within a third, see
-#: docs/budget.md. Both tie the output to the embeddings; apart, they share its weight.
+#: Between those of SmolLM2-135M (30 blocks) and gemma-3-270m (18), see docs/budget.md. Both tie the
+#: output to the embeddings; apart, they share its weight.
 DEFAULT = Sensitivity(
     MappingProxyType(
         {
