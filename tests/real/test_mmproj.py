@@ -22,6 +22,7 @@ PARTS = ("vision_", "visual", "projector", "mlp1")
 CASES = {
     "gemma3": ("gemma3-vision", "gemma3", 4),
     "internvl": ("internvl", "qwen2", 1),
+    "llava": ("llava", "llama", 2 * 2),
     "pixtral": ("pixtral", "llama", 7 * 7 + 6),
     "qwen2_vl": ("qwen2_vl-published", "qwen2", 4 * 4),
     "qwen2_5_vl": ("qwen2_5_vl", "qwen2", 4 * 4),

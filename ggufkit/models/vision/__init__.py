@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ggufkit.errors import UnknownArchitectureError
 from ggufkit.models.vision.internvl import INTERNVL
+from ggufkit.models.vision.llava import LLAVA
 from ggufkit.models.vision.pixtral import PIXTRAL
 from ggufkit.models.vision.qwen import QWEN2VL, QWEN3VL, QWEN25VL, QWEN35
 from ggufkit.models.vision.siglip import GEMMA3, IDEFICS3
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ggufkit.models.base import Config
     from ggufkit.models.vision.base import VisionFamily
 
-FAMILIES = (GEMMA3, IDEFICS3, INTERNVL, PIXTRAL, QWEN2VL, QWEN25VL, QWEN35, QWEN3VL)
+FAMILIES = (GEMMA3, IDEFICS3, INTERNVL, LLAVA, PIXTRAL, QWEN2VL, QWEN25VL, QWEN35, QWEN3VL)
 
 
 def find_vision(config: Config) -> VisionFamily:
@@ -32,15 +33,16 @@ def find_vision(config: Config) -> VisionFamily:
     """
     given = config.get("architectures")
     names = [str(name) for name in given] if isinstance(given, list) else []
-    found = next((f for f in FAMILIES for name in names if name in f.hf_classes), None)
     vision = config.get("vision_config")
     kind = vision.get("model_type") if isinstance(vision, dict) else None
-    if found is None or (found is PIXTRAL and kind != "pixtral"):
-        known = ", ".join(sorted(name for family in FAMILIES for name in family.hf_classes))
+    fitting = (f for f in FAMILIES if f.kind in ("", kind))
+    found = next((f for f in fitting if set(names) & set(f.hf_classes)), None)
+    if found is None:
+        known = ", ".join(sorted({name for family in FAMILIES for name in family.hf_classes}))
         seen = f" with {str(kind)[:40]}" if kind else ""
         raise UnknownArchitectureError(
             f"config.json names the model class {', '.join(names)[:200] or '(none)'}{seen}, whose "
-            f"vision part ggufkit can't convert; it can those of {known} (of LLaVA: Pixtral's). "
-            "Its language model may convert without --mmproj"
+            f"vision part ggufkit can't convert; it can those of {known} (of LLaVA: CLIP's and "
+            "Pixtral's). Its language model may convert without --mmproj"
         )
     return found

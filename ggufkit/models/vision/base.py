@@ -83,6 +83,8 @@ class VisionFamily:
         Globs of tensors under `prefixes` that have no place in the file.
     types : mapping of str to TensorType
         Parts of names of matrices that have this type whatever the file type.
+    kind : str
+        The ``model_type`` that ``vision_config`` has to have, where a class may have several.
     marker : str
         A token whose number the file needs, as ``marker`` in the config; or empty.
     """
@@ -96,6 +98,7 @@ class VisionFamily:
     rename: Renames | Callable[[Config], Renames] = RENAME
     ignore: tuple[str, ...] = ()
     types: Mapping[str, TensorType] = field(default_factory=dict)
+    kind: str = ""
     marker: str = ""
 
     @property

@@ -37,6 +37,7 @@ _PROJECTOR = "multi_modal_projector"
 
 PIXTRAL = VisionFamily(
     hf_classes=("LlavaForConditionalGeneration", "Mistral3ForConditionalGeneration"),
+    kind="pixtral",
     keys=(
         projector("pixtral"),
         epsilon(1e-5),
