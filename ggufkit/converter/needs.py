@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ggufkit.converter.plan import Plan, rows_per_task
@@ -56,6 +56,8 @@ def needs_of(plan: Plan, jobs: int | None = None, *, handed_over: bool = False) 
     handed_over : bool
         Whether each file is removed when it is whole.
     """
+    if handed_over:
+        plan = replace(plan, by_part=True)  # as it will be executed
     jobs = jobs_of(plan, jobs)
     per_task = max((rows_per_task(t) * t.n_cols for t in plan.source.tensors), default=0)
     headers = sum(len(part.layout.header) for part in plan.parts)
