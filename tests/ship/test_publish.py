@@ -13,11 +13,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ggufkit.cli.main import main
+from ggufkit.converter.ladder import open_source, plan_ladder
+from ggufkit.converter.needs import needs_of, peak_bytes
+from ggufkit.converter.planner import SplitLimits
 from tests.checkpoint.hub_server import Hub, downloads
 from tests.llama import write_llama
 from tests.serving import serving
@@ -152,6 +156,16 @@ def test_the_disk_holds_what_was_announced_and_the_hub_gets_all(
     card = upload.repos[REPO]["README.md"][0].decode()
     assert all(digest in card for digest in expected.values())
     assert upload.commits[-1] == "Add README.md"
+
+
+def test_what_is_announced_is_of_the_order_of_the_work(tmp_path: Path) -> None:
+    # layers.10 comes before layers.2 in the source
+    source = open_source(write_llama(tmp_path / "Deep", n_layers=12), self_test=False)
+    plan = plan_ladder(source, tmp_path / "out", LADDER, split=SplitLimits(0, 8, False))
+    executed = replace(plan, by_part=True)
+    assert [t.name for t in plan.tensors] != [t.name for t in executed.tensors]
+    assert needs_of(plan, 1, handed_over=True).disk == peak_bytes(executed, 1)
+    assert peak_bytes(plan, 1) != peak_bytes(executed, 1)
 
 
 def test_from_one_repository_to_another_nothing_stays(
