@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from ggufkit.api import dequantize as dequantize
     from ggufkit.api import open as open  # noqa: A004
     from ggufkit.api import save as save
+    from ggufkit.calibration.imatrix import Imatrix as Imatrix
     from ggufkit.checkpoint import Checkpoint as Checkpoint
     from ggufkit.codecs import quantize as quantize
-    from ggufkit.converter.choose import TypeOptions as TypeOptions
-    from ggufkit.converter.export.write import export_hf as export_hf
-    from ggufkit.converter.imatrix import Imatrix as Imatrix
     from ggufkit.converter.ladder import Ladder as Ladder
     from ggufkit.converter.ladder import convert as convert
-    from ggufkit.converter.planner import SplitLimits as SplitLimits
+    from ggufkit.converter.planning.planner import SplitLimits as SplitLimits
+    from ggufkit.converter.planning.type_selection import TypeOptions as TypeOptions
     from ggufkit.errors import GGUFKitError as GGUFKitError
-    from ggufkit.gguf.joined import JoinedFile as JoinedFile
+    from ggufkit.export.write import export_hf as export_hf
     from ggufkit.gguf.metadata import Metadata as Metadata
+    from ggufkit.gguf.model import GGUFModel as GGUFModel
     from ggufkit.toolbox.checks.engine import check as check
     from ggufkit.toolbox.compare import compare as compare
     from ggufkit.toolbox.diff import diff as diff
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from ggufkit.toolbox.endian import convert_endian as convert_endian
     from ggufkit.toolbox.endian import copy as copy
     from ggufkit.toolbox.fit import fit as fit
-    from ggufkit.toolbox.hashing import hash_file as hash_file
-    from ggufkit.toolbox.resplit import merge as merge
-    from ggufkit.toolbox.resplit import split as split
+    from ggufkit.toolbox.hash import hash_file as hash_file
+    from ggufkit.toolbox.split import merge as merge
+    from ggufkit.toolbox.split import split as split
     from ggufkit.toolbox.verify import verify as verify
     from ggufkit.types import FileType as FileType
     from ggufkit.types import TensorType as TensorType
@@ -56,13 +56,13 @@ _HOMES = {
     "Checkpoint": "ggufkit.checkpoint",
     "FileType": "ggufkit.types",
     "GGUFKitError": "ggufkit.errors",
-    "Imatrix": "ggufkit.converter.imatrix",
-    "JoinedFile": "ggufkit.gguf.joined",
+    "Imatrix": "ggufkit.calibration.imatrix",
+    "GGUFModel": "ggufkit.gguf.model",
     "Ladder": "ggufkit.converter.ladder",
     "Metadata": "ggufkit.gguf.metadata",
-    "SplitLimits": "ggufkit.converter.planner",
+    "SplitLimits": "ggufkit.converter.planning.planner",
     "TensorType": "ggufkit.types",
-    "TypeOptions": "ggufkit.converter.choose",
+    "TypeOptions": "ggufkit.converter.planning.type_selection",
     "ValueType": "ggufkit.types",
     "check": "ggufkit.toolbox.checks.engine",
     "compare": "ggufkit.toolbox.compare",
@@ -72,14 +72,14 @@ _HOMES = {
     "dequantize": "ggufkit.api",
     "diff": "ggufkit.toolbox.diff",
     "edit": "ggufkit.toolbox.edit",
-    "export_hf": "ggufkit.converter.export.write",
+    "export_hf": "ggufkit.export.write",
     "fit": "ggufkit.toolbox.fit",
-    "hash_file": "ggufkit.toolbox.hashing",
-    "merge": "ggufkit.toolbox.resplit",
+    "hash_file": "ggufkit.toolbox.hash",
+    "merge": "ggufkit.toolbox.split",
     "open": "ggufkit.api",
     "quantize": "ggufkit.codecs",
     "save": "ggufkit.api",
-    "split": "ggufkit.toolbox.resplit",
+    "split": "ggufkit.toolbox.split",
     "verify": "ggufkit.toolbox.verify",
 }
 
@@ -87,8 +87,8 @@ __all__ = [
     "Checkpoint",
     "FileType",
     "GGUFKitError",
+    "GGUFModel",
     "Imatrix",
-    "JoinedFile",
     "Ladder",
     "Metadata",
     "SplitLimits",

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit import codecs
-from ggufkit.gguf.joined import JoinedFile, open_gguf
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.gguf.model import GGUFModel, open_gguf
 from ggufkit.gguf.reader import Tensor
 from ggufkit.gguf.writer import write
 from ggufkit.types import TensorType
 
 
-def open(path: str | os.PathLike[str], *, strict: bool = True) -> JoinedFile:  # noqa: A001
+def open(path: str | os.PathLike[str], *, strict: bool = True) -> GGUFModel:  # noqa: A001
     """Open a GGUF file, or all parts of a split one.
 
     Nothing of the weights is read until a tensor's data is used; arrays of the metadata are

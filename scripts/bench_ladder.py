@@ -35,8 +35,8 @@ CHILD = """
 import json, resource, sys, time
 from collections import Counter
 from ggufkit import convert
-from ggufkit.converter import book, execute
-from ggufkit.converter.readers import CheckpointReader
+from ggufkit.converter.execution import execute, manifest
+from ggufkit.converter.sources.row_readers import CheckpointReader
 spent = Counter()
 
 def timed(what, owner, name):
@@ -53,7 +53,7 @@ timed("encoding", execute, "quantize")
 timed("errors of weights", execute.Rows, "errors")
 timed("reading and widening", CheckpointReader, "read")
 timed("writing", execute, "write_into_partial")
-timed("SHA-256", book, "sha256_of")
+timed("SHA-256", manifest, "sha256_of")
 start = time.perf_counter()
 ladder = convert(sys.argv[1], sys.argv[2], ladder=sys.argv[3], jobs=int(sys.argv[4]))
 seconds = time.perf_counter() - start

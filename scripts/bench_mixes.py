@@ -21,10 +21,10 @@ from ggufkit.converter.mix.budget import Budget, MixOptions  # noqa: E402
 from ggufkit.converter.mix.measure import measure_errors  # noqa: E402
 from ggufkit.converter.mix.result import Limit  # noqa: E402
 from ggufkit.converter.mix.sensitivity import DEFAULT, Sensitivity  # noqa: E402
-from ggufkit.converter.rules import Recipe  # noqa: E402
-from ggufkit.converter.source import Source  # noqa: E402
-from ggufkit.ship.sensitivity import learn  # noqa: E402
-from ggufkit.ship.trial import Quality, measure  # noqa: E402
+from ggufkit.converter.planning.rules import Recipe  # noqa: E402
+from ggufkit.converter.sources.base import Source  # noqa: E402
+from ggufkit.publish.evaluate import Quality, measure  # noqa: E402
+from ggufkit.publish.sensitivity import learn  # noqa: E402
 
 JOBS = os.cpu_count() or 1
 

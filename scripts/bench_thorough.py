@@ -13,7 +13,7 @@ import numpy as np
 
 import ggufkit
 from ggufkit.codecs import dequantize, quantize
-from ggufkit.codecs.forms import FORMS
+from ggufkit.codecs.affine_form import FORMS
 
 
 def sample(path: Path | None) -> np.ndarray:

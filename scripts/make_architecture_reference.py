@@ -1,7 +1,7 @@
 """Write what is claimed of architectures from the tests' data; with --check, fail if out of date.
 
 The table of docs/architectures.md names the models by hand, in its first column; all else in it,
-and ggufkit/models/evidence.json, which the package reads, is made here.
+and ggufkit/architectures/evidence.json, which the package reads, is made here.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ggufkit.models.base import Architecture
-from ggufkit.models.families import DATA, by_key
-from tests.models.evidence import evidence
+from ggufkit.architectures.catalog import DATA, by_key
+from ggufkit.mapping.spec import Architecture
+from tests.architectures.evidence import evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "architectures.md"

@@ -1,4 +1,4 @@
-"""Make a case of tests/models/converted with transformers' class and llama.cpp's converter.
+"""Make a case of tests/architectures/converted with transformers' class and llama.cpp's converter.
 
     python scripts/make_converted.py NAME CONFIG.json LLAMA_CPP
 
@@ -121,7 +121,7 @@ def main() -> int:
     parser.add_argument("--files", type=Path)
     args = parser.parse_args()
     sys.path[:0] = [str(ROOT), str(args.llama_cpp / "gguf-py"), str(args.llama_cpp)]
-    from tests.models.checkpoints import write_checkpoint
+    from tests.architectures.checkpoints import write_checkpoint
 
     logging.disable(logging.WARNING)
     given = json.loads(args.config.read_text())
@@ -141,7 +141,7 @@ def main() -> int:
         convert(folder, Path(temporary) / "out.gguf", n_tokens)
         described = describe(Path(temporary) / "out.gguf")
     case = {"config": config, "files": files, "n_tokens": n_tokens, "checkpoint": shapes}
-    out = ROOT / "tests" / "models" / "converted" / f"{args.name}.json"
+    out = ROOT / "tests" / "architectures" / "converted" / f"{args.name}.json"
     write_case(out, case | described)
     return 0
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ggufkit.converter import rules
-from ggufkit.converter.recipes import FALLBACK, RECIPES, SPECIAL
-from ggufkit.converter.rules import Recipe, Rule
+from ggufkit.converter.planning import rules
+from ggufkit.converter.planning.recipes import FALLBACK, RECIPES, SPECIAL
+from ggufkit.converter.planning.rules import Recipe, RecipeRule
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
 MARK = "<!-- {}: made by scripts/make_recipe_reference.py -->\n"
@@ -59,7 +59,7 @@ def _rules(recipe: Recipe) -> str:
     return "; ".join(texts) or "-"
 
 
-def _when(rule: Rule) -> str:
+def _when(rule: RecipeRule) -> str:
     return "" if rule.when is None else rule.when.__name__
 
 

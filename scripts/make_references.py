@@ -1,10 +1,10 @@
-"""Compute what transformers' classes say on the tiny checkpoints of tests/models/converted.
+"""Compute what transformers' classes say on the tiny checkpoints of tests/architectures/converted.
 
     python scripts/make_references.py [NAME...]
 
 It needs an environment of its own with torch and transformers 5.23; the tests read only what it
-writes, tests/models/references.json. Each class loads its checkpoint in float32, with no weight
-missing and none left over, and reads the tokens of `tests.models.references.PROMPT`.
+writes, tests/architectures/references.json. Each class loads its checkpoint in float32, with no
+weight missing and none left over, and reads the tokens of `tests.architectures.references.PROMPT`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.models.references import (  # noqa: E402
+from tests.architectures.references import (  # noqa: E402
     NOT_COMPARED,
     PROMPT,
     REFERENCES,

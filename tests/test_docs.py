@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from ggufkit.architectures.registry import ARCHITECTURES
 from ggufkit.cli.main import COMMANDS, build_parser
-from ggufkit.converter.choose import TypeOptions
-from ggufkit.converter.recipes import ALIASES, RECIPES, parse_ladder
-from ggufkit.models import ARCHITECTURES
+from ggufkit.converter.planning.recipes import ALIASES, RECIPES, parse_ladder
+from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.types import TensorType
 from tests.llama import write_llama
 

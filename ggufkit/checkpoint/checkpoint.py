@@ -8,13 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from ggufkit.checkpoint.files import read_json
 from ggufkit.checkpoint.hub import REPO_ID, fetch
-from ggufkit.checkpoint.quantized import widened
+from ggufkit.checkpoint.quantized import dequantized_view
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_raw
 from ggufkit.checkpoint.shards import read_tensors
-from ggufkit.checkpoint.stream import KEEP_BYTES, open_remote
+from ggufkit.checkpoint.stream import CACHE_BYTES, open_remote
 from ggufkit.errors import CheckpointError, MissingFileError, MissingTensorError
+from ggufkit.io.guarded_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ class Checkpoint:
         endpoint: str | None = None,
         weights: bool = True,
         stream: bool = False,
-        keep: int = KEEP_BYTES,
+        keep: int = CACHE_BYTES,
     ) -> Self:
         """Open a local folder or, for ``owner/name``, a repository of the Hub.
 
@@ -103,7 +103,7 @@ class Checkpoint:
                 raise CheckpointError(f"{source}: only a repository ('owner/name') can be streamed")
             folder, config, tensors = open_remote(source, revision, keep)
             n_remote = sum(shard.size for shard in {t.shard for t in tensors.values()})
-            tensors, quantized = widened(config, tensors)
+            tensors, quantized = dequantized_view(config, tensors)
             return cls(folder, config, tensors, source, folder.name, quantized, n_remote, keep)
         if not folder.exists() and isinstance(source, str) and REPO_ID.fullmatch(source):
             repo_id = source
@@ -123,7 +123,7 @@ class Checkpoint:
             raise CheckpointError(f"{source}: a local folder has no revision {revision!r}")
         config = read_json(folder, "config.json")
         stored = read_tensors(folder) if weights else _tensors_that_are_there(folder)
-        tensors, quantized = widened(config, stored) if stored else (stored, "")
+        tensors, quantized = dequantized_view(config, stored) if stored else (stored, "")
         return cls(
             path=folder,
             config=config,

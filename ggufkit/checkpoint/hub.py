@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ggufkit.checkpoint.files import has_file
 from ggufkit.checkpoint.shards import (
     INDEX_NAME,
     PATTERNS,
@@ -20,6 +19,7 @@ from ggufkit.checkpoint.shards import (
     read_index,
 )
 from ggufkit.errors import CheckpointError
+from ggufkit.io.guarded_files import has_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
 
-from ggufkit.checkpoint.files import parse_json_object
 from ggufkit.errors import CheckpointError, UnsupportedDtypeError
+from ggufkit.io.guarded_files import parse_json_object
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePath
 
     from numpy.typing import NDArray
 
-    from ggufkit.checkpoint.packing import Packing
+    from ggufkit.checkpoint.quantized.base import QuantizedWeight
 
 MAX_HEADER_BYTES = 100_000_000
 MAX_ELEMENTS = 2**63 - 1
@@ -88,7 +88,7 @@ class CheckpointTensor:
     strides : tuple of int or None
         Elements from one index to the next on each axis, where the elements don't lie in order
         (only in torch's files).
-    packing : Packing or None
+    packing : QuantizedWeight or None
         What widens its rows, where other tensors of the checkpoint stand for it.
     """
 
@@ -99,7 +99,7 @@ class CheckpointTensor:
     offset: int
     nbytes: int
     strides: tuple[int, ...] | None = None
-    packing: Packing | None = None
+    packing: QuantizedWeight | None = None
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ggufkit.checkpoint.files import MAX_INDEX_BYTES, find_file, has_file, read_json
 from ggufkit.checkpoint.safetensors import read_header
-from ggufkit.checkpoint.torchfile import read_torch_header
+from ggufkit.checkpoint.torch.torchfile import read_torch_header
 from ggufkit.errors import CheckpointError, MissingFileError
+from ggufkit.io.guarded_files import MAX_INDEX_BYTES, find_file, has_file, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

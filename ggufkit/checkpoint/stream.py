@@ -3,7 +3,7 @@
 Config, tokenizer and index are fetched into the Hub's cache as usual; of the shards only the
 headers are read. All of it is of one commit, which is found first. A tensor's rows are a range of
 its shard, so what is read once is sent once, and nothing of it touches the disk. The last ranges
-are kept in memory (`ggufkit.checkpoint.range_cache`), for weights that several tasks need.
+are kept in memory (`ggufkit.io.range_cache`), for weights that several tasks need.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ggufkit.checkpoint.files import has_file, read_json
 from ggufkit.checkpoint.hub import SMALL_FILES, explain
-from ggufkit.checkpoint.range_cache import RangeCache
 from ggufkit.checkpoint.safetensors import MAX_HEADER_BYTES, CheckpointTensor, parse_header
 from ggufkit.checkpoint.shards import INDEX_NAME, check_index, read_index
 from ggufkit.errors import CheckpointError, MissingFileError, RemoteError
-from ggufkit.gguf.ranges import RangeReader, hub_url
+from ggufkit.io.guarded_files import has_file, read_json
+from ggufkit.io.http_ranges import RangeReader, hub_url
+from ggufkit.io.range_cache import RangeCache
 
 if TYPE_CHECKING:
     from typing import Any
 
 FIRST_BYTES = 1 << 16
 #: Bytes of fetched ranges that each process keeps.
-KEEP_BYTES = 256 << 20
+CACHE_BYTES = 256 << 20
 _CACHE = RangeCache()
 
 
@@ -48,7 +48,7 @@ class RemoteShard:
     path: PurePosixPath
     url: str
     size: int
-    keep: int = KEEP_BYTES
+    keep: int = CACHE_BYTES
 
     @property
     def identity(self) -> str:
@@ -77,7 +77,7 @@ class RemoteShard:
 
 
 def open_remote(
-    repo_id: str, revision: str | None = None, keep: int = KEEP_BYTES
+    repo_id: str, revision: str | None = None, keep: int = CACHE_BYTES
 ) -> tuple[Path, dict[str, Any], dict[str, CheckpointTensor]]:
     """Return folder, config and tensors of a repository without fetching its weights.
 

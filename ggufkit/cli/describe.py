@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.facts import file_name, summary, type_mix
+from ggufkit.cli.header_summary import file_name, summary, type_mix
 
 if TYPE_CHECKING:
-    from ggufkit.gguf.joined import JoinedFile
     from ggufkit.gguf.metadata import Metadata
+    from ggufkit.gguf.model import GGUFModel
 
 #: Longest value shown in the table of metadata; ``--json`` shows all of it.
 MAX_SHOWN = 72
@@ -36,7 +36,7 @@ _TEXTS = {
 
 
 def show_head(
-    file: JoinedFile, wanted: Callable[[str], bool], *, tensors: bool, everything: bool
+    file: GGUFModel, wanted: Callable[[str], bool], *, tensors: bool, everything: bool
 ) -> None:
     """Show the summary and the mix of types, if `everything`, and what is `wanted` by name."""
     from ggufkit.cli import render
@@ -56,7 +56,7 @@ def show_head(
         _show_tensors(file, wanted)
 
 
-def _summary_rows(file: JoinedFile) -> Iterator[tuple[str, str]]:
+def _summary_rows(file: GGUFModel) -> Iterator[tuple[str, str]]:
     from ggufkit.cli.render import count, size
 
     facts = summary(file)
@@ -88,7 +88,7 @@ def _summary_rows(file: JoinedFile) -> Iterator[tuple[str, str]]:
             yield label, _shorten(str(metadata[key]))
 
 
-def _imatrix_rows(file: JoinedFile) -> Iterator[tuple[str, str]]:
+def _imatrix_rows(file: GGUFModel) -> Iterator[tuple[str, str]]:
     entries = sum(name.endswith(".in_sum2") for name in file.tensors)
     yield "entries", f"{entries} tensors"
     for label, key in (("chunks", "chunk_count"), ("chunk size", "chunk_size")):
@@ -108,7 +108,7 @@ def _per_layer(value: Any) -> str:
     return str(value[0]) if isinstance(value, list) and value else str(value)
 
 
-def _remarks(file: JoinedFile) -> Iterator[str]:
+def _remarks(file: GGUFModel) -> Iterator[str]:
     for part in file.parts:
         if part.surplus > 0:
             yield f"{file_name(part)}: {part.surplus} bytes follow the last tensor"
@@ -118,7 +118,7 @@ def _remarks(file: JoinedFile) -> Iterator[str]:
             yield f"{file_name(part)}: big-endian; most programs can't read it"
 
 
-def _show_types(file: JoinedFile) -> None:
+def _show_types(file: GGUFModel) -> None:
     from ggufkit.cli import render
 
     mix = type_mix(file)
@@ -142,7 +142,7 @@ def _show_types(file: JoinedFile) -> None:
         )
 
 
-def _show_tensors(file: JoinedFile, wanted: Callable[[str], bool]) -> None:
+def _show_tensors(file: GGUFModel, wanted: Callable[[str], bool]) -> None:
     from ggufkit.cli import render
 
     infos = [info for info in file.tensors.values() if wanted(info.name)]

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ggufkit.toolbox.copying import Target
+    from ggufkit.toolbox.copying import CopyTarget
 
 
 def tensor_bytes(path: Path) -> int:
     """Return the bytes of a model's tensors, all parts together."""
-    from ggufkit.gguf.joined import open_gguf
+    from ggufkit.gguf.model import open_gguf
 
     with open_gguf(path) as model:
         return sum(info.nbytes for info in model.tensors.values())
 
 
-def show_targets(targets: Sequence[Target], *, as_json: bool) -> None:
+def show_targets(targets: Sequence[CopyTarget], *, as_json: bool) -> None:
     """Show files that were or would be written."""
     from ggufkit.cli import render
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.cli import render
-from ggufkit.converter.imatrix import Imatrix
 
 
 def show(path: str, *, as_json: bool) -> int:

@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ggufkit {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module: Command = import_module(f"ggufkit.cli.{module_name(name)}")
+        module: Command = import_module(f"ggufkit.cli.commands.{module_name(name)}")
         sub = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         sub.formatter_class = argparse.RawDescriptionHelpFormatter
         module.add_arguments(sub)

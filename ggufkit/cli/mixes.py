@@ -15,9 +15,9 @@ from ggufkit.cli.arguments import positive
 if TYPE_CHECKING:
     from ggufkit.converter.mix.budget import Budget, MixOptions
     from ggufkit.converter.mix.result import Limit, Mix
-    from ggufkit.converter.plan import Plan
-    from ggufkit.converter.rules import Recipe
-    from ggufkit.converter.source import Source
+    from ggufkit.converter.planning.plan import Plan
+    from ggufkit.converter.planning.rules import Recipe
+    from ggufkit.converter.sources.base import Source
     from ggufkit.types import TensorType
 
 CONTEXT = 8192
@@ -79,7 +79,7 @@ def choose(args: argparse.Namespace, source: Source, planning: dict[str, Any]) -
     from concurrent.futures import ThreadPoolExecutor
 
     from ggufkit.cli import render
-    from ggufkit.converter.executors import open_executor
+    from ggufkit.converter.execution.executors import open_executor
     from ggufkit.converter.mix.budget import Budget
     from ggufkit.converter.mix.measure import count_tasks, measure_errors
 

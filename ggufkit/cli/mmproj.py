@@ -23,7 +23,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
     from ggufkit.cli import render
-    from ggufkit.converter.mmproj import plan_mmproj, write_mmproj
+    from ggufkit.converter.sources.mmproj import plan_mmproj, write_mmproj
 
     plan = plan_mmproj(
         args.source,

@@ -10,17 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.architectures.from_gguf_py import marked
 from ggufkit.cli import render
 from ggufkit.errors import OutputError
-from ggufkit.models.generic import marked
-from ggufkit.models.listing import joined
+from ggufkit.mapping.name_ranges import collapse
 
 if TYPE_CHECKING:
     from ggufkit.converter.ladder import Ladder
     from ggufkit.converter.mix.result import Mix
-    from ggufkit.converter.needs import Needs
-    from ggufkit.converter.plan import Plan, Rung
-    from ggufkit.converter.vocabulary import Vocabulary
+    from ggufkit.converter.planning.plan import Plan, Rung
+    from ggufkit.converter.planning.resources import ResourceEstimate
+    from ggufkit.converter.sources.vocabulary import VocabularyFile
 
 
 def label(plan: Plan) -> str:
@@ -29,12 +29,12 @@ def label(plan: Plan) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} rungs"
 
 
-def announce(needs: Needs) -> None:
+def announce(needs: ResourceEstimate) -> None:
     """Say before the start what a run takes, where output is for people and programs alike."""
     render.remark(_needed(needs))
 
 
-def _needed(needs: Needs) -> str:
+def _needed(needs: ResourceEstimate) -> str:
     fetched = f", {render.size(needs.network)} to fetch" if needs.network else ""
     return (
         f"At most {render.size(needs.disk)} of the disk at a time, "
@@ -42,7 +42,7 @@ def _needed(needs: Needs) -> str:
     )
 
 
-def plan(plan: Plan, needs: Needs, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
+def plan(plan: Plan, needs: ResourceEstimate, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
     """Show what would be written: every file's size and every tensor's type."""
     if as_json:
         write_json({**_plan_dict(plan, mixes), "needs": asdict(needs)})
@@ -52,7 +52,7 @@ def plan(plan: Plan, needs: Needs, *, as_json: bool, mixes: Sequence[Mix] = ()) 
         by_type = defaultdict(list)
         for name, target in rung.targets.items():
             by_type[target.type.name].append(name)
-        render.fields((type_, "  ".join(joined(names))) for type_, names in by_type.items())
+        render.fields((type_, "  ".join(collapse(names))) for type_, names in by_type.items())
         render.blank()
     _files(plan, {})
     _remarks(plan)
@@ -88,7 +88,7 @@ def result(
         render.heading(url)
 
 
-def vocabulary(vocabulary: Vocabulary, *, as_json: bool) -> None:
+def vocabulary(vocabulary: VocabularyFile, *, as_json: bool) -> None:
     """Show a file without tensors."""
     metadata, n_bytes = vocabulary.metadata, vocabulary.layout.file_size
     n_tokens = len(metadata["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
@@ -160,13 +160,15 @@ def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def _remarks(plan: Plan) -> None:
-    from ggufkit.converter.grid import on_grid
+    from ggufkit.converter.planning.qat_grid import is_quantization_aware
 
     _unverified(plan.source.origin)
     quantized = plan.source.origin.get("quantized")
     if quantized:
         render.note(f"The source is quantized: {quantized}.")
-    if not plan.source.n_remote and on_grid(plan.source):  # a look would fetch rows again
+    if not plan.source.n_remote and is_quantization_aware(
+        plan.source
+    ):  # a look would fetch rows again
         render.note("The weights lie on the grid of Q4_0: it changes them no more than BF16 does.")
     for why in plan.skipped.values():
         render.note(f"Left out: {why}.")

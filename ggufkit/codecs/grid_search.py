@@ -25,7 +25,7 @@ EVEN_SIGNS = np.array([i | (i.bit_count() & 1) << 7 for i in range(128)], np.uin
 
 
 @dataclass(frozen=True)
-class Fit:
+class GridFit:
     """What a search found: scale (n_columns,), points (n_groups, n_columns), signs like x."""
 
     scale: Floats
@@ -34,7 +34,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Rule:
+class GridSearchParams:
     """How a type searches.
 
     Parameters
@@ -85,19 +85,19 @@ def search(
     x: Floats,
     weights: Floats,
     negative: NDArray[np.bool_],
-    rule: Rule,
+    rule: GridSearchParams,
     *,
     dead: NDArray[np.bool_],
     limit: Floats,
     scale: Floats,
-) -> Fit:
+) -> GridFit:
     """Search the scale and the grid points of each sub-block.
 
     Parameters
     ----------
     x, weights, negative : (n_pos, n_columns)
         Magnitudes, what an error counts, signs.
-    rule : Rule
+    rule : GridSearchParams
         The type's way.
     dead : (n_columns,) bool
         Sub-blocks of zeros.
@@ -135,13 +135,13 @@ def search(
     points[:, dead] = 0
     flipped = negative ^ (scale < 0)
     flipped[:, dead] = False
-    return Fit(np.abs(scale), points, flipped)
+    return GridFit(np.abs(scale), points, flipped)
 
 
 class _Projection:
     """Sub-blocks being projected onto a grid, group by group."""
 
-    def __init__(self, x: Floats, weights: Floats, rule: Rule) -> None:
+    def __init__(self, x: Floats, weights: Floats, rule: GridSearchParams) -> None:
         self.x, self.weights, self.rule = x, weights, rule
         self.weighted = weights * x
         self.shape = (len(x) // rule.lattice.dim, x.shape[1])

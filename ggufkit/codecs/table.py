@@ -37,7 +37,7 @@ def _load(key: TensorType) -> Codec:
         raise UnknownTensorTypeError(f"{key!r} is no tensor type; see ggufkit.types.TensorType")
     name = key.name
     module = name.lower() if key.is_quantized else "plain"
-    codec: Codec = getattr(import_module(f"ggufkit.codecs.{module}"), name)
+    codec: Codec = getattr(import_module(f"ggufkit.codecs.formats.{module}"), name)
     return codec
 
 

@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ggufkit import kernels
 from ggufkit.codecs.base import Bytes, Codec, Floats
-from ggufkit.codecs.finite import all_below, limit_of, lost_weights, misfits
-from ggufkit.codecs.plain import as_float32, is_bf16
+from ggufkit.codecs.formats.plain import as_float32, is_bf16
+from ggufkit.codecs.range_checks import all_below, limit_of, overflowed, unrepresentable
 from ggufkit.codecs.table import CODECS
 from ggufkit.errors import (
     CodecError,
@@ -305,9 +305,9 @@ def _encode_tile(chosen: tuple[Codec, Encoder], matrix: _Matrix, rows: slice) ->
     data = target if target.flags.c_contiguous else np.empty(target.shape, np.uint8)
     with np.errstate(all="ignore"):
         if encoder(values, matrix.importance, data, limit_of(codec)):
-            lost = lost_weights(codec, values, data)
+            lost = overflowed(codec, values, data)
         else:
-            lost = misfits(codec, values)
+            lost = unrepresentable(codec, values)
     if lost is not None:
         raise _not_finite(codec, values, matrix, rows, lost)
     if data is not target:

@@ -21,8 +21,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.codecs.affine_form import FORMS, AffineForm, AffineParts
 from ggufkit.codecs.base import Blocks, Codec, Floats, importance_planes, natural, planes
-from ggufkit.codecs.forms import FORMS, Form, Parts
 
 # Around ggml's scale of a sub-block, and around its d and dmin of a super-block.
 SUB_FACTORS = np.linspace(0.7, 1.3, 25, dtype=np.float32)
@@ -73,7 +73,7 @@ def _errors(
 class _Search:
     """The search over one tile, in planes: a column is a sub-block."""
 
-    def __init__(self, form: Form, x: Floats, w: Floats) -> None:
+    def __init__(self, form: AffineForm, x: Floats, w: Floats) -> None:
         self.form = form
         self.x = x
         self.w = w
@@ -81,7 +81,7 @@ class _Search:
         self.sum_w = np.broadcast_to(w, x.shape).sum(axis=0)
         self.sum_wx = self.wx.sum(axis=0)
 
-    def run(self, start: Parts) -> Blocks:
+    def run(self, start: AffineParts) -> Blocks:
         """Search from ggml's parts and put the result together."""
         form = self.form
         scale = (start.d * start.scales).reshape(-1)
@@ -134,11 +134,11 @@ class _Search:
         allowed = np.isfinite(scale) & ((minimum >= 0) | (self.form.most_min == 1))
         return np.where(allowed, scale, alone), np.where(allowed, minimum, np.float32(0))
 
-    def _single(self, scale: Floats, minimum: Floats) -> Parts:
+    def _single(self, scale: Floats, minimum: Floats) -> AffineParts:
         ones = np.ones((1, scale.size), np.float32)
-        return Parts(_half(scale), _half(minimum), ones, ones)
+        return AffineParts(_half(scale), _half(minimum), ones, ones)
 
-    def _levels(self, start: Parts, scale: Floats, minimum: Floats) -> Parts:
+    def _levels(self, start: AffineParts, scale: Floats, minimum: Floats) -> AffineParts:
         """Choose d and dmin, then whole scales and mins next to what sub-blocks would like."""
         form, shape = self.form, start.scales.shape
         scale, minimum = scale.reshape(shape), minimum.reshape(shape)
@@ -150,16 +150,16 @@ class _Search:
             d, dmin = _half(best.values[0] * factor_d), _half(best.values[1] * factor_min)
             trial = self._nearest(d, dmin, scale, minimum)
             best.offer(self._super_error(trial), astuple(trial))
-        return Parts(*best.values)
+        return AffineParts(*best.values)
 
-    def _super_error(self, parts: Parts) -> Floats:
+    def _super_error(self, parts: AffineParts) -> Floats:
         scale = (parts.d * parts.scales).reshape(-1)
         minimum = (parts.dmin * parts.mins).reshape(-1)
         error = self._error(scale, minimum, self._codes(scale, minimum))
         total: Floats = error.reshape(parts.scales.shape).sum(axis=0)
         return total
 
-    def _nearest(self, d: Floats, dmin: Floats, scale: Floats, minimum: Floats) -> Parts:
+    def _nearest(self, d: Floats, dmin: Floats, scale: Floats, minimum: Floats) -> AffineParts:
         """Return the whole scales and mins around the wished ones that err least."""
         form = self.form
         middle_scale = np.rint(np.nan_to_num(scale / d, posinf=0, neginf=0))
@@ -171,7 +171,7 @@ class _Search:
             trial_scale, trial_min = (d * scales).reshape(-1), (dmin * mins).reshape(-1)
             error = self._error(trial_scale, trial_min, self._codes(trial_scale, trial_min))
             best.offer(error.reshape(scales.shape), (scales, mins))
-        return Parts(d, dmin, *best.values)
+        return AffineParts(d, dmin, *best.values)
 
 
 class _Best:

@@ -13,25 +13,25 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.checkpoint import Checkpoint
-from ggufkit.checkpoint.stream import KEEP_BYTES
-from ggufkit.converter.book import Book
-from ggufkit.converter.choose import TypeOptions
-from ggufkit.converter.execute import Progress, execute
-from ggufkit.converter.from_checkpoint import CheckpointSource
-from ggufkit.converter.from_gguf import GGUFSource
-from ggufkit.converter.imatrix import Imatrix
-from ggufkit.converter.lock import locked
+from ggufkit.checkpoint.stream import CACHE_BYTES
+from ggufkit.converter.execution.execute import Progress, execute
+from ggufkit.converter.execution.manifest import LadderManifest
+from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
-from ggufkit.converter.plan import Part, Plan
-from ggufkit.converter.planner import SplitLimits, make_plan
-from ggufkit.converter.recipes import parse_ladder
-from ggufkit.converter.report import Report
-from ggufkit.converter.rules import Recipe
-from ggufkit.converter.source import Source
+from ggufkit.converter.planning.plan import OutputFile, Plan
+from ggufkit.converter.planning.planner import SplitLimits, make_plan
+from ggufkit.converter.planning.recipes import parse_ladder
+from ggufkit.converter.planning.rules import Recipe
+from ggufkit.converter.planning.type_selection import TypeOptions
+from ggufkit.converter.sources.base import Source
+from ggufkit.converter.sources.checkpoint import CheckpointSource
+from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.naming import build_name
+from ggufkit.io.folder_lock import locked
 from ggufkit.types import FileType
 
 
@@ -65,7 +65,7 @@ def open_source(
     name: str | None = None,
     allow_requantize: bool = False,
     stream: bool = False,
-    keep: int = KEEP_BYTES,
+    keep: int = CACHE_BYTES,
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
@@ -94,7 +94,7 @@ def open_source(
         Folders of LoRA adapters that are added to the weights, each with ``=SCALE`` or without.
     generic : bool or str
         Convert a class without an architecture file by gguf-py's tables, unverified; the name in
-        them, where the config does not tell it. See `ggufkit.models.generic`.
+        them, where the config does not tell it. See `ggufkit.architectures.from_gguf_py`.
 
     Raises
     ------
@@ -143,13 +143,13 @@ def plan_ladder(
     out : str or Path
         A folder, or for a single rung a file ending in ``.gguf``.
     ladder : str or None
-        See `ggufkit.converter.recipes.parse_ladder`; None for no rungs but those of `recipes`.
+        See `ggufkit.converter.planning.recipes.parse_ladder`; None for only those of `recipes`.
     recipes : sequence of Recipe
         Mixes and recipes from files, for rungs beside those of the ladder.
     imatrix : str, Path or Imatrix, optional
-        An importance matrix, or its file, see `ggufkit.converter.imatrix`.
+        An importance matrix, or its file, see `ggufkit.calibration.imatrix`.
     via, options, split, search, nonfinite
-        See `ggufkit.converter.planner.make_plan`.
+        See `ggufkit.converter.planning.planner.make_plan`.
     """
     ladder = ladder or ""
     all_recipes = (*(parse_ladder(ladder) if ladder else ()), *recipes)
@@ -183,7 +183,7 @@ def run_plan(
     plan : Plan
         From `plan_ladder`.
     executor, jobs, report, progress
-        See `ggufkit.converter.execute.execute`.
+        See `ggufkit.converter.execution.execute.execute`.
     force : bool
         Replace files that this ladder did not make.
 
@@ -227,11 +227,11 @@ def _run_locked(
     progress: Progress,
 ) -> Ladder:
     journal = journal_of(plan)
-    book = Book.read(journal.parent)
+    book = LadderManifest.read(journal.parent)
     done = [rung for rung in plan.rungs if book.has(rung, plan.fingerprint(rung))]
     todo = plan.only([rung for rung in plan.rungs if rung not in done])
     if not force:
-        refuse_strangers(todo.parts, journal)
+        refuse_foreign_files(todo.parts, journal)
     results = Report({})
     if todo.rungs:
         results = execute(
@@ -324,7 +324,7 @@ def _file_name(metadata: Metadata, encoding: str) -> str:
     )
 
 
-def refuse_strangers(parts: Sequence[Part], journal: Path) -> None:
+def refuse_foreign_files(parts: Sequence[OutputFile], journal: Path) -> None:
     """Refuse to replace files, unless this ladder was publishing them when it was stopped.
 
     Raises

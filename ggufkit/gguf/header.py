@@ -33,7 +33,7 @@ from ggufkit.gguf.metadata import Metadata, check_key
 from ggufkit.gguf.values import (
     Buffer,
     ByteOrder,
-    Entry,
+    EncodedValue,
     decode_string,
     measure,
     need,
@@ -188,7 +188,7 @@ class HeaderParser:
 
     def metadata(self, n_pairs: int) -> Metadata:
         """Read all metadata pairs."""
-        entries: dict[str, Entry] = {}
+        entries: dict[str, EncodedValue] = {}
         for _ in range(n_pairs):
             start = self.pos
             key = self.string("a key")
@@ -210,12 +210,12 @@ class HeaderParser:
             except BadValueError as error:
                 raise BadValueError(error.what, offset=start) from None
 
-    def entry(self) -> Entry:
+    def entry(self) -> EncodedValue:
         """Read a value type and check the value behind it."""
         value_type = value_type_of(self.u32("a value type"), self.pos - 4)
         start = self.pos
         self.pos = measure(self.data, start, value_type, self.order, nested=not self.strict)
-        entry = Entry(value_type, self.data, start, self.pos, self.order)
+        entry = EncodedValue(value_type, self.data, start, self.pos, self.order)
         if value_type is ValueType.STRING:
             entry.decode(self.errors)
         return entry

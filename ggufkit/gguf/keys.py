@@ -334,7 +334,7 @@ KEYS: dict[str, KeyType] = {
     "xielu.beta": F32S,
     "xielu.eps": F32S,
     "diffusion.shift_logits": BOOL,
-    "ggufkit.generic": BOOL,  # our own: see ggufkit/models/generic.py
+    "ggufkit.generic": BOOL,  # our own: see ggufkit/architectures/from_gguf_py.py
 }
 
 

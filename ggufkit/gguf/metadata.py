@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ggufkit.errors import BadValueError, MissingKeyError, WrongValueTypeError
 from ggufkit.gguf import limits
 from ggufkit.gguf.keys import KEYS, KeyType, key_type
-from ggufkit.gguf.values import Entry, Value, encode, encode_array
+from ggufkit.gguf.values import EncodedValue, Value, encode, encode_array
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ class Metadata(MutableMapping[str, Value]):
     """
 
     def __init__(self, values: Mapping[str, Value] | None = None) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, EncodedValue] = {}
         self._decoded: dict[str, Value] = {}
         self._errors = "strict"
         if values is not None:
             self.update(values)
 
     @classmethod
-    def from_entries(cls, entries: dict[str, Entry], *, errors: str = "strict") -> Metadata:
+    def from_entries(cls, entries: dict[str, EncodedValue], *, errors: str = "strict") -> Metadata:
         """Wrap encoded values; `errors` says what to do with strings that are not UTF-8."""
         metadata = cls()
         metadata._entries = entries
@@ -132,7 +132,7 @@ class Metadata(MutableMapping[str, Value]):
                 data, stored = encode(value, value_type), value_type
         except WrongValueTypeError as error:
             raise WrongValueTypeError(f"{key!r}: {error}") from None
-        self._entries[key] = Entry(stored, data, 0, len(data))
+        self._entries[key] = EncodedValue(stored, data, 0, len(data))
         self._decoded.pop(key, None)
 
     def extend(self, other: Metadata) -> None:
@@ -204,13 +204,13 @@ class Metadata(MutableMapping[str, Value]):
             parts.append(entry.encoded())
         return b"".join(parts)
 
-    def _entry(self, key: str) -> Entry:
+    def _entry(self, key: str) -> EncodedValue:
         try:
             return self._entries[key]
         except KeyError:
             raise MissingKeyError(f"the metadata has no key {key!r}") from None
 
-    def _array_entry(self, key: str) -> Entry:
+    def _array_entry(self, key: str) -> EncodedValue:
         entry = self._entry(key)
         if entry.type is not ValueType.ARRAY:
             raise WrongValueTypeError(f"{key!r} holds one {entry.type.name}, not an array")

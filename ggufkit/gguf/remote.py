@@ -15,11 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 from ggufkit.errors import BadLayoutError, LimitExceededError, TruncatedError
 from ggufkit.gguf.header import Header, parse_version
-from ggufkit.gguf.joined import JoinedFile, check_part, check_total, split_numbers
-from ggufkit.gguf.ranges import RangeReader, url_of
+from ggufkit.gguf.model import GGUFModel, check_part, check_total, split_numbers
 from ggufkit.gguf.reader import GGUFFile, Tensor, parse
 from ggufkit.gguf.split import parse_part_name, part_name
 from ggufkit.gguf.values import CODES
+from ggufkit.io.http_ranges import RangeReader, url_of
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class RemoteFile(GGUFFile):
         return self.source.read(self.data_offset + info.offset + start, size)
 
 
-def open_remote(name: str, *, strict: bool = True) -> JoinedFile:
+def open_remote(name: str, *, strict: bool = True) -> GGUFModel:
     """Open a remote model: a file, or all files of the split that it is a part of.
 
     Parameters and errors are those of `RemoteFile.open`.
@@ -107,7 +107,7 @@ def open_remote(name: str, *, strict: bool = True) -> JoinedFile:
         parts: list[GGUFFile] = [file]
         if count > 1:
             parts = _open_parts(name, file, count, strict, opened)
-        joined = JoinedFile(parts)
+        joined = GGUFModel(parts)
         check_total(joined)
         opened.pop_all()
     return joined

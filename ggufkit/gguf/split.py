@@ -7,7 +7,7 @@ The first part holds all metadata; every part holds three keys more::
     split.tensors.count i32   tensors in all parts together
 
 The keys are llama.cpp's; the specification does not know them. Two programs split, and differ a
-little (`SplitStyle`): the converter, and ``llama-gguf-split``. `ggufkit.gguf.joined` reads the
+little (`SplitStyle`): the converter, and ``llama-gguf-split``. `ggufkit.gguf.model` reads the
 parts as one.
 """
 
@@ -61,7 +61,7 @@ GGUF_SPLIT = SplitStyle((NO, TENSORS_COUNT, COUNT), padded=True, always=True)
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitPart:
     """One file of a split: what `plan_layout` needs."""
 
     metadata: Metadata
@@ -112,7 +112,7 @@ def plan_split(
     max_tensors: int = 0,
     no_tensor_first: bool = False,
     style: SplitStyle = CONVERTER,
-) -> list[Part]:
+) -> list[SplitPart]:
     """Distribute tensors over parts, in order.
 
     Parameters
@@ -148,11 +148,11 @@ def plan_split(
         groups[-1].append(tensor)
         size += step
     if len(groups) == 1 and not style.always:
-        return [Part(metadata, tuple(groups[0]))]
+        return [SplitPart(metadata, tuple(groups[0]))]
     if len(groups) > limits.MAX_PARTS:
         raise LimitExceededError(f"{len(groups)} parts; the limit is {limits.MAX_PARTS}")
     return [
-        Part(_part_metadata(metadata, index, groups, style), tuple(group))
+        SplitPart(_part_metadata(metadata, index, groups, style), tuple(group))
         for index, group in enumerate(groups)
     ]
 

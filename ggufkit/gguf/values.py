@@ -7,7 +7,8 @@ A value is stored behind its type id; an array carries the type id and count of 
     ARRAY        | item type: u32 | count: u64 | items |    items without type ids
 
 Everything is little-endian, except in big-endian files of version 3. Values stay in their
-encoded form (`Entry`) until somebody asks for them: opening a file costs no object per token.
+encoded form (`EncodedValue`) until somebody asks for them: opening a file costs no object per
+token.
 
 Source: the section "File Structure" of ggml's docs/gguf.md, and ``gguf_reader`` in gguf.cpp.
 """
@@ -50,7 +51,7 @@ _ARRAY_HEAD = 12  # item type: u32, count: u64
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EncodedValue:
     """A value in its encoded form: a stretch of a buffer.
 
     Attributes

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ggufkit.checkpoint.files import MAX_TOKENIZER_BYTES, has_file, read_bytes, read_json
 from ggufkit.errors import CheckpointError
+from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES, has_file, read_bytes, read_json
 
 MAX_TEMPLATE_BYTES = 16 << 20
 

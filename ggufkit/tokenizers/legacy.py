@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.checkpoint.files import MAX_TOKENIZER_BYTES
+from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES
 from ggufkit.tokenizers.files import get
 from ggufkit.tokenizers.pre_table import steps_of
 

@@ -11,9 +11,9 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.checkpoint.files import read_bytes
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.io.guarded_files import read_bytes
 from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE
 from ggufkit.tokenizers.decode import CHAR_OF
 from ggufkit.tokenizers.files import as_list, get

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.checkpoint.files import read_bytes
 from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.io.guarded_files import read_bytes
 from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE, looks_special
 from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.sentencepiece import (

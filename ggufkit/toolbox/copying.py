@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.errors import OutputError, TruncatedError
-from ggufkit.gguf.writer import PartialFile
+from ggufkit.io.atomic import PartialFile
 
 if TYPE_CHECKING:
-    from ggufkit.gguf.joined import JoinedFile
     from ggufkit.gguf.layout import Layout, TensorInfo
+    from ggufkit.gguf.model import GGUFModel
     from ggufkit.gguf.reader import GGUFFile
     from ggufkit.toolbox import Progress
 
@@ -28,7 +28,7 @@ _CHUNK = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CopyTarget:
     """A file to write.
 
     Attributes
@@ -51,7 +51,7 @@ class Target:
         return sum(info.nbytes for info in self.sources)
 
 
-def refuse_existing(targets: Iterable[Target]) -> None:
+def refuse_existing(targets: Iterable[CopyTarget]) -> None:
     """Refuse to replace files.
 
     Raises
@@ -66,7 +66,7 @@ def refuse_existing(targets: Iterable[Target]) -> None:
             )
 
 
-def copy_tensors(model: JoinedFile, targets: Sequence[Target], progress: Progress) -> None:
+def copy_tensors(model: GGUFModel, targets: Sequence[CopyTarget], progress: Progress) -> None:
     """Write all of `targets`, or none; files of these names are replaced.
 
     Raises
@@ -93,7 +93,7 @@ def copy_tensors(model: JoinedFile, targets: Sequence[Target], progress: Progres
             file.publish()
 
 
-def _refuse_sources(model: JoinedFile, targets: Iterable[Target]) -> None:
+def _refuse_sources(model: GGUFModel, targets: Iterable[CopyTarget]) -> None:
     """Refuse targets whose partial file would overwrite what is being read."""
     read = {part.path.resolve() for part in model.parts if part.path is not None}
     for target in targets:
@@ -105,7 +105,7 @@ def _refuse_sources(model: JoinedFile, targets: Iterable[Target]) -> None:
 class _Copier:
     """Copies tensors of a model into one partial file."""
 
-    def __init__(self, model: JoinedFile, file: PartialFile, opened: ExitStack) -> None:
+    def __init__(self, model: GGUFModel, file: PartialFile, opened: ExitStack) -> None:
         self.model = model
         self.file = file
         self.opened = opened
@@ -113,7 +113,7 @@ class _Copier:
         self.sources: dict[int, int] = {}
         self.in_kernel = hasattr(os, "copy_file_range")
 
-    def copy(self, target: Target, progress: Progress) -> None:
+    def copy(self, target: CopyTarget, progress: Progress) -> None:
         for info, source in zip(target.layout.tensors, target.sources, strict=True):
             done = 0
             while done < source.nbytes:

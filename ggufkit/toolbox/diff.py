@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize
-from ggufkit.converter.report import ErrorSums
-from ggufkit.gguf.joined import JoinedFile, open_gguf
+from ggufkit.converter.execution.report import ErrorSums
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.gguf.model import GGUFModel, open_gguf
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
 from ggufkit.gguf.values import Value, encode, encode_array
 from ggufkit.toolbox import Progress, silent
@@ -195,7 +195,7 @@ def _without_split(metadata: Metadata) -> Metadata:
     return metadata
 
 
-def _compare_heads(a: JoinedFile, b: JoinedFile, name: str) -> TensorDifference | None:
+def _compare_heads(a: GGUFModel, b: GGUFModel, name: str) -> TensorDifference | None:
     one, other = a.tensors.get(name), b.tensors.get(name)
     kind: Kind | None = None
     if one is None or other is None:
@@ -211,7 +211,7 @@ class _Data:
     """Compares the data of two models, in chunks spread over a pool's threads."""
 
     def __init__(
-        self, a: JoinedFile, b: JoinedFile, pool: ThreadPoolExecutor, progress: Progress
+        self, a: GGUFModel, b: GGUFModel, pool: ThreadPoolExecutor, progress: Progress
     ) -> None:
         self.a, self.b = a, b
         self.pool = pool
@@ -264,7 +264,7 @@ class _Data:
             return ErrorSums.of(_decode(one, types[0]), _decode(other, types[1]))
 
 
-def _read(model: JoinedFile, name: str, weights: range) -> bytes:
+def _read(model: GGUFModel, name: str, weights: range) -> bytes:
     info = model.tensors[name]
     start, size = info.type.row_size(weights.start), info.type.row_size(len(weights))
     return model.read_bytes(info, start, size)

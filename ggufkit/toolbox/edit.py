@@ -22,15 +22,15 @@ from ggufkit.errors import (
     MissingTensorError,
     OutputError,
 )
-from ggufkit.gguf.joined import JoinedFile
 from ggufkit.gguf.layout import Layout, TensorInfo, plan_layout
 from ggufkit.gguf.metadata import Metadata, key_type
+from ggufkit.gguf.model import GGUFModel
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.split import COUNT
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.assignments import assign, set_special_token
 from ggufkit.toolbox.assignments import retype as retype_key
-from ggufkit.toolbox.copying import Target, copy_tensors, refuse_existing
+from ggufkit.toolbox.copying import CopyTarget, copy_tensors, refuse_existing
 from ggufkit.toolbox.diff import KeyDifference, compare_metadata
 from ggufkit.toolbox.header_journal import HeaderEditor, journal_path
 from ggufkit.types import ValueType
@@ -166,7 +166,7 @@ def edit(
         specs = [replace(info, name=n) for n, info in zip(names, sources, strict=True)]
         layout, metadata = _plan(file, metadata, specs, resize=reserve is None)
         how = "rewritten" if out else _how(file, layout, sources)
-        target = Target(Path(out) if out else path, layout, sources)
+        target = CopyTarget(Path(out) if out else path, layout, sources)
         if out is not None and not force:
             refuse_existing([target])
         result = Edit(
@@ -179,7 +179,7 @@ def edit(
             _reserved(metadata),
         )
         if not dry_run and how == "rewritten":
-            copy_tensors(JoinedFile([file]), [target], progress)
+            copy_tensors(GGUFModel([file]), [target], progress)
         elif editor is not None and how == "in place":
             editor.replace(layout.header)
     return result

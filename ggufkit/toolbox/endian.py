@@ -15,12 +15,12 @@ import numpy as np
 
 from ggufkit.codecs import CODECS
 from ggufkit.errors import BadValueError, UnsupportedVersionError
-from ggufkit.gguf.joined import JoinedFile, open_gguf
 from ggufkit.gguf.layout import ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Layout, plan_layout
+from ggufkit.gguf.model import GGUFModel, open_gguf
 from ggufkit.gguf.values import CODES
-from ggufkit.gguf.writer import PartialFile
+from ggufkit.io.atomic import PartialFile
 from ggufkit.toolbox import Progress, silent
-from ggufkit.toolbox.copying import Target, copy_tensors, refuse_existing
+from ggufkit.toolbox.copying import CopyTarget, copy_tensors, refuse_existing
 from ggufkit.types import TensorType, ValueType
 
 _CHUNK_BLOCKS = 1 << 15
@@ -35,7 +35,7 @@ def copy(
     dry_run: bool = False,
     force: bool = False,
     progress: Progress = silent,
-) -> Target:
+) -> CopyTarget:
     """Write a file anew, in version 3: GGUF 2 becomes 3, odd padding and surplus bytes go.
 
     Parameters
@@ -65,7 +65,7 @@ def copy(
                 "a big-endian file: 'ggufkit convert-endian' turns it around", path=path
             )
         infos = tuple(model.tensors.values())
-        target = Target(Path(out), _aligned_layout(model, alignment), infos)
+        target = CopyTarget(Path(out), _aligned_layout(model, alignment), infos)
         if not force:
             refuse_existing([target])
         if not dry_run:
@@ -73,7 +73,7 @@ def copy(
     return target
 
 
-def _aligned_layout(model: JoinedFile, alignment: int | None) -> Layout:
+def _aligned_layout(model: GGUFModel, alignment: int | None) -> Layout:
     metadata = model.metadata.copy()
     if alignment is not None:
         metadata.pop(ALIGNMENT_KEY, None)
@@ -90,7 +90,7 @@ def convert_endian(
     dry_run: bool = False,
     force: bool = False,
     progress: Progress = silent,
-) -> Target:
+) -> CopyTarget:
     """Write a file in another byte order.
 
     Parameters
@@ -115,7 +115,7 @@ def convert_endian(
         if {part.byte_order for part in model.parts} == {_ORDERS[order]}:
             raise BadValueError(f"is {order}-endian already", path=path)
         infos = tuple(model.tensors.values())
-        target = Target(Path(out), _aligned_layout(model, None), infos)
+        target = CopyTarget(Path(out), _aligned_layout(model, None), infos)
         if not force:
             refuse_existing([target])
         if not dry_run:
@@ -123,7 +123,7 @@ def convert_endian(
     return target
 
 
-def _write(model: JoinedFile, target: Target, order: str, progress: Progress) -> None:
+def _write(model: GGUFModel, target: CopyTarget, order: str, progress: Progress) -> None:
     header = target.layout.header
     partial = PartialFile(target.path, target.layout.file_size)
     try:

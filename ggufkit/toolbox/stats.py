@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize
-from ggufkit.gguf.joined import JoinedFile
 from ggufkit.gguf.layout import TensorInfo
+from ggufkit.gguf.model import GGUFModel
 from ggufkit.toolbox import Progress, silent
 
 CHUNK_WEIGHTS = 1 << 20
@@ -59,7 +59,7 @@ class TensorStats:
 
 
 def tensor_stats(
-    file: JoinedFile,
+    file: GGUFModel,
     wanted: Callable[[str], bool] = lambda _: True,
     *,
     jobs: int | None = None,
@@ -69,7 +69,7 @@ def tensor_stats(
 
     Parameters
     ----------
-    file : JoinedFile
+    file : GGUFModel
         From `ggufkit.open`; a remote one is fetched.
     wanted : callable
         Says of a name whether that tensor is measured.
@@ -88,7 +88,7 @@ def tensor_stats(
         return list(pool.map(lambda info: _measure(file, info, progress), infos))
 
 
-def _measure(file: JoinedFile, info: TensorInfo, progress: Progress) -> TensorStats:
+def _measure(file: GGUFModel, info: TensorInfo, progress: Progress) -> TensorStats:
     total, squares, n = 0.0, 0.0, 0
     least, most = np.inf, -np.inf
     zero_blocks = nonfinite = 0
@@ -123,9 +123,7 @@ def _zero_blocks(values: NDArray[np.float32]) -> int:
     return int(np.count_nonzero(~blocks.any(axis=1)))
 
 
-def _chunks(
-    file: JoinedFile, info: TensorInfo, progress: Progress
-) -> Iterator[NDArray[np.float32]]:
+def _chunks(file: GGUFModel, info: TensorInfo, progress: Progress) -> Iterator[NDArray[np.float32]]:
     row = info.type.row_size(info.shape[-1] if info.shape else 1)
     if not row or not info.nbytes:
         return

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ggufkit.converter.execute import Rows
+from ggufkit.architectures.from_gguf_py import marked
+from ggufkit.converter.execution.execute import Rows
 from ggufkit.converter.ladder import open_source, plan_ladder
-from ggufkit.converter.plan import Rung, Task
+from ggufkit.converter.planning.plan import Rung, Task
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.header import parse_header
-from ggufkit.gguf.joined import JoinedFile, open_gguf
-from ggufkit.models.generic import marked
+from ggufkit.gguf.model import GGUFModel, open_gguf
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.diff import KeyDifference, compare_metadata
 from ggufkit.types import FileType
@@ -139,7 +139,7 @@ def verify(
 _OPENING = ("pre", "name", "revision", "allow_requantize")
 
 
-def _stated_recipe(model: JoinedFile) -> str:
+def _stated_recipe(model: GGUFModel) -> str:
     number = model.metadata.get("general.file_type")
     if number not in set(FileType):
         raise ConversionError(
@@ -148,13 +148,13 @@ def _stated_recipe(model: JoinedFile) -> str:
     return FileType(number).name  # type: ignore[arg-type]
 
 
-def _header_of(model: JoinedFile) -> bytes:
+def _header_of(model: GGUFModel) -> bytes:
     part = model.parts[0]
     with Path(part.path or "").open("rb") as file:
         return file.read(part.data_offset)
 
 
-def _unlike(model: JoinedFile, rung: Rung) -> Iterator[Mismatch]:
+def _unlike(model: GGUFModel, rung: Rung) -> Iterator[Mismatch]:
     """Yield tensors that need no look at their data."""
     planned = {info.name: info for part in rung.parts for info in part.layout.tensors}
     for name, info in planned.items():
@@ -171,7 +171,7 @@ def _unlike(model: JoinedFile, rung: Rung) -> Iterator[Mismatch]:
 
 
 def _compare(
-    model: JoinedFile, rung: Rung, tasks: Iterator[Task], jobs: int, progress: Progress
+    model: GGUFModel, rung: Rung, tasks: Iterator[Task], jobs: int, progress: Progress
 ) -> list[Mismatch]:
     first: dict[str, tuple[int, int]] = {}
 

@@ -181,7 +181,7 @@ KINDS = {
 
 
 def write(folder: Path, kind: str, kinds: dict = KINDS) -> tuple[Path, Path]:
-    """Write a llama whose matrices are packed, and its twin with the widened weights."""
+    """Write a llama whose matrices are packed, and its twin with the dequantized_view weights."""
     config, pack = kinds[kind]
     packed, plain = (write_llama(folder / name / "Tiny") for name in ("packed", "plain"))
     checkpoint = Checkpoint.open(plain)
@@ -207,7 +207,7 @@ def test_weights_widen_to_the_formats_formula(tmp_path: Path, kind: str) -> None
     packed, plain = (Checkpoint.open(folder) for folder in write(tmp_path, kind))
     assert list(packed.tensors) == list(plain.tensors)
     assert packed.shapes == plain.shapes
-    assert "widened" in packed.quantized
+    assert "dequantized_view" in packed.quantized
     for name in plain.tensors:
         wanted = plain.read(name)
         np.testing.assert_allclose(packed.read(name), wanted, rtol=3e-7, atol=1e-12)
@@ -249,7 +249,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", ["gptq 4", "awq", "nf4", "nf4 nested"])
 def test_a_missing_part_is_named(tmp_path: Path, kind: str) -> None:
-    from ggufkit.checkpoint.quantized import widened
+    from ggufkit.checkpoint.quantized import dequantized_view
 
     folder, _ = write(tmp_path, kind)
     config = json.loads((folder / "config.json").read_text())
@@ -260,18 +260,18 @@ def test_a_missing_part_is_named(tmp_path: Path, kind: str) -> None:
     gone = next(name for name in tensors if name.endswith(suffix))
     del tensors[gone]
     with pytest.raises(CheckpointError, match="is missing"):
-        widened(config, tensors)
+        dequantized_view(config, tensors)
 
 
 @pytest.mark.parametrize("kind", ["nf4", "nf4-nested", "fp4", "fp4-nested"])
 def test_files_of_bitsandbytes_widen_to_what_it_says(kind: str) -> None:
     """``bitsandbytes.safetensors`` has what version 0.50 packs, and what it unpacks to."""
-    from ggufkit.checkpoint.quantized import widened
+    from ggufkit.checkpoint.quantized import dequantized_view
     from ggufkit.checkpoint.safetensors import read_float32, read_header
 
     tensors = read_header(Path(__file__).parent / "bitsandbytes.safetensors")
     config = {"quantization_config": {"quant_method": "bitsandbytes"}}
-    found, _ = widened(config, tensors)
+    found, _ = dequantized_view(config, tensors)
     expected = read_float32(tensors[f"{kind}.expected"])
     np.testing.assert_allclose(read_float32(found[f"{kind}.weight"]), expected, rtol=1e-6)
     some = read_float32(found[f"{kind}.weight"], slice(5, 9))

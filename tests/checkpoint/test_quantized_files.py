@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ggufkit.checkpoint.quantized import widened
+from ggufkit.checkpoint.quantized import dequantized_view
 from ggufkit.checkpoint.safetensors import read_float32, read_header
 from ggufkit.codecs import dequantize
 
@@ -28,7 +28,7 @@ def config_of(path: Path) -> dict:
 def opened(name: str):
     tensors = read_header(FILES[name])
     expected = read_float32(tensors.pop("expected"))
-    found, said = widened(config_of(FILES[name]), tensors)
+    found, said = dequantized_view(config_of(FILES[name]), tensors)
     return found, said, expected
 
 

@@ -1,4 +1,4 @@
-"""Every kind of quantized checkpoint, packed by hand: widened, converted, and damaged."""
+"""Every kind of quantized checkpoint, packed by hand: dequantized_view, converted, and damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gguf import GGUFReader
 from gguf import dequantize as gguf_dequantize
 
 from ggufkit.checkpoint import Checkpoint
-from ggufkit.checkpoint.quantized import METHODS, widened
+from ggufkit.checkpoint.quantized import METHODS, dequantized_view
 from ggufkit.checkpoint.safetensors import read_float32
 from ggufkit.checkpoint.shards import read_tensors
 from ggufkit.cli.main import main
@@ -37,7 +37,7 @@ def test_weights_widen_to_the_formats_formula(tmp_path: Path, kind: str) -> None
     packed, plain = (Checkpoint.open(folder) for folder in write(tmp_path, kind, KINDS))
     assert list(packed.tensors) == list(plain.tensors)
     assert packed.shapes == plain.shapes
-    assert "widened" in packed.quantized
+    assert "dequantized_view" in packed.quantized
     for name in plain.tensors:
         wanted = plain.read(name)
         np.testing.assert_allclose(packed.read(name), wanted, rtol=3e-7, atol=1e-7)
@@ -130,7 +130,7 @@ def test_parts_that_do_not_fit_are_one_error(tmp_path: Path, kind, suffix, chang
     else:
         tensors[name] = replace(tensors[name], **change)
     with pytest.raises(CheckpointError) as error:
-        widened(config, tensors)
+        dequantized_view(config, tensors)
     assert "q_proj" in str(error.value)
 
 
@@ -192,7 +192,7 @@ def test_odd_configs_are_one_error(tmp_path: Path, config: dict) -> None:
     whole, tensors = parts_of(write(tmp_path, "ct pack 4", KINDS)[0])
     whole["quantization_config"] = {"quant_method": "compressed-tensors", **config}
     with pytest.raises(CheckpointError, match=r"config\.json"):
-        widened(whole, tensors)
+        dequantized_view(whole, tensors)
 
 
 def test_scales_of_another_group_size_are_noticed(tmp_path: Path) -> None:
@@ -200,14 +200,14 @@ def test_scales_of_another_group_size_are_noticed(tmp_path: Path) -> None:
     weights = whole["quantization_config"]["config_groups"]["group_0"]["weights"]
     weights["group_size"] = 128
     with pytest.raises(CheckpointError, match="8 groups for 512 columns"):
-        widened(whole, tensors)
+        dequantized_view(whole, tensors)
 
 
 def test_all_kinds_are_named_where_one_is_unknown(tmp_path: Path) -> None:
     whole, tensors = parts_of(write(tmp_path, "ct pack 4", KINDS)[0])
     whole["quantization_config"] = {"quant_method": "quip"}
     with pytest.raises(CheckpointError, match="'quip'") as error:
-        widened(whole, tensors)
+        dequantized_view(whole, tensors)
     assert all(name in str(error.value) for name in METHODS)
 
 
@@ -217,7 +217,7 @@ def test_layouts_of_one_kind_of_hardware_are_refused(tmp_path: Path) -> None:
         if name.endswith("_qdata"):
             tensors[name] = replace(tensor, dtype="I32", shape=(2, 2, 32, 4))
     with pytest.raises(CheckpointError, match="known are plain int4, int8, intx and float8"):
-        widened(whole, tensors)
+        dequantized_view(whole, tensors)
 
 
 def test_a_scale_that_float16_lacks_is_rounded_as_ever(tmp_path: Path) -> None:

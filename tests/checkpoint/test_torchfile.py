@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ggufkit.checkpoint import Checkpoint, archive, unpickle
+from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.safetensors import read_float32
-from ggufkit.checkpoint.torchfile import read_torch_header
+from ggufkit.checkpoint.torch import archive, unpickle
+from ggufkit.checkpoint.torch.torchfile import read_torch_header
 from ggufkit.converter.ladder import convert
 from ggufkit.errors import CheckpointError, UnsafePickleError
 from tests.llama import write_llama

@@ -2,15 +2,15 @@
 
 import json
 
+from ggufkit.architectures.catalog import EVIDENCE_LEVELS
+from ggufkit.architectures.registry import ARCHITECTURES
 from ggufkit.cli.main import main
-from ggufkit.models import ARCHITECTURES
-from ggufkit.models.families import KINDS
 
 
 def test_json_has_every_class(capsys):
     assert main(["architectures", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["evidence"] == dict(KINDS)
+    assert facts["evidence"] == dict(EVIDENCE_LEVELS)
     listed = [(row["architecture"], row["classes"]) for row in facts["architectures"]]
     known = {(a.name, a.hf_classes) for a in ARCHITECTURES}  # two may be one family
     assert sorted(listed) == sorted((name, list(classes)) for name, classes in known)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ggufkit import kernels
-from ggufkit.cli import doctor
+from ggufkit.cli.commands import doctor
 from ggufkit.errors import CodecError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ggufkit.cli import inspect
+from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
+from ggufkit.cli.commands import inspect
 from ggufkit.cli.main import main
-from ggufkit.converter.imatrix import Entry, Imatrix
 from ggufkit.errors import BadValueError, FormatError
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
@@ -207,7 +207,7 @@ SCRIPT = """
 import sys, time
 start = time.perf_counter()
 import argparse
-from ggufkit.cli import inspect
+from ggufkit.cli.commands import inspect
 if len(sys.argv) > 1:
     parser = argparse.ArgumentParser()
     inspect.add_arguments(parser)
@@ -242,7 +242,7 @@ def test_a_vocabulary_of_262144_tokens_is_shown_at_once(tmp_path):
 
 
 def test_an_imatrix_in_the_legacy_format_is_shown(tmp_path, capsys):
-    entry = Entry(np.ones((1, 256), np.float32), np.ones(1, np.float32))
+    entry = ImatrixEntry(np.ones((1, 256), np.float32), np.ones(1, np.float32))
     path = tmp_path / "m.dat"
     Imatrix({"blk.0.attn_q.weight": entry}, "m.dat", ("text.txt",), 4).save(path)
     assert main(["inspect", str(path)]) == 0

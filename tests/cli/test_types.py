@@ -6,7 +6,7 @@ import json
 import gguf
 import pytest
 
-from ggufkit.cli import types
+from ggufkit.cli.commands import types
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import gguf.quants
 import numpy as np
 import pytest
 
-from ggufkit.codecs import iq2_xxs, iq3_s, iq3_xxs, ternary
+from ggufkit.codecs import ternary
+from ggufkit.codecs.formats import iq2_xxs, iq3_s, iq3_xxs
 from ggufkit.codecs.grid_search import EVEN_SIGNS
 from ggufkit.codecs.lattice import grid, lattice
 

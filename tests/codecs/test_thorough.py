@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ggufkit.codecs import CODECS, dequantize, quantize
-from ggufkit.codecs.forms import FORMS
+from ggufkit.codecs.affine_form import FORMS
 from ggufkit.errors import CodecError
 from ggufkit.types import TensorType
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ggufkit.converter.choose import TypeOptions
+from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.types import TensorType, ValueType
 

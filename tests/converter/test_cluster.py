@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ggufkit.cli.main import main
-from ggufkit.converter.executors import open_executor
+from ggufkit.converter.execution.executors import open_executor
 from ggufkit.errors import ConversionError
 from tests.checkpoint.hub_server import Hub, serve
 from tests.llama import write_llama
@@ -30,7 +30,7 @@ SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
 WORKER = "from distributed.cli.dask_worker import main; main()"
 KILLS = 20
 # Every task takes a while, so that workers die in the middle of one.
-SLOW = "import time; from ggufkit.converter import report; real = report.error_sums\n"
+SLOW = "import time; from ggufkit.converter.execution import report; real = report.error_sums\n"
 SLOW += "def slow(*a):\n    time.sleep(0.02)\n    return real(*a)\n"
 SLOW += "report.error_sums = slow\n"
 
@@ -187,7 +187,7 @@ def test_hosts_of_their_own_give_the_same_bytes(source: Path, tmp_path: Path, ex
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("ggufkit.converter.executors.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("ggufkit.converter.execution.executors.CONNECT_SECONDS", 1)
     with (
         pytest.raises(ConversionError, match="is a scheduler running there"),
         open_executor(f"dask:tcp://127.0.0.1:{free_port()}"),

@@ -14,8 +14,8 @@ import pytest
 
 from ggufkit.checkpoint.safetensors import ShardFile
 from ggufkit.converter.ladder import convert, open_source, plan_ladder, run_plan
-from ggufkit.converter.lock import LOCK_NAME, locked
 from ggufkit.errors import CheckpointError, OutputError
+from ggufkit.io.folder_lock import LOCK_NAME, locked
 from tests import torture
 from tests.llama import write_llama
 

@@ -1,6 +1,6 @@
 """gpt-oss with MXFP4 experts: kept in float files, and requantized as llama-quantize does.
 
-That the BF16 file is the real converter's is checked by tests/models/test_converted.py.
+That the BF16 file is the real converter's is checked by tests/architectures/test_converted.py.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, dequantize
 
-from ggufkit.converter import from_checkpoint
 from ggufkit.converter.ladder import convert
+from ggufkit.converter.sources import checkpoint as checkpoint_source
 from ggufkit.gguf.metadata import Metadata
-from tests.models.checkpoints import write_checkpoint
+from tests.architectures.checkpoints import write_checkpoint
 
-CASE = Path(__file__).parents[1] / "models" / "converted" / "gpt_oss-mxfp4.json"
+CASE = Path(__file__).parents[1] / "architectures" / "converted" / "gpt_oss-mxfp4.json"
 MXFP4_MOE = 38  # llama.h
 EXPERTS = "_exps.weight"
 
@@ -26,7 +26,7 @@ EXPERTS = "_exps.weight"
 def checkpoint(tmp_path: Path, monkeypatch) -> Path:
     case = json.loads(CASE.read_text())
     vocabulary = Metadata({"tokenizer.ggml.tokens": [f"t{i}" for i in range(case["n_tokens"])]})
-    monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: vocabulary)
+    monkeypatch.setattr(checkpoint_source, "tokenizer_metadata", lambda *_, **__: vocabulary)
     write_checkpoint(tmp_path / "oss", case["config"], case["checkpoint"])
     return tmp_path / "oss"
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import ggufkit
-from ggufkit.converter import execute as execute_module
+from ggufkit.converter.execution import execute as execute_module
 from ggufkit.converter.ladder import convert, open_source, plan_ladder, run_plan
-from ggufkit.converter.readers import CheckpointReader
+from ggufkit.converter.sources.row_readers import CheckpointReader
 from ggufkit.errors import (
     ConversionError,
     ImportanceRequiredError,
@@ -24,7 +24,7 @@ from ggufkit.errors import (
     OutputError,
     UnknownArchitectureError,
 )
-from ggufkit.gguf.joined import open_gguf
+from ggufkit.gguf.model import open_gguf
 from tests.llama import write_llama
 
 LADDER = "Q2_K,Q4_K_M,Q8_0,BF16"
@@ -73,7 +73,7 @@ def test_bytes_do_not_depend_on_jobs_or_chunks(
     source: Path, tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert(source, tmp_path / "plain", ladder=LADDER, jobs=1)
-    monkeypatch.setattr("ggufkit.converter.plan.CHUNK_WEIGHTS", 7000 * jobs)
+    monkeypatch.setattr("ggufkit.converter.planning.plan.CHUNK_WEIGHTS", 7000 * jobs)
     convert(source, tmp_path / "other", ladder=LADDER, jobs=jobs)
     assert digests(tmp_path / "plain") == digests(tmp_path / "other")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ggufkit.converter.choose import TypeOptions
 from ggufkit.converter.ladder import convert
-from ggufkit.converter.recipes import RECIPES
+from ggufkit.converter.planning.recipes import RECIPES
+from ggufkit.converter.planning.type_selection import TypeOptions
 from tests.converter.manifests import ORACLE_MODELS, describe_difference, options_of, read_manifest
 
 MODELS = list(ORACLE_MODELS)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ggufkit.converter.choose import Candidate, choose_types, model_facts
-from ggufkit.converter.recipes import RECIPES, parse_ladder
+from ggufkit.converter.planning.recipes import RECIPES, parse_ladder
+from ggufkit.converter.planning.type_selection import RecipeTensor, choose_types, model_facts
 from ggufkit.errors import ConversionError
 from ggufkit.types import TensorType
 from tests.converter.manifests import options_of
@@ -25,11 +25,11 @@ def quantize_order(name: str) -> tuple[int, str]:
     return (int(block[1]) if block else -1, name)
 
 
-def read_candidates(folder: Path) -> tuple[dict[str, object], list[Candidate]]:
+def read_candidates(folder: Path) -> tuple[dict[str, object], list[RecipeTensor]]:
     manifest = json.loads((folder / "source.bf16.json").read_text())
     metadata = {kv["key"]: kv.get("value", kv.get("first")) for kv in manifest["kv"]}
     tensors = [
-        Candidate(t["name"], tuple(reversed(t["shape"])), TensorType[t["type"]])
+        RecipeTensor(t["name"], tuple(reversed(t["shape"])), TensorType[t["type"]])
         for t in manifest["tensors"]
     ]
     return metadata, sorted(tensors, key=lambda t: quantize_order(t.name))
@@ -75,7 +75,7 @@ def test_a_bad_ladder_is_refused(text: str) -> None:
 
 def test_q2_k_s_needs_importance_for_its_q2_k_tensors() -> None:
     facts = model_facts({"general.architecture": "llama"}, has_imatrix=False)
-    tensor = Candidate("blk.0.ffn_up.weight", (512, 256), TensorType.BF16)
+    tensor = RecipeTensor("blk.0.ffn_up.weight", (512, 256), TensorType.BF16)
     assert choose_types([tensor], RECIPES["Q2_K_S"], facts)[0].needs_importance
     assert not choose_types([tensor], RECIPES["Q2_K"], facts)[0].needs_importance
 
@@ -87,6 +87,6 @@ def test_seventy_billion_raises_attn_v() -> None:
         "llama.attention.head_count": 64,
         "llama.attention.head_count_kv": 8,
     }
-    tensor = Candidate("blk.9.attn_v.weight", (1024, 8192), TensorType.BF16)
+    tensor = RecipeTensor("blk.9.attn_v.weight", (1024, 8192), TensorType.BF16)
     facts = model_facts(metadata, has_imatrix=False)
     assert choose_types([tensor], RECIPES["Q3_K_S"], facts)[0].type is TensorType.Q5_K

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ggufkit import kernels
-from ggufkit.converter.imatrix import Entry, Imatrix
+from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
 from tests.llama import write_llama
 from tests.torture import ROOT, digests
 
@@ -20,7 +20,8 @@ LADDER = "Q2_K,Q3_K_M,Q4_0,Q4_K_M,Q6_K,Q8_0,IQ4_XS,F16"
 RUN = """
 import sys
 from ggufkit.cli.main import main
-from ggufkit.converter import execute, plan
+from ggufkit.converter.execution import execute
+from ggufkit.converter.planning import plan
 chunk = int(sys.argv.pop(1))
 plan.CHUNK_WEIGHTS = chunk or plan.CHUNK_WEIGHTS
 execute.ERROR_TILE = 1 << 12 if chunk else execute.ERROR_TILE
@@ -35,7 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_llama(folder / "Tiny")
     rng = np.random.default_rng(0)
     entries = {
-        f"blk.{i}.ffn_up.weight": Entry(rng.random((1, 256), np.float32), np.ones(1, np.float32))
+        f"blk.{i}.ffn_up.weight": ImatrixEntry(
+            rng.random((1, 256), np.float32), np.ones(1, np.float32)
+        )
         for i in range(2)
     }
     Imatrix(entries, "im.gguf").save(folder / "im.gguf")

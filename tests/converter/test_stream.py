@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from ggufkit.cli.main import main
+from tests.architectures.checkpoints import write_checkpoint
 from tests.checkpoint.hub_server import Hub, serve
 from tests.llama import write_llama
-from tests.models.checkpoints import write_checkpoint
 from tests.torture import CHILD, ROOT, digests
 
 LADDER = "Q2_K,Q4_K_M,Q8_0,F16"
@@ -141,7 +141,7 @@ def test_what_several_tasks_need_is_kept(
     transposed: Path, tmp_path: Path, cache: str, once: bool
 ) -> None:
     weights = (transposed / "model.safetensors").stat().st_size
-    code = "from ggufkit.converter import plan\nplan.CHUNK_WEIGHTS = 1 << 14\n" + CHILD
+    code = "from ggufkit.converter.planning import plan\nplan.CHUNK_WEIGHTS = 1 << 14\n" + CHILD
     code = code.replace('"-j2"', f'"-j2", "--no-self-test", "--stream", "--cache", "{cache}"')
     with serve(Hub({"me/Transposed": {"main": transposed}})) as hub:
         finish(

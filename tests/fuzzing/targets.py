@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 import ggufkit
+from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.safetensors import read_float32, read_header
-from ggufkit.checkpoint.torchfile import read_torch_header
-from ggufkit.checkpoint.unpickle import unpickle_tensors
-from ggufkit.converter.export.plan import plan_export
-from ggufkit.converter.from_checkpoint import CheckpointSource
-from ggufkit.converter.imatrix import Entry, Imatrix
-from ggufkit.gguf.joined import open_gguf
+from ggufkit.checkpoint.torch.torchfile import read_torch_header
+from ggufkit.checkpoint.torch.unpickle import unpickle_tensors
+from ggufkit.converter.sources.checkpoint import CheckpointSource
+from ggufkit.export.plan import plan_export
+from ggufkit.gguf.model import open_gguf
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.tokenizers.sentencepiece import parse_model
 from tests import build
@@ -210,7 +210,7 @@ def _join(folder: Path) -> None:
 
 
 def _imatrices(folder: Path) -> list[bytes]:
-    entry = Entry(np.ones((2, 4), np.float32), np.array([3, 0], np.float32))
+    entry = ImatrixEntry(np.ones((2, 4), np.float32), np.array([3, 0], np.float32))
     matrix = Imatrix({"blk.0.a": entry, "b": entry}, "x", ("text",), 5, 512)
     found = []
     for name in ("seed-im.gguf", "seed-im.dat"):

@@ -12,10 +12,10 @@ import pytest
 
 import ggufkit
 from ggufkit.errors import GGUFKitError, MissingFileError, RemoteError, TruncatedError
-from ggufkit.gguf import ranges as ranges_module
-from ggufkit.gguf.ranges import RangeReader, is_remote, url_of
 from ggufkit.gguf.remote import RemoteFile, open_remote
-from ggufkit.toolbox.resplit import split
+from ggufkit.io import http_ranges as ranges_module
+from ggufkit.io.http_ranges import RangeReader, is_remote, url_of
+from ggufkit.toolbox.split import split
 from tests import build
 from tests.gguf.range_server import Ranges, serve_ranges
 from tests.llama import write_llama

@@ -16,9 +16,9 @@ from ggufkit.errors import (
     MissingFileError,
     MissingTensorError,
 )
-from ggufkit.gguf.joined import open_gguf
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.gguf.model import open_gguf
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.split import (
     CONVERTER,

@@ -15,7 +15,7 @@ from ggufkit.errors import (
     TruncatedError,
     WrongValueTypeError,
 )
-from ggufkit.gguf.values import Entry, decode, encode, encode_array, measure
+from ggufkit.gguf.values import EncodedValue, decode, encode, encode_array, measure
 from ggufkit.types import ValueType
 from tests import build
 
@@ -83,7 +83,9 @@ def test_arrays_are_decoded_in_both_orders(pair, order):
 def test_big_endian_entries_are_written_little_endian(pair):
     kind, items = pair
     raw = build.array(kind, items, ">")
-    assert Entry(ValueType.ARRAY, raw, 0, len(raw), ">").encoded() == build.array(kind, items)
+    assert EncodedValue(ValueType.ARRAY, raw, 0, len(raw), ">").encoded() == build.array(
+        kind, items
+    )
 
 
 @given(any_array(), st.data())

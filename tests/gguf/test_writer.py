@@ -19,7 +19,8 @@ from ggufkit.errors import BadLayoutError, OutputError
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.reader import GGUFFile
-from ggufkit.gguf.writer import PartialFile, write
+from ggufkit.gguf.writer import write
+from ggufkit.io.atomic import PartialFile
 from ggufkit.types import TensorType
 from tests import build
 
@@ -270,7 +271,7 @@ def test_any_failing_call_leaves_the_old_file_and_no_descriptor(
 
 JOB = """
 import sys, time
-from ggufkit.gguf.writer import PartialFile
+from ggufkit.io.atomic import PartialFile
 for number in range(1000):
     with PartialFile(sys.argv[1], 1 << 20) as partial:
         for at in range(0, 1 << 20, 1 << 16):

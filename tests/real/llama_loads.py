@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ggufkit.ship.llama_api import LoadError, Model, _Batch
+from ggufkit.publish.llama_cpp.api import LoadError, Model, _Batch
 
 TOKENS = [1, 5, 298, 290, 7]
 

@@ -20,8 +20,8 @@ from unittest import mock
 
 import numpy as np
 
-from ggufkit.ship import llama_api
-from ggufkit.ship.llama_worker import log_softmax
+from ggufkit.publish.llama_cpp import api
+from ggufkit.publish.llama_cpp.worker import log_softmax
 
 N_CTX = 256
 _MARK = "values: "
@@ -53,11 +53,11 @@ def compute(requests: Sequence[Request]) -> list[list[float] | str]:
     return found
 
 
-class FloatModel(llama_api.Model):
+class FloatModel(api.Model):
     """A model that attends in float32."""
 
     def __init__(self, path: str, *more: tuple[int, int, int]) -> None:
-        library = llama_api._library()
+        library = api._library()
         defaults = library.llama_context_default_params
 
         def parameters() -> Any:
@@ -65,12 +65,12 @@ class FloatModel(llama_api.Model):
             for offset, default, wanted in (*_PARAMETERS, *more):
                 field = ctypes.c_int32.from_buffer(found, offset)
                 if field.value != default:
-                    raise llama_api.LoadError("this llama.cpp's context has other parameters")
+                    raise api.LoadError("this llama.cpp's context has other parameters")
                 field.value = wanted
             return found
 
         library.llama_context_default_params = parameters
-        with mock.patch.object(llama_api, "_library", return_value=library):
+        with mock.patch.object(api, "_library", return_value=library):
             super().__init__(path, N_CTX)
         for name in ("llama_get_embeddings", "llama_get_embeddings_seq"):
             getattr(library, name).restype = ctypes.c_void_p
@@ -108,9 +108,9 @@ class FloatModel(llama_api.Model):
         ids = (ctypes.c_int32 * n)(*tokens)
         flags = (ctypes.c_int8 * n)(*[1] * n)
         address = [ctypes.cast(array, ctypes.c_void_p) for array in (ids, flags)]
-        batch = llama_api._Batch(n, address[0], None, None, None, None, address[1])
+        batch = api._Batch(n, address[0], None, None, None, None, address[1])
         if status := self._lib.llama_encode(self._context, batch):
-            raise llama_api.LoadError(f"llama_encode gives {status}")
+            raise api.LoadError(f"llama_encode gives {status}")
 
 
 KINDS = {
@@ -127,7 +127,7 @@ def _main() -> None:
             model = FloatModel(path, *([_RANK] if kind == "score" else []))
             answer: Any = KINDS[kind](model, tokens).tolist()
             model.close()
-        except llama_api.LoadError as error:
+        except api.LoadError as error:
             answer = str(error)
         sys.stdout.write(f"\n{_MARK}{json.dumps(answer)}\n")
         sys.stdout.flush()

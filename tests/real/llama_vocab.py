@@ -61,7 +61,7 @@ def _ask(what: str, request: Any) -> Any:
 
 
 def _library() -> ctypes.CDLL:
-    from ggufkit.ship.llama_api import library_path
+    from ggufkit.publish.llama_cpp.api import library_path
 
     library = ctypes.CDLL(str(library_path()))
     library.llama_model_default_params.restype = Parameters

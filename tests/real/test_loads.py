@@ -1,6 +1,6 @@
 """Tiny files of every architecture, loaded and computed with by the real llama.cpp.
 
-`tests/models/refused.json` says which of them it does not take, and why; the package claims
+`tests/architectures/refused.json` says which of them it does not take, and why; the package claims
 ``llama.cpp`` of the others.
 """
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from ggufkit.converter import from_checkpoint
+from ggufkit.architectures.from_gguf_py import UNVERIFIED_KEY
 from ggufkit.converter.ladder import convert
+from ggufkit.converter.sources import checkpoint as checkpoint_source
 from ggufkit.gguf.reader import GGUFFile
-from ggufkit.models.generic import MARK
-from tests.models.test_converted import CASES, write_case
-from tests.models.vocabulary import vocabulary
+from tests.architectures.test_converted import CASES, write_case
+from tests.architectures.vocabulary import vocabulary
 from tests.real.llama_loads import load_and_run
 
-REFUSED = json.loads((Path(__file__).parents[1] / "models" / "refused.json").read_text())
+REFUSED = json.loads((Path(__file__).parents[1] / "architectures" / "refused.json").read_text())
 
 
 def test_llama_cpp_computes_with_all_files_but_those_that_are_listed(
@@ -30,7 +30,7 @@ def test_llama_cpp_computes_with_all_files_but_those_that_are_listed(
     for name, path in CASES.items():
         case = json.loads(path.read_text())
         tokens = vocabulary(case["n_tokens"], case["config"])
-        monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, t=tokens, **__: t)
+        monkeypatch.setattr(checkpoint_source, "tokenizer_metadata", lambda *_, t=tokens, **__: t)
         write_case(tmp_path / "checkpoints" / name, case)
         files.append(tmp_path / f"{name}.gguf")
         convert(tmp_path / "checkpoints" / name, files[-1], ladder="BF16", self_test=False)
@@ -47,10 +47,10 @@ def test_llama_cpp_passes_over_the_mark_of_generic_files(
     case = json.loads(CASES["olmo2"].read_text())
     case["config"]["architectures"] = ["NobodyKnowsForCausalLM"]
     tokens = vocabulary(case["n_tokens"], case["config"])
-    monkeypatch.setattr(from_checkpoint, "tokenizer_metadata", lambda *_, **__: tokens)
+    monkeypatch.setattr(checkpoint_source, "tokenizer_metadata", lambda *_, **__: tokens)
     write_case(tmp_path / "model", case)
     file = tmp_path / "generic.gguf"
     convert(tmp_path / "model", file, ladder="BF16", self_test=False, generic=True)
     with GGUFFile.open(file) as model:
-        assert model.metadata[MARK] is True
+        assert model.metadata[UNVERIFIED_KEY] is True
     assert load_and_run([file]) == {"generic.gguf": "ok"}

@@ -10,8 +10,8 @@ import pytest
 
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.converter.ladder import convert
-from ggufkit.converter.lora.convert import plan_adapter, write_adapter
-from tests.lora.adapters import write_adapter_folder
+from ggufkit.converter.sources.lora import plan_adapter, write_adapter
+from tests.converter.lora.adapters import write_adapter_folder
 from tests.real.llama_lora import next_token
 
 PROMPT = "Hello world"

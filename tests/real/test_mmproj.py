@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from ggufkit.converter.ladder import convert
-from ggufkit.converter.mmproj import plan_mmproj, write_mmproj
-from tests.models.checkpoints import write_checkpoint
+from ggufkit.converter.sources.mmproj import plan_mmproj, write_mmproj
+from tests.architectures.checkpoints import write_checkpoint
 from tests.real.llama_sight import prompt_tokens
 
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = Path(__file__).parents[1] / "architectures"
 PARTS = ("vision_", "visual", "projector", "mlp1")
 
 # The fixture of the language model, whose tokenizer it gets, and the tokens of the picture: its

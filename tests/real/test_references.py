@@ -1,7 +1,7 @@
 """What llama.cpp computes on converted files against what transformers' own class computes.
 
-`tests.models.references` says which checkpoints these are. ``references.json`` has a case for every
-one of ``converted``, but for those of `NOT_COMPARED`.
+`tests.architectures.references` says which checkpoints these are. ``references.json`` has a case
+for every one of ``converted``, but for those of `NOT_COMPARED`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from ggufkit.converter import from_checkpoint
+from ggufkit.architectures import llama as llama_models
 from ggufkit.converter.ladder import convert
+from ggufkit.converter.sources import checkpoint as checkpoint_source
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.models import llama as llama_models
-from ggufkit.models.transforms import IDENTITY
-from tests.models.references import FOLDER, NOT_COMPARED, PROMPT, REFERENCES, read_case, write_case
+from ggufkit.mapping.transforms import IDENTITY
+from tests.architectures.references import (
+    FOLDER,
+    NOT_COMPARED,
+    PROMPT,
+    REFERENCES,
+    read_case,
+    write_case,
+)
 from tests.real.llama_values import compute
 from tests.toolbox.tiny_models import byte_vocabulary
 
@@ -61,7 +68,7 @@ def make_file(name: str, folder: Path) -> Path:
     """Convert a case to F32 and return the file."""
     checkpoint, out = write_case(name, folder), folder / f"{name}.gguf"
     made = vocabulary(read_case(name))
-    with mock.patch.object(from_checkpoint, "tokenizer_metadata", return_value=made):
+    with mock.patch.object(checkpoint_source, "tokenizer_metadata", return_value=made):
         convert(checkpoint, out, ladder="F32")
     return out
 

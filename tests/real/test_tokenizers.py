@@ -12,7 +12,7 @@ import pytest
 import tiktoken
 from tokenizers import Tokenizer
 
-from ggufkit.converter.vocabulary import plan_vocabulary, write_vocabulary
+from ggufkit.converter.sources.vocabulary import plan_vocabulary, write_vocabulary
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.writer import write

@@ -11,8 +11,8 @@ import pytest
 from ggufkit.cli.main import main
 from ggufkit.converter.ladder import convert
 from ggufkit.errors import LlamaCppError
-from ggufkit.ship.llama_worker import log_softmax
-from ggufkit.ship.trial import generate, measure
+from ggufkit.publish.evaluate import generate, measure
+from ggufkit.publish.llama_cpp.worker import log_softmax
 from tests.real.llama_cpp import ask
 
 PROMPT = "The capital of France is"

@@ -15,7 +15,7 @@ import pytest
 
 from tests.checkpoint.hub_server import Hub, serve
 from tests.llama import write_llama
-from tests.ship.upload_server import UploadHub, serve_uploads
+from tests.publish.upload_server import UploadHub, serve_uploads
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ggufkit.converter.vocabulary import plan_vocabulary, write_vocabulary
+from ggufkit.converter.sources.vocabulary import plan_vocabulary, write_vocabulary
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.tokenizers import tokenizer_metadata
 from tests.tokenizers.build import write

@@ -11,7 +11,7 @@ import pytest
 import tiktoken
 from tokenizers import Tokenizer
 
-from ggufkit.converter.vocabulary import plan_vocabulary, write_vocabulary
+from ggufkit.converter.sources.vocabulary import plan_vocabulary, write_vocabulary
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers import ranks, tokenizer_metadata

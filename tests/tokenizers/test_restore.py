@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from ggufkit.architectures.registry import find_architecture
 from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.models import find_architecture
 from ggufkit.tokenizers import tokenizer_metadata
 from ggufkit.tokenizers.pre import NOTE
 from ggufkit.tokenizers.restore import Restored, restore_tokenizer

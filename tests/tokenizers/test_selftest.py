@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ggufkit.cli.main import main
-from ggufkit.converter.vocabulary import plan_vocabulary
+from ggufkit.converter.sources.vocabulary import plan_vocabulary
 from ggufkit.errors import TokenizerMismatchError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers import self_test, selftest, tokenizer_metadata

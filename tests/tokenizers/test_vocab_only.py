@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ggufkit.cli.main import main
-from ggufkit.converter.vocabulary import plan_vocabulary, write_vocabulary
+from ggufkit.converter.sources.vocabulary import plan_vocabulary, write_vocabulary
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.gguf.reader import GGUFFile
 from tests.checkpoint.hub_server import Hub, serve

@@ -13,8 +13,8 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 import ggufkit
+from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
 from ggufkit.cli.main import main
-from ggufkit.converter.imatrix import Entry, Imatrix
 from ggufkit.converter.ladder import convert
 from ggufkit.errors import BadLayoutError, BadValueError, GGUFKitError, OutputError
 from ggufkit.toolbox.compare import compare
@@ -38,7 +38,7 @@ def imatrix(tmp_path_factory, source: Path) -> Path:
     for i in range(3):
         for name, n_cols in (("attn_q", 256), ("ffn_down", 512)):
             sums = (rng.random((1, n_cols)) ** 4 * 100).astype(np.float32)
-            entries[f"blk.{i}.{name}.weight"] = Entry(sums, np.ones(1, np.float32))
+            entries[f"blk.{i}.{name}.weight"] = ImatrixEntry(sums, np.ones(1, np.float32))
     path = tmp_path_factory.mktemp("imatrix") / "imatrix.gguf"
     Imatrix(entries, "imatrix.gguf").save(path)
     return path
@@ -119,7 +119,7 @@ def test_tensors_larger_than_a_stretch(tmp_path: Path) -> None:
         data = {name: (values, type_) for name, values in weights.items()}
         ggufkit.save(tmp_path / f"{type_.name}.gguf", {"general.architecture": "llama"}, data)
     entries = {
-        "blk.0.ffn_up_exps.weight": Entry(
+        "blk.0.ffn_up_exps.weight": ImatrixEntry(
             rng.random((5, 512)).astype(np.float32), np.ones(5, np.float32)
         )
     }
@@ -229,7 +229,7 @@ def test_command(source: Path, rungs: list[Path], imatrix: Path, tmp_path: Path,
 
 
 def test_a_report_replaces_nothing_unasked(source: Path, rungs: list[Path], tmp_path: Path) -> None:
-    from ggufkit.cli.compare import _check_output
+    from ggufkit.cli.commands.compare import _check_output
 
     args = ["compare", str(source), str(rungs[1]), "-q", "--html"]
     assert main([*args, str(rungs[0])]) == 3

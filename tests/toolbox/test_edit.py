@@ -20,7 +20,7 @@ from ggufkit.errors import (
 )
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.toolbox.edit import RESERVED, edit
-from ggufkit.toolbox.hashing import hash_file
+from ggufkit.toolbox.hash import hash_file
 from ggufkit.toolbox.header_journal import journal_path
 from ggufkit.types import ValueType
 from tests import build

@@ -223,7 +223,7 @@ def test_remote_files_are_opened_under_their_own_name(
     path = model(tmp_path / "local.gguf")
     asked = []
 
-    def open_remote(name: str) -> ggufkit.JoinedFile:
+    def open_remote(name: str) -> ggufkit.GGUFModel:
         asked.append(name)
         return ggufkit.open(path)
 

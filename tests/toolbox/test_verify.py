@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import ggufkit
+from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
 from ggufkit.cli.main import main
-from ggufkit.converter.imatrix import Entry, Imatrix
 from ggufkit.errors import ConversionError, MissingFileError
 from ggufkit.toolbox.verify import verify
 from tests.llama import write_llama
@@ -39,7 +39,7 @@ def test_a_ladders_files_are_what_its_source_gives(source: Path, ladder: Path, n
 
 
 def test_an_importance_matrix_has_to_be_given(source: Path, tmp_path: Path) -> None:
-    entry = Entry(np.arange(256, dtype=np.float32)[None], np.ones(1, np.float32))
+    entry = ImatrixEntry(np.arange(256, dtype=np.float32)[None], np.ones(1, np.float32))
     matrix = Imatrix({"blk.0.attn_q.weight": entry}, "im.gguf")
     matrix.save(tmp_path / "im.gguf")
     path = tmp_path / "q.gguf"
@@ -140,7 +140,7 @@ def test_oracle_files_are_verified(oracle: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_manifest_is_named(ladder: Path, tmp_path: Path) -> None:
-    from ggufkit.toolbox.hashing import read_manifest
+    from ggufkit.toolbox.hash import read_manifest
 
     with pytest.raises(MissingFileError):
         read_manifest(tmp_path / "absent")

@@ -9,13 +9,13 @@ from unittest import mock
 import numpy as np
 
 from ggufkit.api import save
-from ggufkit.converter import from_checkpoint
 from ggufkit.converter.ladder import convert
+from ggufkit.converter.sources import checkpoint as checkpoint_source
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.types import TensorType
-from tests.models.checkpoints import write_checkpoint
+from tests.architectures.checkpoints import write_checkpoint
 
-CONVERTED = Path(__file__).parents[1] / "models" / "converted"
+CONVERTED = Path(__file__).parents[1] / "architectures" / "converted"
 
 #: Added to those of ``converted``: the smallest models with an even sliding window.
 GEMMA2 = {
@@ -58,7 +58,7 @@ def make(name: str, folder: Path) -> Path:
         (folder / name / path).parent.mkdir(exist_ok=True)
         (folder / name / path).write_text(json.dumps(content))
     vocabulary = byte_vocabulary(case["n_tokens"])
-    with mock.patch.object(from_checkpoint, "tokenizer_metadata", return_value=vocabulary):
+    with mock.patch.object(checkpoint_source, "tokenizer_metadata", return_value=vocabulary):
         convert(folder / name, folder / f"{name}.gguf", ladder="BF16")
     return folder / f"{name}.gguf"
 

@@ -42,7 +42,7 @@ METHODS: dict[str, Find] = {
 }
 
 
-def widened(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tensors, str]:
+def dequantized_view(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tensors, str]:
     """Return the plain tensors of a checkpoint, and how they are quantized; '' if they are not.
 
     Raises

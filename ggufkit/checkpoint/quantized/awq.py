@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.packed import (
     Floats,
     Tensors,
@@ -37,7 +37,7 @@ ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
 @dataclass(frozen=True)
-class AWQ(Packing):
+class AWQ(QuantizedWeight):
     """A weight in groups of 4-bit integers."""
 
     qweight: CheckpointTensor

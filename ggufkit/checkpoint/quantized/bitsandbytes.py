@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.packed import (
     Floats,
     Tensors,
@@ -41,7 +41,7 @@ MAX_STATE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class FourBit(Packing):
+class FourBit(QuantizedWeight):
     """A weight in blocks of 4-bit codes, row after row."""
 
     codes: CheckpointTensor  # (n / 2,)
@@ -73,7 +73,7 @@ class FourBit(Packing):
 
 
 @dataclass(frozen=True)
-class Int8(Packing):
+class BitsAndBytesInt8(QuantizedWeight):
     """A weight in integers with a scale per row."""
 
     weight: CheckpointTensor
@@ -106,7 +106,7 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
         elif tensor.dtype == "I8" and name != stem and f"{stem}.SCB" in tensors:
             scale = tensors[f"{stem}.SCB"]
             expect(scale, tensor.shape[:1], ("F32",))
-            new[name] = virtual(tensor, name, tensor.shape, Int8(tensor, scale))
+            new[name] = virtual(tensor, name, tensor.shape, BitsAndBytesInt8(tensor, scale))
             drop |= {f"{stem}.SCB", f"{stem}.weight_format"}
             kinds.add("int8")
     return renamed(tensors, drop, new), f"bitsandbytes {', '.join(sorted(kinds))}, widened"

@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.checkpoint.packing import Packing
 from ggufkit.checkpoint.quantized import fp4, fp8
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.integers import Codes, Integers, exact_type
 from ggufkit.checkpoint.quantized.packed import (
     E8M0,
@@ -216,7 +216,7 @@ def _check(config: Mapping[str, Any]) -> str:
 
 def _packed(
     tensors: Tensors, stored: CheckpointTensor, sizes: Sizes
-) -> tuple[tuple[int, ...], Packing]:
+) -> tuple[tuple[int, ...], QuantizedWeight]:
     weight = stored.name.removesuffix("_packed")
     scale = part(tensors, f"{weight}_scale")
     if stored.dtype == "U8" and scale.dtype in E8M0:
@@ -278,7 +278,7 @@ def _group_size(scale: CheckpointTensor, n_cols: int, n_groups: int, sizes: Size
 
 def _plain(
     tensors: Tensors, stored: CheckpointTensor, sizes: Sizes
-) -> tuple[tuple[int, ...], Packing]:
+) -> tuple[tuple[int, ...], QuantizedWeight]:
     """Return the weight of a tensor that has its own name."""
     scale, zero = tensors[f"{stored.name}_scale"], tensors.get(f"{stored.name}_zero_point")
     if len(stored.shape) != 2:

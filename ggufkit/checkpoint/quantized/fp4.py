@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.fp8 import TABLES
 from ggufkit.checkpoint.quantized.packed import E8M0, Floats, expect, floats, with_shape
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
@@ -45,7 +45,7 @@ def nibbles(packed: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
-class MXFP4(Packing):
+class MXFP4(QuantizedWeight):
     """A weight, or a stack, in groups of 32 floats that share an exponent.
 
     Attributes
@@ -88,7 +88,7 @@ class MXFP4(Packing):
 
 
 @dataclass(frozen=True)
-class NVFP4(Packing):
+class NVFP4(QuantizedWeight):
     """A weight in groups of 16 floats with an FP8 scale each, and one factor for all.
 
     Attributes

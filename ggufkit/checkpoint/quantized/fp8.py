@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.packed import E8M0, Floats, Tensors, floats, renamed, virtual
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of
 from ggufkit.errors import CheckpointError
@@ -59,7 +59,7 @@ TABLES = {
 
 
 @dataclass(frozen=True)
-class FP8(Packing):
+class FP8(QuantizedWeight):
     """A weight in 8-bit floats; `block` is the rows and columns of a scale."""
 
     weight: CheckpointTensor

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.packed import (
     Floats,
     Tensors,
@@ -59,7 +59,7 @@ PARTS = (
 
 
 @dataclass(frozen=True)
-class HQQ(Packing):
+class HQQ(QuantizedWeight):
     """A weight in codes with float zeros.
 
     Attributes

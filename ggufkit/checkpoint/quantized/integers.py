@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.packed import Floats
 from ggufkit.types import TensorType
 
@@ -83,7 +83,7 @@ class Codes:
         return np.concatenate([scales, stored], axis=-1).reshape(n_rows, -1)
 
 
-class Integers(Packing):
+class Integers(QuantizedWeight):
     """A weight that has codes, scales and zeros."""
 
     @abstractmethod

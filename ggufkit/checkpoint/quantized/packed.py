@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
 from ggufkit.errors import CheckpointError
 
@@ -25,7 +25,7 @@ E8M0 = ("U8", "F8_E8M0")
 
 
 def virtual(
-    main: CheckpointTensor, name: str, shape: tuple[int, ...], parts: Packing
+    main: CheckpointTensor, name: str, shape: tuple[int, ...], parts: QuantizedWeight
 ) -> CheckpointTensor:
     """Return a float32 tensor that `parts` widens, in the place of the packed tensor `main`."""
     return CheckpointTensor(name, shape, "F32", main.shard, main.offset, main.nbytes, None, parts)

@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.checkpoint.packing import Packing
 from ggufkit.checkpoint.quantized import fp8
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.fp4 import nibbles
 from ggufkit.checkpoint.quantized.integers import Codes, Integers, exact_type
 from ggufkit.checkpoint.quantized.packed import (
@@ -88,7 +88,7 @@ class Int4(Integers):
 
 
 @dataclass(frozen=True)
-class Int8(Integers):
+class TorchaoInt8(Integers):
     """A weight in integers of a byte each."""
 
     qdata: CheckpointTensor
@@ -141,7 +141,7 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
 
 def _weight(
     tensors: Tensors, stem: str, qdata: CheckpointTensor
-) -> tuple[tuple[int, ...], Packing]:
+) -> tuple[tuple[int, ...], QuantizedWeight]:
     scale = tensors.get(f"{stem}scale")
     if scale is None or len(qdata.shape) != 2 or not qdata.shape[1]:
         raise _unknown(qdata)
@@ -159,7 +159,7 @@ def _weight(
     fits = scale.shape in ((), (1,), (1, 1), (n_rows,), (n_rows, n_groups))
     if not fits or not n_groups or n_cols % n_groups or scale.dtype not in _FLOATS:
         raise _misfit(qdata, scale)
-    return qdata.shape, Int8(qdata, scale, zero, n_cols // n_groups)
+    return qdata.shape, TorchaoInt8(qdata, scale, zero, n_cols // n_groups)
 
 
 def _int4(

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.errors import ConversionError
-from ggufkit.models.rows import TakeRows, TileColumns
-from ggufkit.models.transforms import (
+from ggufkit.mapping.row_transforms import RowGather, TileColumns
+from ggufkit.mapping.transforms import (
+    Compose,
     Identity,
     PadRows,
     Reshape,
     Scale,
     ScaleParts,
     StackExperts,
-    Then,
     Transform,
     Transpose,
     n_rows,
@@ -77,7 +77,7 @@ def _identity(transform: Identity, parts: list[Factors]) -> Factors:
 
 
 @_apply.register
-def _then(transform: Then, parts: list[Factors]) -> Factors:
+def _then(transform: Compose, parts: list[Factors]) -> Factors:
     return _apply(transform.second, [_apply(transform.first, parts)])
 
 
@@ -100,13 +100,13 @@ def _columns(transform: TileColumns, parts: list[Factors]) -> Factors:
     return rows, transform.apply(_Array(cols), slice(0, n_rows(cols.shape)))
 
 
-@_apply.register(TakeRows)
+@_apply.register(RowGather)
 @_apply.register(PadRows)
 @_apply.register(Reshape)
 @_apply.register(Scale)
 @_apply.register(ScaleParts)
 def _rows(
-    transform: TakeRows | PadRows | Reshape | Scale | ScaleParts, parts: list[Factors]
+    transform: RowGather | PadRows | Reshape | Scale | ScaleParts, parts: list[Factors]
 ) -> Factors:
     rows, cols = parts[0]
     if isinstance(transform, Reshape):

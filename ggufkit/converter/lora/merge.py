@@ -14,14 +14,14 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.architectures.registry import find_architecture
 from ggufkit.checkpoint import Checkpoint
-from ggufkit.checkpoint.packing import Packing
+from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32
 from ggufkit.converter.lora.adapter import Adapter, LowRank
 from ggufkit.errors import ConversionError, UnmappedTensorsError
-from ggufkit.models import find_architecture
-from ggufkit.models.base import complete_config
-from ggufkit.models.matching import canonical_name
+from ggufkit.mapping.matching import canonical_name
+from ggufkit.mapping.spec import complete_config
 
 _LISTED = 8
 
@@ -75,7 +75,7 @@ class MergedShard:
 
 
 @dataclass(frozen=True)
-class Sum(Packing):
+class Sum(QuantizedWeight):
     """A weight and the product that is added to it."""
 
     base: CheckpointTensor

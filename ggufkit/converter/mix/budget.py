@@ -16,17 +16,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ggufkit.converter.choose import NEEDS_IMPORTANCE
 from ggufkit.converter.mix.knapsack import Option, Solution, solve
 from ggufkit.converter.mix.measure import Errors
 from ggufkit.converter.mix.recipe_file import with_types
 from ggufkit.converter.mix.result import Limit, Mix, Share
 from ggufkit.converter.mix.sensitivity import DEFAULT, Sensitivity, group_of
-from ggufkit.converter.plan import Plan, Rung
-from ggufkit.converter.planner import make_plan
-from ggufkit.converter.recipes import RECIPES, SPECIAL
-from ggufkit.converter.rules import Recipe
-from ggufkit.converter.source import Source, SourceTensor
+from ggufkit.converter.planning.plan import Plan, Rung
+from ggufkit.converter.planning.planner import make_plan
+from ggufkit.converter.planning.recipes import RECIPES, SPECIAL
+from ggufkit.converter.planning.rules import Recipe
+from ggufkit.converter.planning.type_selection import NEEDS_IMPORTANCE
+from ggufkit.converter.sources.base import Source, SourceTensor
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
 from ggufkit.types import TensorType as T
@@ -93,7 +93,7 @@ class Budget:
         wanted : MixOptions, optional
             What mixes are made of.
         **planning
-            Of `ggufkit.converter.planner.make_plan`.
+            Of `ggufkit.converter.planning.planner.make_plan`.
         """
 
         def plan(recipes: Sequence[Recipe], *, skip: bool) -> Plan:

@@ -1,8 +1,8 @@
 """What each tensor type would do to each tensor, measured by encoding and decoding its weights.
 
-Nothing is written. Tasks are those of a ladder (`ggufkit.converter.plan.Task`), so any executor
-runs them. Of tensors with more than `MOST_TASKS` tasks, evenly spaced ones are measured: relative
-errors of a few million weights stand for all.
+Nothing is written. Tasks are those of a ladder (`ggufkit.converter.planning.plan.Task`), so any
+executor runs them. Of tensors with more than `MOST_TASKS` tasks, evenly spaced ones are measured:
+relative errors of a few million weights stand for all.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ggufkit.converter.execute import Rows
-from ggufkit.converter.plan import Encoding, Plan, Task
-from ggufkit.converter.pool import results_of
-from ggufkit.converter.report import ErrorSums
+from ggufkit.converter.execution.execute import Rows
+from ggufkit.converter.execution.report import ErrorSums
+from ggufkit.converter.execution.scheduling import map_bounded
+from ggufkit.converter.planning.plan import Encoding, Plan, Task
 from ggufkit.types import TensorType
 
 # Tasks (of about a million weights) that are measured of a tensor.
@@ -61,7 +61,7 @@ def measure_errors(
     types : mapping of str to sequence of TensorType
         Tensor name to the types that are measured.
     pool, jobs
-        See `ggufkit.converter.pool.results_of`.
+        See `ggufkit.converter.execution.scheduling.map_bounded`.
     progress : callable
         Is called with 1 for each task, of `count_tasks`.
 
@@ -71,7 +71,7 @@ def measure_errors(
         Sum of squared errors over sum of squared weights, both weighted by importance.
     """
     done = []
-    with closing(results_of(measure_task, _tasks(plan, types), pool, jobs)) as results:
+    with closing(map_bounded(measure_task, _tasks(plan, types), pool, jobs)) as results:
         for result in results:
             done.append(result)
             progress(1)

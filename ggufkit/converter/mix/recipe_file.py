@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ggufkit.converter.recipes import ALIASES, RECIPES
-from ggufkit.converter.rules import Recipe
-from ggufkit.converter.textfile import replace_text
+from ggufkit.converter.planning.recipes import ALIASES, RECIPES
+from ggufkit.converter.planning.rules import Recipe
 from ggufkit.errors import BadValueError
+from ggufkit.io.text import write_text_atomic
 from ggufkit.types import TensorType
 
 FORMAT = "ggufkit recipe 1"
@@ -32,7 +32,7 @@ def write_recipe(recipe: Recipe, path: Path, why: Mapping[str, str]) -> None:
         "types": {name: type_.name for name, type_ in recipe.types.items()},
         "why": dict(why),
     }
-    replace_text(path, json.dumps(values, indent=1) + "\n")
+    write_text_atomic(path, json.dumps(values, indent=1) + "\n")
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -63,7 +63,7 @@ def read_recipe(path: str | Path) -> Recipe:
 def write_tensor_types(recipe: Recipe, path: Path) -> None:
     """Write what ``llama-quantize --tensor-type-file`` reads: a pattern and a type per tensor."""
     lines = [f"^{re.escape(name)}$={t.name.lower()}\n" for name, t in recipe.types.items()]
-    replace_text(path, "".join(lines))
+    write_text_atomic(path, "".join(lines))
 
 
 def read_tensor_types(path: str | Path) -> list[str]:

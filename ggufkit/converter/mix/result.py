@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ggufkit.converter.plan import Rung
-from ggufkit.converter.rules import Recipe
+from ggufkit.converter.planning.plan import Rung
+from ggufkit.converter.planning.rules import Recipe
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 For small errors, the divergence of a quantized model's predictions from the source's is close to
 a sum over its tensors, each tensor's share being its relative squared error times a number of its
 own. These numbers are alike for the tensors of a role, less so for its first and last blocks;
-`ggufkit.ship.sensitivity` measures them. ``DEFAULT`` is for models where nobody has.
+`ggufkit.publish.sensitivity` measures them. ``DEFAULT`` is for models where nobody has.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ggufkit.converter.choose import EMBEDDINGS, role_of
-from ggufkit.converter.textfile import replace_text
+from ggufkit.converter.planning.type_selection import EMBEDDINGS, role_of
 from ggufkit.errors import BadValueError
+from ggufkit.io.text import write_text_atomic
 
 FORMAT = "ggufkit sensitivity 1"
 OTHER = "other"
@@ -95,7 +95,7 @@ class Sensitivity:
     def write(self, path: str | Path) -> None:
         """Write them as JSON."""
         values = {"format": FORMAT, **self.facts, "weights": dict(self.weights)}
-        replace_text(Path(path), json.dumps(values, indent=1) + "\n")
+        write_text_atomic(Path(path), json.dumps(values, indent=1) + "\n")
 
 
 def group_of(name: str, n_blocks: int, *, tied: bool) -> str:

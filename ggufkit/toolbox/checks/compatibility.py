@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
 from ggufkit.toolbox.checks.llama_cpp import OLLAMA_MAX_ITEMS, OLLAMA_MAX_STRING
-from ggufkit.toolbox.checks.rule import Found, Rule, Severity, named
-from ggufkit.toolbox.checks.subject import Subject
+from ggufkit.toolbox.checks.rule import CheckRule, RawFinding, Severity, named
+from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.types import TensorType, ValueType
 
 # Types that came late -> when, roughly.
@@ -23,54 +23,54 @@ _YOUNG = {
 _INTERNAL = (TensorType.Q8_1, TensorType.Q8_K)
 
 
-def long_string(subject: Subject) -> Iterator[Found]:
+def long_string(subject: CheckedModel) -> Iterator[RawFinding]:
     """Ollama reads strings up to 16 MiB."""
     for part in subject.parts:
         for key, entry in part.entries.items():
             size = entry.stop - entry.start
             if entry.type is ValueType.STRING and size - 8 > OLLAMA_MAX_STRING:
-                yield Found(
+                yield RawFinding(
                     f"{key} is a text of {size - 8} bytes; Ollama refuses more than "
                     f"{OLLAMA_MAX_STRING}",
                     part.path,
                 )
 
 
-def long_array(subject: Subject) -> Iterator[Found]:
+def long_array(subject: CheckedModel) -> Iterator[RawFinding]:
     """Ollama reads arrays up to 64 Mi items."""
     for part in subject.parts:
         for key, entry in part.entries.items():
             if entry.type is ValueType.ARRAY and entry.n_items > OLLAMA_MAX_ITEMS:
-                yield Found(
+                yield RawFinding(
                     f"{key} has {entry.n_items} items; Ollama refuses more than {OLLAMA_MAX_ITEMS}",
                     part.path,
                 )
 
 
-def young_types(subject: Subject) -> Iterator[Found]:
+def young_types(subject: CheckedModel) -> Iterator[RawFinding]:
     """Programs older than a type refuse the file."""
     used = {info.type for info in subject.tensors.values()} & _YOUNG.keys()
     for tensor_type in sorted(used):
-        yield Found(
+        yield RawFinding(
             f"{tensor_type.name} is in llama.cpp since {_YOUNG[tensor_type]}: older programs, and "
             "those that carry an older one, refuse the file"
         )
 
 
-def internal_types(subject: Subject) -> Iterator[Found]:
+def internal_types(subject: CheckedModel) -> Iterator[RawFinding]:
     """Types in which ggml computes."""
     names = [name for name, info in subject.tensors.items() if info.type in _INTERNAL]
     if names:
-        yield Found(
+        yield RawFinding(
             f"{named(names)}: Q8_1 and Q8_K are for computing, nothing loads them as weights"
         )
 
 
-def odd_alignment(subject: Subject) -> Iterator[Found]:
+def odd_alignment(subject: CheckedModel) -> Iterator[RawFinding]:
     """Most files are aligned to 32 bytes."""
     for part in subject.parts:
         if part.complete and part.alignment != DEFAULT_ALIGNMENT:
-            yield Found(
+            yield RawFinding(
                 f"aligned to {part.alignment} bytes, where {DEFAULT_ALIGNMENT} is usual: programs "
                 "that don't read general.alignment fail",
                 part.path,
@@ -78,9 +78,9 @@ def odd_alignment(subject: Subject) -> Iterator[Found]:
 
 
 RULES = (
-    Rule("long-string", Severity.WARNING, "a text too long for Ollama", long_string),
-    Rule("long-array", Severity.WARNING, "an array too long for Ollama", long_array),
-    Rule("young-types", Severity.NOTE, "tensor types that older programs lack", young_types),
-    Rule("internal-types", Severity.ERROR, "types that hold no weights", internal_types),
-    Rule("odd-alignment", Severity.NOTE, "an alignment other than 32", odd_alignment),
+    CheckRule("long-string", Severity.WARNING, "a text too long for Ollama", long_string),
+    CheckRule("long-array", Severity.WARNING, "an array too long for Ollama", long_array),
+    CheckRule("young-types", Severity.NOTE, "tensor types that older programs lack", young_types),
+    CheckRule("internal-types", Severity.ERROR, "types that hold no weights", internal_types),
+    CheckRule("odd-alignment", Severity.NOTE, "an alignment other than 32", odd_alignment),
 )

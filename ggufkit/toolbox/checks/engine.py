@@ -9,10 +9,10 @@ from typing import Any
 
 from ggufkit.errors import BadValueError
 from ggufkit.toolbox import Progress, silent
-from ggufkit.toolbox.checks.rule import Finding, Rule
+from ggufkit.toolbox.checks.rule import CheckRule, Finding
 from ggufkit.toolbox.checks.rules import GROUPS, RULES
 from ggufkit.toolbox.checks.scan import scan
-from ggufkit.toolbox.checks.subject import Subject
+from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.toolbox.edit import Edit, edit
 
 _MAX_MESSAGE = 600
@@ -67,7 +67,7 @@ def check(
         raise BadValueError(
             f"no rule is called {sorted(unknown)[0]!r}: ggufkit check --rules lists them"
         )
-    subject = Subject(Path(path))
+    subject = CheckedModel(Path(path))
     if weights and subject.first.complete:
         subject.weights = scan(subject, jobs or os.cpu_count() or 1, progress)
     found = [
@@ -79,14 +79,14 @@ def check(
     return sorted(found, key=lambda finding: -finding.severity)
 
 
-def _usable(subject: Subject) -> Iterable[Rule]:
+def _usable(subject: CheckedModel) -> Iterable[CheckRule]:
     """Return the rules that have something to go by: of half a header, only its structure."""
     if subject.first.complete:
         return RULES
     return GROUPS["structure"] + GROUPS["splits"]
 
 
-def _findings(rule: Rule, subject: Subject) -> Iterator[Finding]:
+def _findings(rule: CheckRule, subject: CheckedModel) -> Iterator[Finding]:
     for found in rule.check(subject):
         yield Finding(
             rule.id,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ggufkit.converter.recipes import FALLBACK, RECIPES
+from ggufkit.converter.planning.recipes import FALLBACK, RECIPES
 from ggufkit.gguf.metadata import KeyType, key_type
 from ggufkit.toolbox.checks.llama_cpp import (
     ARCHITECTURES,
@@ -17,8 +17,8 @@ from ggufkit.toolbox.checks.llama_cpp import (
     ROPE_SCALINGS,
     WHOLE_HEAD_ROPE,
 )
-from ggufkit.toolbox.checks.rule import Fix, Found, Rule, Severity
-from ggufkit.toolbox.checks.subject import Subject
+from ggufkit.toolbox.checks.rule import CheckRule, Fix, RawFinding, Severity
+from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.types import FileType, TensorType, ValueType
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
@@ -40,46 +40,46 @@ _FLOATS = (ValueType.FLOAT32, ValueType.FLOAT64)
 _READ_BY_LLAMA = ("general.architecture", "general.name", "general.file_type", "general.type")
 
 
-def missing_architecture(subject: Subject) -> Iterator[Found]:
+def missing_architecture(subject: CheckedModel) -> Iterator[RawFinding]:
     """No program knows what to do with the tensors; those of an imatrix need none."""
     needed = subject.tensors and subject.text("general.type") != "imatrix"
     if subject.readable and needed and not subject.architecture:
-        yield Found(
+        yield RawFinding(
             "general.architecture is missing: no program can load the file; set it, as in "
             "ggufkit edit FILE --set general.architecture=llama"
         )
 
 
-def unknown_architecture(subject: Subject) -> Iterator[Found]:
+def unknown_architecture(subject: CheckedModel) -> Iterator[RawFinding]:
     """llama.cpp does not know it."""
     if subject.is_model and subject.architecture and subject.architecture not in ARCHITECTURES:
-        yield Found(
+        yield RawFinding(
             f"the architecture {subject.architecture!r} is none that llama.cpp loads: is it newer, "
             "or misspelt?"
         )
 
 
-def missing_name(subject: Subject) -> Iterator[Found]:
+def missing_name(subject: CheckedModel) -> Iterator[RawFinding]:
     """The model has no name."""
     if subject.readable and subject.is_model and not subject.text("general.name"):
-        yield Found(
+        yield RawFinding(
             "general.name is missing or empty: programs show the file's name instead; set it with "
             "ggufkit edit"
         )
 
 
-def missing_quantization_version(subject: Subject) -> Iterator[Found]:
+def missing_quantization_version(subject: CheckedModel) -> Iterator[RawFinding]:
     """The specification asks for it where weights are quantized."""
     key = "general.quantization_version"
     quantized = any(info.type.is_quantized for info in subject.tensors.values())
     if subject.readable and quantized and key not in subject.metadata:
-        yield Found(
+        yield RawFinding(
             f"{key} is missing, which quantized files must have",
             fix=Fix(f"set {key} to {QUANTIZATION_VERSION}", values={key: QUANTIZATION_VERSION}),
         )
 
 
-def missing_file_type(subject: Subject) -> Iterator[Found]:
+def missing_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
     """Nothing says what most of the tensors are."""
     key = "general.file_type"
     if not (subject.readable and subject.is_model) or key in subject.metadata:
@@ -90,19 +90,19 @@ def missing_file_type(subject: Subject) -> Iterator[Found]:
     fix = None
     if found in FileType.__members__:
         fix = Fix(f"set {key} to {found}", values={key: int(FileType[found])})
-    yield Found(f"{key} is missing: programs guess what the encoding is", fix=fix)
+    yield RawFinding(f"{key} is missing: programs guess what the encoding is", fix=fix)
 
 
-def unknown_file_type(subject: Subject) -> Iterator[Found]:
+def unknown_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
     """A number that llama.cpp has no name for."""
     number = subject.integer("general.file_type")
     if number is not None and number not in set(FileType):
         known = _RETIRED_FILE_TYPES.get(number)
         what = f"{known}, which is no longer used" if known else "no known file type"
-        yield Found(f"general.file_type is {number}: {what}")
+        yield RawFinding(f"general.file_type is {number}: {what}")
 
 
-def wrong_file_type(subject: Subject) -> Iterator[Found]:
+def wrong_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
     """No tensor has a type that the file type stands for."""
     number = subject.integer("general.file_type")
     weights = [i.type for i in subject.tensors.values() if len(i.shape) > 1 and i.type.is_known]
@@ -119,13 +119,13 @@ def wrong_file_type(subject: Subject) -> Iterator[Found]:
         # Rows that are not whole blocks of anything are F16.
         wrong = wrong and (any(t.is_quantized for t in weights) or types == ["F32"])
     if wrong:
-        yield Found(
+        yield RawFinding(
             f"general.file_type says {name}, but no tensor is of that kind: there are "
             f"{', '.join(types)}; set it with ggufkit edit"
         )
 
 
-def missing_key(subject: Subject) -> Iterator[Found]:
+def missing_key(subject: CheckedModel) -> Iterator[RawFinding]:
     """What llama.cpp asks for before it loads a model."""
     arch = subject.architecture
     if not (subject.readable and subject.is_model and arch in ARCHITECTURES):
@@ -133,13 +133,13 @@ def missing_key(subject: Subject) -> Iterator[Found]:
     keys = [*REQUIRED_ALWAYS, *(key for key, names in REQUIRED.items() if arch in names)]
     missing = [f"{arch}.{key}" for key in keys if f"{arch}.{key}" not in subject.metadata]
     if missing:
-        yield Found(
+        yield RawFinding(
             f"llama.cpp needs {', '.join(missing)}: take the values from config.json and "
             "set it with ggufkit edit"
         )
 
 
-def wrong_value_type(subject: Subject) -> Iterator[Found]:
+def wrong_value_type(subject: CheckedModel) -> Iterator[RawFinding]:
     """A standard key that has another type than programs expect."""
     for key in subject.metadata:
         expected = key_type(key)
@@ -152,10 +152,10 @@ def wrong_value_type(subject: Subject) -> Iterator[Found]:
         have, want = _shown(found, is_array), _expected(expected)
         severity = None if _matters(subject, key) else Severity.NOTE
         fix = None if is_array else _cast(key, subject.metadata[key], wanted)
-        yield Found(f"{key} is {have}, programs expect {want}", fix=fix, severity=severity)
+        yield RawFinding(f"{key} is {have}, programs expect {want}", fix=fix, severity=severity)
 
 
-def _matters(subject: Subject, key: str) -> bool:
+def _matters(subject: CheckedModel, key: str) -> bool:
     """Whether llama.cpp reads the key: of the others it does not mind the type."""
     own = key.startswith((f"{subject.architecture}.", "tokenizer.ggml."))
     return own or key in _READ_BY_LLAMA
@@ -205,64 +205,66 @@ def _cast(key: str, value: Any, wanted: ValueType | None) -> Fix | None:
     return Fix(f"make {key} {wanted.name}", values={key: (value, wanted)})
 
 
-def block_limit(subject: Subject) -> Iterator[Found]:
+def block_limit(subject: CheckedModel) -> Iterator[RawFinding]:
     """llama.cpp has room for so many blocks."""
     count = subject.hparam("block_count")
     if subject.is_model and count is not None and not 0 < count <= MAX_BLOCKS:
-        yield Found(f"block_count is {count}; llama.cpp takes 1 to {MAX_BLOCKS}")
+        yield RawFinding(f"block_count is {count}; llama.cpp takes 1 to {MAX_BLOCKS}")
 
 
-def odd_context(subject: Subject) -> Iterator[Found]:
+def odd_context(subject: CheckedModel) -> Iterator[RawFinding]:
     """A context length that no model has."""
     length = subject.hparam("context_length")
     if subject.is_model and length is not None and not 0 < length <= MAX_CONTEXT:
-        yield Found(
+        yield RawFinding(
             f"context_length is {length}, which can't be what the model was trained with: programs "
             "reserve memory for it, or stop; set it with ggufkit edit"
         )
 
 
-def rope_base(subject: Subject) -> Iterator[Found]:
+def rope_base(subject: CheckedModel) -> Iterator[RawFinding]:
     """The base of the rotary embeddings."""
     key = f"{subject.architecture}.rope.freq_base"
     base = subject.number(key)
     if base is not None and not (math.isfinite(base) and base >= 1):
-        yield Found(f"{key} is {base}: it has to be above 1, usually 10000 or more")
+        yield RawFinding(f"{key} is {base}: it has to be above 1, usually 10000 or more")
     elif key not in subject.metadata and subject.readable and subject.architecture in PLAIN:
         length = subject.hparam("context_length") or 0
         if subject.is_model and length > 8192:
-            yield Found(
+            yield RawFinding(
                 f"{key} is missing: llama.cpp takes 10000, unusual for a context of {length}",
                 severity=Severity.NOTE,
             )
 
 
-def rope_scaling(subject: Subject) -> Iterator[Found]:
+def rope_scaling(subject: CheckedModel) -> Iterator[RawFinding]:
     """Scaling of rotary embeddings that lacks one half."""
     prefix = f"{subject.architecture}.rope.scaling"
     has_type, kind = f"{prefix}.type" in subject.metadata, subject.text(f"{prefix}.type")
     factor = subject.number(f"{prefix}.factor")
     if has_type and kind not in ROPE_SCALINGS:
-        yield Found(
+        yield RawFinding(
             f"{prefix}.type is {kind!r}; llama.cpp knows {', '.join(ROPE_SCALINGS)}",
             severity=Severity.ERROR,
         )
     elif factor is not None and not (math.isfinite(factor) and factor > 0):
-        yield Found(f"{prefix}.factor is {factor}", severity=Severity.ERROR)
+        yield RawFinding(f"{prefix}.factor is {factor}", severity=Severity.ERROR)
     elif factor is not None and factor != 1 and not has_type:
-        yield Found(
+        yield RawFinding(
             f"{prefix}.factor is {factor:g}, but there is no {prefix}.type: taken as linear"
         )
     elif kind in ("linear", "yarn") and factor is None:
-        yield Found(f"{prefix}.type is {kind}, but there is no {prefix}.factor: nothing is scaled")
+        yield RawFinding(
+            f"{prefix}.type is {kind}, but there is no {prefix}.factor: nothing is scaled"
+        )
     elif kind == "yarn" and f"{prefix}.original_context_length" not in subject.metadata:
-        yield Found(
+        yield RawFinding(
             f"{prefix}.type is yarn, but there is no {prefix}.original_context_length: llama.cpp "
             "takes context_length for it"
         )
 
 
-def rope_dimensions(subject: Subject) -> Iterator[Found]:
+def rope_dimensions(subject: CheckedModel) -> Iterator[RawFinding]:
     """Some architectures rotate whole heads."""
     dims, heads = subject.hparam("rope.dimension_count"), subject.hparam("attention.head_count", 0)
     embedding = subject.hparam("embedding_length")
@@ -270,7 +272,7 @@ def rope_dimensions(subject: Subject) -> Iterator[Found]:
         return
     head = subject.hparam("attention.key_length") or embedding // heads
     if dims != head:
-        yield Found(
+        yield RawFinding(
             f"rope.dimension_count is {dims}, but heads have {head} dimensions: llama.cpp "
             "refuses the file"
         )
@@ -279,24 +281,24 @@ def rope_dimensions(subject: Subject) -> Iterator[Found]:
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 RULES = (
-    Rule("missing-architecture", _E, "no general.architecture", missing_architecture),
-    Rule("unknown-architecture", _W, "llama.cpp lacks the architecture", unknown_architecture),
-    Rule("missing-name", _N, "no general.name", missing_name),
-    Rule(
+    CheckRule("missing-architecture", _E, "no general.architecture", missing_architecture),
+    CheckRule("unknown-architecture", _W, "llama.cpp lacks the architecture", unknown_architecture),
+    CheckRule("missing-name", _N, "no general.name", missing_name),
+    CheckRule(
         "missing-quantization-version",
         _W,
         "no general.quantization_version",
         missing_quantization_version,
         fixable=True,
     ),
-    Rule("missing-file-type", _N, "no general.file_type", missing_file_type, fixable=True),
-    Rule("unknown-file-type", _W, "a general.file_type without a name", unknown_file_type),
-    Rule("wrong-file-type", _W, "general.file_type contradicts the tensors", wrong_file_type),
-    Rule("missing-key", _E, "a key that llama.cpp needs is missing", missing_key),
-    Rule("wrong-value-type", _E, "a key has another type", wrong_value_type, fixable=True),
-    Rule("block-limit", _E, "block_count is 0 or above llama.cpp's limit", block_limit),
-    Rule("odd-context", _E, "context_length is 0 or huge", odd_context),
-    Rule("rope-base", _E, "rope.freq_base is missing or can't be", rope_base),
-    Rule("rope-scaling", _W, "rope scaling lacks its type or factor", rope_scaling),
-    Rule("rope-dimensions", _E, "rope.dimension_count is not the head's", rope_dimensions),
+    CheckRule("missing-file-type", _N, "no general.file_type", missing_file_type, fixable=True),
+    CheckRule("unknown-file-type", _W, "a general.file_type without a name", unknown_file_type),
+    CheckRule("wrong-file-type", _W, "general.file_type contradicts the tensors", wrong_file_type),
+    CheckRule("missing-key", _E, "a key that llama.cpp needs is missing", missing_key),
+    CheckRule("wrong-value-type", _E, "a key has another type", wrong_value_type, fixable=True),
+    CheckRule("block-limit", _E, "block_count is 0 or above llama.cpp's limit", block_limit),
+    CheckRule("odd-context", _E, "context_length is 0 or huge", odd_context),
+    CheckRule("rope-base", _E, "rope.freq_base is missing or can't be", rope_base),
+    CheckRule("rope-scaling", _W, "rope scaling lacks its type or factor", rope_scaling),
+    CheckRule("rope-dimensions", _E, "rope.dimension_count is not the head's", rope_dimensions),
 )

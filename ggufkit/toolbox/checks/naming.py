@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ggufkit.converter.recipes import ALIASES
+from ggufkit.converter.planning.recipes import ALIASES
 from ggufkit.gguf.naming import EXTENSION, parse_name
 from ggufkit.gguf.split import parse_part_name
-from ggufkit.toolbox.checks.rule import Found, Rule, Severity
-from ggufkit.toolbox.checks.subject import Subject
+from ggufkit.toolbox.checks.rule import CheckRule, RawFinding, Severity
+from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.types import FileType
 
 _SIZE = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)([QTBMK])", re.IGNORECASE | re.ASCII)
@@ -18,20 +18,20 @@ _TOLERANCE = 1.5  # labels are rounded, and some leave the embeddings out
 _VERSION = re.compile(r"-v\d+(\.\d+)*(?=[-.])", re.ASCII)
 
 
-def _stem(subject: Subject) -> str:
+def _stem(subject: CheckedModel) -> str:
     name = subject.path.name
     part = parse_part_name(name)
     return part[0] if part else name.removesuffix(EXTENSION)
 
 
-def file_name(subject: Subject) -> Iterator[Found]:
+def file_name(subject: CheckedModel) -> Iterator[RawFinding]:
     """``Base-Size-FineTune-Version-Encoding.gguf``, where llama.cpp leaves the version out."""
     name = subject.path.name
     if not subject.is_model:
         return
     versioned = name if _VERSION.search(name) else _with_version(_stem(subject))
     if parse_name(versioned) is None:
-        yield Found(
+        yield RawFinding(
             "the name does not keep to BaseName-SizeLabel-FineTune-Version-Encoding.gguf: programs "
             "that read it can't tell the size or encoding"
         )
@@ -52,32 +52,32 @@ def _named_type(stem: str) -> str | None:
     return last if last in FileType.__members__ else None
 
 
-def name_encoding(subject: Subject) -> Iterator[Found]:
+def name_encoding(subject: CheckedModel) -> Iterator[RawFinding]:
     """The encoding of the name is the file's."""
     claimed, number = _named_type(_stem(subject)), subject.integer("general.file_type")
     if claimed is None or number is None or number not in set(FileType):
         return
     stated = FileType(number).name
     if claimed != stated:
-        yield Found(
+        yield RawFinding(
             f"the name says {claimed}, general.file_type {stated}: rename it, or set the key"
         )
 
 
-def size_label(subject: Subject) -> Iterator[Found]:
+def size_label(subject: CheckedModel) -> Iterator[RawFinding]:
     """The size label is the model's."""
     match = _SIZE.fullmatch(subject.text("general.size_label"))
     if match is None or match[1] or not (subject.readable and subject.is_model):
         return
     stated = float(match[2]) * _SCALES[match[3].upper()]
     if not stated / _TOLERANCE <= subject.n_weights <= stated * _TOLERANCE:
-        yield Found(
+        yield RawFinding(
             f"general.size_label is {match[0]}, but the file holds {subject.n_weights} weights"
         )
 
 
 RULES = (
-    Rule("file-name", Severity.NOTE, "the name does not keep to the convention", file_name),
-    Rule("name-encoding", Severity.WARNING, "the name claims another encoding", name_encoding),
-    Rule("size-label", Severity.NOTE, "general.size_label is far off", size_label),
+    CheckRule("file-name", Severity.NOTE, "the name does not keep to the convention", file_name),
+    CheckRule("name-encoding", Severity.WARNING, "the name claims another encoding", name_encoding),
+    CheckRule("size-label", Severity.NOTE, "general.size_label is far off", size_label),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from ggufkit.toolbox.checks.subject import Subject
+    from ggufkit.toolbox.checks.subject import CheckedModel
 
 
 _SHOWN = 3  # offenders that a message names
@@ -58,7 +58,7 @@ class Fix:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RawFinding:
     """What a rule yields.
 
     Attributes
@@ -79,11 +79,11 @@ class Found:
     severity: Severity | None = None
 
 
-Check: TypeAlias = "Callable[[Subject], Iterator[Found]]"
+Check: TypeAlias = "Callable[[CheckedModel], Iterator[RawFinding]]"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CheckRule:
     """A row of the table of rules.
 
     Attributes
@@ -95,7 +95,7 @@ class Rule:
     title : str
         The fault, in a few words.
     check : callable
-        Yields what it finds in a `Subject`.
+        Yields what it finds in a `CheckedModel`.
     fixable : bool
         Whether ``--fix`` can remove (some of) what it finds.
     """

@@ -13,10 +13,10 @@ from ggufkit.toolbox.checks import (
     tokenizer,
     weights,
 )
-from ggufkit.toolbox.checks.rule import Rule
+from ggufkit.toolbox.checks.rule import CheckRule
 
 #: Name of a group -> its rules.
-GROUPS: dict[str, tuple[Rule, ...]] = {
+GROUPS: dict[str, tuple[CheckRule, ...]] = {
     "structure": structure.RULES,
     "splits": splits.RULES,
     "metadata": metadata.RULES,
@@ -27,4 +27,4 @@ GROUPS: dict[str, tuple[Rule, ...]] = {
     "naming": naming.RULES,
     "compatibility": compatibility.RULES,
 }
-RULES: tuple[Rule, ...] = tuple(rule for rules in GROUPS.values() for rule in rules)
+RULES: tuple[CheckRule, ...] = tuple(rule for rules in GROUPS.values() for rule in rules)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ggufkit.codecs import CODECS
-from ggufkit.codecs.finite import broken_blocks
+from ggufkit.codecs.range_checks import broken_blocks
 from ggufkit.errors import TruncatedError
 from ggufkit.toolbox import Progress
 from ggufkit.types import TensorType
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from ggufkit.codecs.base import Codec
     from ggufkit.gguf.layout import TensorInfo
-    from ggufkit.toolbox.checks.subject import Subject
-    from ggufkit.toolbox.checks.survey import Survey
+    from ggufkit.toolbox.checks.subject import CheckedModel
+    from ggufkit.toolbox.checks.survey import LenientHeader
 
 _CHUNK = 4 << 20
 _F16_MAX = 65504.0
@@ -30,13 +30,13 @@ FLOATS = (TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.F64)
 
 
 @dataclass
-class Weights:
+class TensorDataStats:
     """What is in a tensor's data.
 
     Attributes
     ----------
     n_broken : int
-        Weights that are NaN or infinite, or blocks whose scale is.
+        TensorDataStats that are NaN or infinite, or blocks whose scale is.
     first_broken : int
         Index of the first such weight, or of its block's first weight; counted through rows.
     n_largest : int
@@ -51,7 +51,7 @@ class Weights:
     is_zero: bool = True
 
 
-def scan(subject: Subject, jobs: int, progress: Progress) -> dict[str, Weights]:
+def scan(subject: CheckedModel, jobs: int, progress: Progress) -> dict[str, TensorDataStats]:
     """Read every tensor of known type that is whole; of big-endian files none.
 
     Raises
@@ -77,8 +77,8 @@ def chunks_of(info: TensorInfo, size: int) -> list[tuple[int, int]]:
     return [(at, min(step, info.nbytes - at)) for at in range(0, info.nbytes, step)]
 
 
-def _scan(part: Survey, info: TensorInfo, progress: Progress) -> Weights:
-    found, codec = Weights(), CODECS[info.type]
+def _scan(part: LenientHeader, info: TensorInfo, progress: Progress) -> TensorDataStats:
+    found, codec = TensorDataStats(), CODECS[info.type]
     with part.path.open("rb", buffering=0) as file:
         for at, size in chunks_of(info, _CHUNK):
             raw = read_at(file.fileno(), part, part.start_of(info) + at, size)
@@ -91,7 +91,7 @@ def _scan(part: Survey, info: TensorInfo, progress: Progress) -> Weights:
     return found
 
 
-def read_at(fd: int, part: Survey, at: int, size: int) -> NDArray[np.uint8]:
+def read_at(fd: int, part: LenientHeader, at: int, size: int) -> NDArray[np.uint8]:
     """Read bytes of a file.
 
     Raises
@@ -110,7 +110,9 @@ def read_at(fd: int, part: Survey, at: int, size: int) -> NDArray[np.uint8]:
 
 
 @np.errstate(all="ignore")
-def _look_at_floats(found: Weights, codec: Codec, raw: NDArray[np.uint8], first: int) -> None:
+def _look_at_floats(
+    found: TensorDataStats, codec: Codec, raw: NDArray[np.uint8], first: int
+) -> None:
     if codec.type is TensorType.BF16:
         bits = raw.view(np.uint16)
         broken = bits & 0x7F80 == 0x7F80
@@ -125,7 +127,9 @@ def _look_at_floats(found: Weights, codec: Codec, raw: NDArray[np.uint8], first:
 
 
 @np.errstate(all="ignore")
-def _look_at_blocks(found: Weights, codec: Codec, raw: NDArray[np.uint8], first: int) -> None:
+def _look_at_blocks(
+    found: TensorDataStats, codec: Codec, raw: NDArray[np.uint8], first: int
+) -> None:
     blocks = raw.view(codec.layout)
     _count(found, broken_blocks(codec, blocks.reshape(1, -1))[0], first, codec.type.block_size)
     scales = [n for n in codec.layout.names or () if codec.layout[n].base.kind == "f"]
@@ -137,7 +141,7 @@ def _look_at_blocks(found: Weights, codec: Codec, raw: NDArray[np.uint8], first:
         found.is_zero &= not raw.any()
 
 
-def _count(found: Weights, broken: NDArray[np.bool_], first: int, block_size: int) -> None:
+def _count(found: TensorDataStats, broken: NDArray[np.bool_], first: int, block_size: int) -> None:
     n_broken = int(np.count_nonzero(broken))
     if n_broken and found.first_broken < 0:
         found.first_broken = first + int(np.argmax(broken)) * block_size

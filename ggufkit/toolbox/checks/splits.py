@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT, parse_part_name, part_name
-from ggufkit.toolbox.checks.rule import Fix, Found, Rule, Severity, named
-from ggufkit.toolbox.checks.subject import Subject
-from ggufkit.toolbox.checks.survey import Survey
+from ggufkit.toolbox.checks.rule import CheckRule, Fix, RawFinding, Severity, named
+from ggufkit.toolbox.checks.subject import CheckedModel
+from ggufkit.toolbox.checks.survey import LenientHeader
 from ggufkit.types import ValueType
 
 _TYPES = {NO: ValueType.UINT16, COUNT: ValueType.UINT16, TENSORS_COUNT: ValueType.INT32}
 
 
-def missing_part(subject: Subject) -> Iterator[Found]:
+def missing_part(subject: CheckedModel) -> Iterator[RawFinding]:
     """A part is not there."""
     if subject.missing:
         names = named([path.name for path in subject.missing])
-        yield Found(f"missing: {names}; a split model needs all parts in one folder")
+        yield RawFinding(f"missing: {names}; a split model needs all parts in one folder")
 
 
-def part_of_other_name(subject: Subject) -> Iterator[Found]:
+def part_of_other_name(subject: CheckedModel) -> Iterator[RawFinding]:
     """The keys and the name of a part disagree."""
     part = subject.first
     if not part.complete:
@@ -30,13 +30,13 @@ def part_of_other_name(subject: Subject) -> Iterator[Found]:
     if isinstance(count, int) and count > 1:
         if name is None or name[2] != count:
             wanted = part_name("NAME", number if isinstance(number, int) else 0, count)
-            yield Found(
+            yield RawFinding(
                 f"one of {count} parts by its metadata, but it is not named like {wanted}: "
                 "llama.cpp and Ollama won't find the others; give it its name back",
                 part.path,
             )
     elif name is not None and (name[2] > 1 or COUNT not in part.metadata):
-        yield Found(
+        yield RawFinding(
             f"named as part {name[1] + 1} of {name[2]}, but its metadata says nothing of a split: "
             "rename it, or is it a file cut by a program for any files? Then join the parts",
             part.path,
@@ -44,7 +44,7 @@ def part_of_other_name(subject: Subject) -> Iterator[Found]:
         )
 
 
-def split_keys(subject: Subject) -> Iterator[Found]:
+def split_keys(subject: CheckedModel) -> Iterator[RawFinding]:
     """What parts say about the split is wrong, or differs."""
     parts = [part for part in subject.parts if part.complete]
     if len(subject.parts) + len(subject.missing) == 1:
@@ -53,13 +53,13 @@ def split_keys(subject: Subject) -> Iterator[Found]:
         yield from _wrong_types(part)
         found = parse_part_name(part.path.name)
         if found and part.metadata.get(NO) != found[1]:
-            yield Found(
+            yield RawFinding(
                 f"{NO} is {part.metadata.get(NO)}, but its name says {found[1]}: another part?",
                 part.path,
             )
         for key in (COUNT, TENSORS_COUNT):
             if part.metadata.get(key) != subject.metadata.get(key):
-                yield Found(
+                yield RawFinding(
                     f"{key} is {part.metadata.get(key)}, in the first part "
                     f"{subject.metadata.get(key)}: is it a part of another model?",
                     part.path,
@@ -67,44 +67,48 @@ def split_keys(subject: Subject) -> Iterator[Found]:
     yield from _wrong_total(subject)
 
 
-def _wrong_types(part: Survey) -> Iterator[Found]:
+def _wrong_types(part: LenientHeader) -> Iterator[RawFinding]:
     for key, wanted in _TYPES.items():
         if key in part.metadata and part.metadata.type_of(key) is not wanted:
             value = part.metadata.get(key)
             fix = None
             if isinstance(value, int) and 0 <= value < 1 << 15:
                 fix = Fix(f"make {key} {wanted.name}", values={key: (value, wanted)})
-            yield Found(
+            yield RawFinding(
                 f"{key} is {part.metadata.type_of(key).name}, llama.cpp takes {wanted.name} alone",
                 part.path,
                 fix,
             )
 
 
-def _wrong_total(subject: Subject) -> Iterator[Found]:
+def _wrong_total(subject: CheckedModel) -> Iterator[RawFinding]:
     total = subject.metadata.get(TENSORS_COUNT)
     held = sum(len(part.infos) for part in subject.parts)
     if subject.readable and isinstance(total, int) and total != held:
-        yield Found(
+        yield RawFinding(
             f"{TENSORS_COUNT} is {total}, but the parts hold {held} tensors: a part is not of "
             "this model"
         )
 
 
-def tensor_in_two_parts(subject: Subject) -> Iterator[Found]:
+def tensor_in_two_parts(subject: CheckedModel) -> Iterator[RawFinding]:
     """A tensor is in two parts."""
-    seen: dict[str, Survey] = {}
+    seen: dict[str, LenientHeader] = {}
     for part in subject.parts:
         for name in part.tensors:
             if name in seen:
-                yield Found(f"tensor {name!r} is in {seen[name].path.name} too", part.path)
+                yield RawFinding(f"tensor {name!r} is in {seen[name].path.name} too", part.path)
                 return
             seen[name] = part
 
 
 RULES = (
-    Rule("missing-part", Severity.ERROR, "a part of a split is missing", missing_part),
-    Rule("part-name", Severity.ERROR, "a part's name and keys disagree", part_of_other_name),
-    Rule("split-keys", Severity.ERROR, "parts disagree about the split", split_keys, fixable=True),
-    Rule("tensor-in-two-parts", Severity.ERROR, "a tensor is in two parts", tensor_in_two_parts),
+    CheckRule("missing-part", Severity.ERROR, "a part of a split is missing", missing_part),
+    CheckRule("part-name", Severity.ERROR, "a part's name and keys disagree", part_of_other_name),
+    CheckRule(
+        "split-keys", Severity.ERROR, "parts disagree about the split", split_keys, fixable=True
+    ),
+    CheckRule(
+        "tensor-in-two-parts", Severity.ERROR, "a tensor is in two parts", tensor_in_two_parts
+    ),
 )

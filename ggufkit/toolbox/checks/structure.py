@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 from ggufkit.gguf import limits
 from ggufkit.gguf.layout import align
-from ggufkit.gguf.values import Entry
-from ggufkit.toolbox.checks.rule import Check, Fix, Found, Rule, Severity, named
-from ggufkit.toolbox.checks.subject import Subject
-from ggufkit.toolbox.checks.survey import Survey
+from ggufkit.gguf.values import EncodedValue
+from ggufkit.toolbox.checks.rule import Check, CheckRule, Fix, RawFinding, Severity, named
+from ggufkit.toolbox.checks.subject import CheckedModel
+from ggufkit.toolbox.checks.survey import LenientHeader
 from ggufkit.types import ValueType
 
 _REWRITE = Fix("write the file anew", rewrite=True)
@@ -19,42 +19,44 @@ _REWRITE = Fix("write the file anew", rewrite=True)
 def _problems(rule: str) -> Check:
     """Return the check that reports what the survey has listed for a rule."""
 
-    def check(subject: Subject) -> Iterator[Found]:
+    def check(subject: CheckedModel) -> Iterator[RawFinding]:
         for part in subject.parts:
             messages = [message for found, message in part.problems if found == rule]
             if messages:
                 more = f" ({len(messages) - 1} more)" if len(messages) > 1 else ""
-                yield Found(messages[0] + more, part.path)
+                yield RawFinding(messages[0] + more, part.path)
 
     return check
 
 
-def old_version(subject: Subject) -> Iterator[Found]:
+def old_version(subject: CheckedModel) -> Iterator[RawFinding]:
     """Version 2 is read everywhere."""
     for part in subject.parts:
         if part.version == 2:
-            yield Found("GGUF version 2: programs read it, version 3 is what they write", part.path)
+            yield RawFinding(
+                "GGUF version 2: programs read it, version 3 is what they write", part.path
+            )
 
 
-def big_endian(subject: Subject) -> Iterator[Found]:
+def big_endian(subject: CheckedModel) -> Iterator[RawFinding]:
     """Only machines with this byte order can load it."""
     for part in subject.parts:
         if part.order == ">":
-            yield Found(
+            yield RawFinding(
                 "a big-endian file: ordinary machines can't load it; convert the checkpoint again, "
                 "without --bigendian",
                 part.path,
             )
 
 
-def truncated(subject: Subject) -> Iterator[Found]:
+def truncated(subject: CheckedModel) -> Iterator[RawFinding]:
     """The file ends before what its header promises."""
     yield from _problems("truncated")(subject)
     for part in subject.parts:
         cut = [i for i in part.infos if i.type.is_known and not part.is_whole(i)]
         if cut:
             need = max(part.start_of(info) + info.nbytes for info in cut)
-            yield Found(
+            yield RawFinding(
                 f"{need - part.file_size} bytes are missing at the end: the data of "
                 f"{named([info.name for info in cut])}; download or copy it again",
                 part.path,
@@ -62,12 +64,12 @@ def truncated(subject: Subject) -> Iterator[Found]:
 
 
 def _places(rule: str) -> Check:
-    def check(subject: Subject) -> Iterator[Found]:
+    def check(subject: CheckedModel) -> Iterator[RawFinding]:
         for part in subject.parts:
             found = [message for kind, message in part.places if kind == rule]
             if found:
                 more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
-                yield Found(
+                yield RawFinding(
                     f"{found[0]}{more}: llama.cpp refuses the file; convert or merge it again",
                     part.path,
                 )
@@ -75,36 +77,36 @@ def _places(rule: str) -> Check:
     return check
 
 
-def _intact(part: Survey) -> bool:
+def _intact(part: LenientHeader) -> bool:
     """Whether nothing is wrong with the places of tensors."""
     return part.complete and bool(part.infos) and not part.places
 
 
-def _end(part: Survey) -> int:
+def _end(part: LenientHeader) -> int:
     """Return the byte behind the last tensor's data."""
     return part.start_of(part.infos[-1]) + part.infos[-1].nbytes
 
 
-def trailing_bytes(subject: Subject) -> Iterator[Found]:
+def trailing_bytes(subject: CheckedModel) -> Iterator[RawFinding]:
     """Bytes that no tensor owns."""
     for part in subject.parts:
         if _intact(part) and part.infos[-1].type.is_known:
             surplus = part.file_size - align(_end(part), part.alignment)
             if surplus > 0:
-                yield Found(
+                yield RawFinding(
                     f"{surplus} bytes follow the last tensor: nothing reads them",
                     part.path,
                     _REWRITE,
                 )
 
 
-def missing_padding(subject: Subject) -> Iterator[Found]:
+def missing_padding(subject: CheckedModel) -> Iterator[RawFinding]:
     """The last tensor is not padded."""
     for part in subject.parts:
         if _intact(part) and part.infos[-1].type.is_known:
             lacking = align(_end(part), part.alignment) - part.file_size
             if lacking > 0 and part.is_whole(part.infos[-1]):
-                yield Found(
+                yield RawFinding(
                     f"{lacking} bytes of padding are missing behind the last tensor: llama.cpp's "
                     "loader does not mind, tools that read all data do",
                     part.path,
@@ -112,7 +114,7 @@ def missing_padding(subject: Subject) -> Iterator[Found]:
                 )
 
 
-def dirty_padding(subject: Subject) -> Iterator[Found]:
+def dirty_padding(subject: CheckedModel) -> Iterator[RawFinding]:
     """Padding other than zeros."""
     for part in subject.parts:
         if not _intact(part):
@@ -123,32 +125,32 @@ def dirty_padding(subject: Subject) -> Iterator[Found]:
             if any(part.data[start : align(start, part.alignment)]):
                 dirty.append(info.name)
         if dirty:
-            yield Found(f"padding behind {named(dirty)} is not zero", part.path, _REWRITE)
+            yield RawFinding(f"padding behind {named(dirty)} is not zero", part.path, _REWRITE)
 
 
-def _values(test: Callable[[Entry, Survey], bool], message: str) -> Check:
+def _values(test: Callable[[EncodedValue, LenientHeader], bool], message: str) -> Check:
     """Return the check that reports keys whose encoded value passes a test."""
 
-    def check(subject: Subject) -> Iterator[Found]:
+    def check(subject: CheckedModel) -> Iterator[RawFinding]:
         for part in subject.parts:
             keys = [key for key, entry in part.entries.items() if test(entry, part)]
             if keys:
-                yield Found(f"{named(keys)}: {message}", part.path)
+                yield RawFinding(f"{named(keys)}: {message}", part.path)
 
     return check
 
 
-def _is_nested(entry: Entry, part: Survey) -> bool:
+def _is_nested(entry: EncodedValue, part: LenientHeader) -> bool:
     del part
     return entry.type is ValueType.ARRAY and entry.item_type is ValueType.ARRAY
 
 
-def _is_odd_bool(entry: Entry, part: Survey) -> bool:
+def _is_odd_bool(entry: EncodedValue, part: LenientHeader) -> bool:
     del part
     return entry.type is ValueType.BOOL and entry.data[entry.start] > 1
 
 
-def _is_not_utf8(entry: Entry, part: Survey) -> bool:
+def _is_not_utf8(entry: EncodedValue, part: LenientHeader) -> bool:
     """Whether a string, or one of an array, is not UTF-8; strings are joined to decode at once."""
     if entry.type is ValueType.STRING:
         return not _decodes(bytes(entry.data[entry.start + 8 : entry.stop]))
@@ -171,12 +173,12 @@ def _decodes(raw: bytes) -> bool:
     return True
 
 
-def odd_key(subject: Subject) -> Iterator[Found]:
+def odd_key(subject: CheckedModel) -> Iterator[RawFinding]:
     """Keys that the specification's grammar does not allow."""
     for part in subject.parts:
         odd = [key for key in part.entries if not _is_snake(key)]
         if odd:
-            yield Found(f"{named(odd)}: keys are lower_snake_case, joined by dots", part.path)
+            yield RawFinding(f"{named(odd)}: keys are lower_snake_case, joined by dots", part.path)
 
 
 def _is_snake(key: str) -> bool:
@@ -184,71 +186,75 @@ def _is_snake(key: str) -> bool:
     return plain.isascii() and plain.isalnum() and plain == plain.lower()
 
 
-def no_tensors(subject: Subject) -> Iterator[Found]:
+def no_tensors(subject: CheckedModel) -> Iterator[RawFinding]:
     """A vocabulary alone."""
     if subject.readable and not any(part.infos for part in subject.parts):
-        yield Found("it holds no tensor: metadata or a vocabulary alone")
+        yield RawFinding("it holds no tensor: metadata or a vocabulary alone")
 
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 RULES = (
-    Rule("not-gguf", _E, "no GGUF file, or a version that can't be read", _problems("not-gguf")),
-    Rule("old-version", _N, "GGUF version 2", old_version),
-    Rule("big-endian", _E, "a big-endian file", big_endian),
-    Rule("truncated", _E, "the file ends too early", truncated),
-    Rule(
+    CheckRule(
+        "not-gguf", _E, "no GGUF file, or a version that can't be read", _problems("not-gguf")
+    ),
+    CheckRule("old-version", _N, "GGUF version 2", old_version),
+    CheckRule("big-endian", _E, "a big-endian file", big_endian),
+    CheckRule("truncated", _E, "the file ends too early", truncated),
+    CheckRule(
         "unreadable-header",
         _E,
         "a value of the header is not valid",
         _problems("unreadable-header"),
     ),
-    Rule("bad-key", _E, "a key is empty, too long, or holds a NUL", _problems("bad-key")),
-    Rule("odd-key", _N, "a key is not lower_snake_case", odd_key),
-    Rule("duplicate-key", _E, "a key appears twice", _problems("duplicate-key")),
-    Rule("duplicate-tensor", _E, "two tensors have one name", _problems("duplicate-tensor")),
-    Rule(
+    CheckRule("bad-key", _E, "a key is empty, too long, or holds a NUL", _problems("bad-key")),
+    CheckRule("odd-key", _N, "a key is not lower_snake_case", odd_key),
+    CheckRule("duplicate-key", _E, "a key appears twice", _problems("duplicate-key")),
+    CheckRule("duplicate-tensor", _E, "two tensors have one name", _problems("duplicate-tensor")),
+    CheckRule(
         "bad-tensor-name",
         _E,
         f"a tensor's name is empty, above {limits.MAX_NAME_BYTES} bytes, or holds a NUL",
         _problems("bad-tensor-name"),
     ),
-    Rule(
+    CheckRule(
         "bad-shape", _E, "a shape is not valid, or rows are no whole blocks", _problems("bad-shape")
     ),
-    Rule(
+    CheckRule(
         "unknown-tensor-type", _E, "a tensor type that ggml lacks", _problems("unknown-tensor-type")
     ),
-    Rule(
+    CheckRule(
         "bad-alignment",
         _E,
         "general.alignment is no usable power of two",
         _problems("bad-alignment"),
     ),
-    Rule("unaligned-data", _E, "a tensor's data is not aligned", _places("unaligned-data")),
-    Rule("overlapping-data", _E, "tensors share bytes", _places("overlapping-data")),
-    Rule("hole-in-data", _E, "bytes between tensors", _places("hole-in-data")),
-    Rule("tensor-order", _E, "data in another order than the tensors", _places("tensor-order")),
-    Rule("trailing-bytes", _W, "bytes behind the last tensor", trailing_bytes, fixable=True),
-    Rule("missing-padding", _W, "no padding at the end", missing_padding, fixable=True),
-    Rule("dirty-padding", _W, "padding that is not zero", dirty_padding, fixable=True),
-    Rule(
+    CheckRule("unaligned-data", _E, "a tensor's data is not aligned", _places("unaligned-data")),
+    CheckRule("overlapping-data", _E, "tensors share bytes", _places("overlapping-data")),
+    CheckRule("hole-in-data", _E, "bytes between tensors", _places("hole-in-data")),
+    CheckRule(
+        "tensor-order", _E, "data in another order than the tensors", _places("tensor-order")
+    ),
+    CheckRule("trailing-bytes", _W, "bytes behind the last tensor", trailing_bytes, fixable=True),
+    CheckRule("missing-padding", _W, "no padding at the end", missing_padding, fixable=True),
+    CheckRule("dirty-padding", _W, "padding that is not zero", dirty_padding, fixable=True),
+    CheckRule(
         "nested-array",
         _E,
         "an array of arrays",
         _values(_is_nested, "arrays of arrays, which llama.cpp refuses"),
     ),
-    Rule(
+    CheckRule(
         "odd-bool",
         _W,
         "a bool that is neither 0 nor 1",
         _values(_is_odd_bool, "bools are 0 or 1; set them again with ggufkit edit"),
     ),
-    Rule(
+    CheckRule(
         "not-utf8",
         _W,
         "text that is not UTF-8",
         _values(_is_not_utf8, "text that is not UTF-8, which many readers refuse"),
     ),
-    Rule("no-tensors", _N, "no tensors", no_tensors),
+    CheckRule("no-tensors", _N, "no tensors", no_tensors),
 )

@@ -1,4 +1,4 @@
-"""`Subject`: what the rules look at, a file or all parts of a split, as far as readable."""
+"""`CheckedModel`: what the rules look at, a file or all parts of a split, as far as readable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.split import COUNT, parse_part_name, part_name
 from ggufkit.toolbox.checks.llama_cpp import ADDS_BOS, ENCODERS, PRE_ADDS_BOS, TOKENIZERS
 from ggufkit.toolbox.checks.probe import Probe, probe
-from ggufkit.toolbox.checks.survey import Survey, survey
+from ggufkit.toolbox.checks.survey import LenientHeader, survey
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
 
     from ggufkit.gguf.layout import TensorInfo
     from ggufkit.gguf.metadata import Metadata
-    from ggufkit.toolbox.checks.scan import Weights
+    from ggufkit.toolbox.checks.scan import TensorDataStats
 
 _BLOCK = re.compile(r"blk\.(\d{1,6})\.(.+)", re.ASCII)
 _MAX_TEMPLATES = 8  # a file names as many as it likes, and each may take seconds
 
 
-class Subject:
+class CheckedModel:
     """A model to check.
 
     Attributes
     ----------
     path : Path
         The file that was named.
-    parts : list of Survey
+    parts : list of LenientHeader
         In order; one if the file is not a part of a split.
     missing : list of Path
         Parts that are not there.
-    weights : dict of str to Weights
+    weights : dict of str to TensorDataStats
         What was found in the tensors' data; empty if that was not read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.weights: dict[str, Weights] = {}
+        self.weights: dict[str, TensorDataStats] = {}
         self.missing: list[Path] = []
         self.parts = self._open()
 
-    def _open(self) -> list[Survey]:
+    def _open(self) -> list[LenientHeader]:
         named = survey(self.path)
         found = parse_part_name(self.path.name)
         count = named.metadata.get(COUNT)
@@ -67,7 +67,7 @@ class Subject:
         return parts
 
     @property
-    def first(self) -> Survey:
+    def first(self) -> LenientHeader:
         """The part that holds the metadata."""
         return self.parts[0]
 
@@ -166,7 +166,7 @@ class Subject:
 
     @cached_property
     def n_weights(self) -> int:
-        """Weights of all tensors."""
+        """Statistics of all tensors."""
         return sum(math.prod(info.shape) for info in self.tensors.values() if info.type.is_known)
 
     @cached_property

@@ -25,14 +25,14 @@ from ggufkit.gguf.layout import (
 )
 from ggufkit.gguf.metadata import Metadata, check_key
 from ggufkit.gguf.reader import open_regular
-from ggufkit.gguf.values import Buffer, ByteOrder, Entry
+from ggufkit.gguf.values import Buffer, ByteOrder, EncodedValue
 from ggufkit.types import TensorType
 
 _TENSOR_TYPES = {int(tensor_type): tensor_type for tensor_type in TensorType}
 
 
 @dataclass
-class Survey:
+class LenientHeader:
     """One file, as far as it can be read.
 
     Attributes
@@ -45,7 +45,7 @@ class Survey:
         Byte order.
     metadata : Metadata
         The first of pairs with the same key.
-    entries : dict of str to Entry
+    entries : dict of str to EncodedValue
         The metadata's encoded values.
     infos : list of TensorInfo
         In file order; those whose shape or type is not valid have an unknown type and no bytes.
@@ -64,7 +64,7 @@ class Survey:
     version: int = 0
     order: ByteOrder = "<"
     metadata: Metadata = field(default_factory=Metadata)
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, EncodedValue] = field(default_factory=dict)
     infos: list[TensorInfo] = field(default_factory=list)
     tensors: dict[str, TensorInfo] = field(default_factory=dict)
     alignment: int = DEFAULT_ALIGNMENT
@@ -135,7 +135,7 @@ class Survey:
         return shared
 
 
-def survey(path: Path) -> Survey:
+def survey(path: Path) -> LenientHeader:
     """Read a file's header.
 
     Raises
@@ -149,7 +149,7 @@ def survey(path: Path) -> Survey:
         data: Buffer = mmap.mmap(fd, 0, access=mmap.ACCESS_READ) if size else b""
     finally:
         os.close(fd)
-    found = Survey(path, data)
+    found = LenientHeader(path, data)
     try:
         found.version, found.order = parse_version(data, strict=False)
         _Surveyor(found).read()
@@ -158,7 +158,7 @@ def survey(path: Path) -> Survey:
     return found
 
 
-def _rule_of(error: FormatError, found: Survey) -> str:
+def _rule_of(error: FormatError, found: LenientHeader) -> str:
     if isinstance(error, TruncatedError):
         return "truncated"
     return "unreadable-header" if found.version else "not-gguf"
@@ -171,7 +171,7 @@ def _where(error: FormatError) -> str:
 class _Surveyor(HeaderParser):
     """Reads on where `HeaderParser` stops."""
 
-    def __init__(self, found: Survey) -> None:
+    def __init__(self, found: LenientHeader) -> None:
         super().__init__(found.data, found.order, strict=False)
         self.found = found
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from ggufkit.toolbox.checks.probe import ASSISTANT, SYSTEM, USER, USER_2
-from ggufkit.toolbox.checks.rule import Check, Found, Rule, Severity, named
-from ggufkit.toolbox.checks.subject import Subject
+from ggufkit.toolbox.checks.rule import Check, CheckRule, RawFinding, Severity, named
+from ggufkit.toolbox.checks.subject import CheckedModel
 
 KEY = "tokenizer.chat_template"
 _SUSPICIOUS = re.compile(
@@ -20,73 +20,73 @@ _MARKER = re.compile(r"<\|[a-zA-Z][\w.\-]{0,40}\|>")
 def _failures(kind: str, advice: str) -> Check:
     """Return the check that reports templates that fail in one way."""
 
-    def check(subject: Subject) -> Iterator[Found]:
+    def check(subject: CheckedModel) -> Iterator[RawFinding]:
         for key, probe in subject.probes.items():
             found = next((r for r in probe.all() if r.kind == kind), None)
             if found is not None:
-                yield Found(f"{key}: {found.message.rstrip('.')}; {advice}")
+                yield RawFinding(f"{key}: {found.message.rstrip('.')}; {advice}")
 
     return check
 
 
-def _sound(subject: Subject, key: str) -> bool:
+def _sound(subject: CheckedModel, key: str) -> bool:
     """Whether no other rule says that the template can't be rendered."""
     kinds = {rendering.kind for rendering in subject.probes[key].all()}
     return not kinds & {"syntax", "unsafe", "limit"}
 
 
-def template_fails(subject: Subject) -> Iterator[Found]:
+def template_fails(subject: CheckedModel) -> Iterator[RawFinding]:
     """A plain conversation makes the template fail."""
     for key, probe in subject.probes.items():
         if not _sound(subject, key):
             continue
         for what, rendering in (("one message", probe.single), ("two turns", probe.turns)):
             if rendering.kind:
-                yield Found(f"{key} fails with {what} of text: {rendering.message}")
+                yield RawFinding(f"{key} fails with {what} of text: {rendering.message}")
                 break
 
 
-def template_drops(subject: Subject) -> Iterator[Found]:
+def template_drops(subject: CheckedModel) -> Iterator[RawFinding]:
     """What is said does not reach the model."""
     for key, probe in subject.probes.items():
         if not probe.single.kind and USER not in probe.single.text:
-            yield Found(f"{key}: what the user says does not appear in the prompt")
+            yield RawFinding(f"{key}: what the user says does not appear in the prompt")
         elif not probe.turns.kind:
             lost = [text for text in (USER, ASSISTANT, USER_2) if text not in probe.turns.text]
             if lost:
-                yield Found(
+                yield RawFinding(
                     f"{key}: of two turns, {len(lost)} of 3 messages do not appear in the prompt",
                     severity=Severity.WARNING,
                 )
 
 
-def template_system(subject: Subject) -> Iterator[Found]:
+def template_system(subject: CheckedModel) -> Iterator[RawFinding]:
     """System messages get lost, or are refused."""
     for key, probe in subject.probes.items():
         if probe.single.kind or USER not in probe.single.text:
             continue
         if probe.system.kind in ("raised", "failed"):
-            yield Found(
+            yield RawFinding(
                 f"{key} refuses system messages: {probe.system.message}", severity=Severity.NOTE
             )
         elif not probe.system.kind and SYSTEM not in probe.system.text:
-            yield Found(f"{key}: system messages do not appear in the prompt")
+            yield RawFinding(f"{key}: system messages do not appear in the prompt")
 
 
-def template_suspicious(subject: Subject) -> Iterator[Found]:
+def template_suspicious(subject: CheckedModel) -> Iterator[RawFinding]:
     """Names that only an attack needs."""
     for key, text in subject.templates.items():
         found = _SUSPICIOUS.search(text)
         probe = subject.probes.get(key)
         known = probe is not None and any(r.kind == "unsafe" for r in probe.all())
         if found and not known:
-            yield Found(
+            yield RawFinding(
                 f"{key} holds {found[0]!r}, which no prompt needs: programs without a sandbox run "
                 "what it says; don't load the file unless you trust its source"
             )
 
 
-def template_tokens(subject: Subject) -> Iterator[Found]:
+def template_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
     """A template that was written for another vocabulary."""
     if not subject.tokens:
         return
@@ -94,19 +94,19 @@ def template_tokens(subject: Subject) -> Iterator[Found]:
         markers = set(_MARKER.findall(probe.turns.text))
         unknown = sorted(marker for marker in markers if marker not in subject.token_ids)
         if unknown:
-            yield Found(
+            yield RawFinding(
                 f"{key} writes {named(unknown)}, no tokens of this vocabulary: is it another "
                 "model's template?"
             )
 
 
-def missing_template(subject: Subject) -> Iterator[Found]:
+def missing_template(subject: CheckedModel) -> Iterator[RawFinding]:
     """A model for conversations without a template."""
     if subject.templates or not (subject.readable and subject.generates):
         return
     names = [subject.text(f"general.{key}") for key in ("name", "finetune", "basename")]
     if any(_INSTRUCT.search(name) for name in (*names, subject.path.stem)):
-        yield Found(
+        yield RawFinding(
             f"{KEY} is missing, but the name says that it is a model for conversations: programs "
             "guess how to talk to it; set it with ggufkit edit --chat-template FILE"
         )
@@ -115,28 +115,30 @@ def missing_template(subject: Subject) -> Iterator[Found]:
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 RULES = (
-    Rule(
+    CheckRule(
         "template-syntax",
         _E,
         "a chat template can't be parsed",
         _failures("syntax", "set another one with ggufkit edit --chat-template FILE"),
     ),
-    Rule(
+    CheckRule(
         "template-unsafe",
         _E,
         "a chat template tries to leave the sandbox",
         _failures("unsafe", "don't load the file in any program"),
     ),
-    Rule(
+    CheckRule(
         "template-limit",
         _E,
         "a chat template takes too much time, memory or output",
         _failures("limit", "programs hang on it"),
     ),
-    Rule("template-fails", _E, "a chat template fails on plain text", template_fails),
-    Rule("template-drops", _E, "a chat template leaves out what is said", template_drops),
-    Rule("template-system", _W, "a chat template leaves out system messages", template_system),
-    Rule("template-suspicious", _W, "a chat template holds Python internals", template_suspicious),
-    Rule("template-tokens", _W, "a chat template for another vocabulary", template_tokens),
-    Rule("missing-template", _N, "no chat template for a chat model", missing_template),
+    CheckRule("template-fails", _E, "a chat template fails on plain text", template_fails),
+    CheckRule("template-drops", _E, "a chat template leaves out what is said", template_drops),
+    CheckRule("template-system", _W, "a chat template leaves out system messages", template_system),
+    CheckRule(
+        "template-suspicious", _W, "a chat template holds Python internals", template_suspicious
+    ),
+    CheckRule("template-tokens", _W, "a chat template for another vocabulary", template_tokens),
+    CheckRule("missing-template", _N, "no chat template for a chat model", missing_template),
 )

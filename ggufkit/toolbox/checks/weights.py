@@ -9,15 +9,15 @@ from contextlib import ExitStack
 import numpy as np
 
 from ggufkit.toolbox.checks.llama_cpp import TIES_OUTPUT
-from ggufkit.toolbox.checks.rule import Fix, Found, Rule, Severity, named
+from ggufkit.toolbox.checks.rule import CheckRule, Fix, RawFinding, Severity, named
 from ggufkit.toolbox.checks.scan import chunks_of, read_at
 from ggufkit.toolbox.checks.shapes import EMBEDDINGS, OUTPUT
-from ggufkit.toolbox.checks.subject import Subject
+from ggufkit.toolbox.checks.subject import CheckedModel
 
 _CHUNK = 4 << 20
 
 
-def not_finite(subject: Subject) -> Iterator[Found]:
+def not_finite(subject: CheckedModel) -> Iterator[RawFinding]:
     """NaN or infinity, in weights or in the scales of blocks."""
     for name, found in subject.weights.items():
         if not found.n_broken:
@@ -25,7 +25,7 @@ def not_finite(subject: Subject) -> Iterator[Found]:
         info = subject.tensors[name]
         place = ", ".join(map(str, _index(found.first_broken, info.shape)))
         what = "block scales" if info.type.is_quantized else "weights"
-        yield Found(
+        yield RawFinding(
             f"{name}: {found.n_broken} {what} are NaN or infinite, the first at [{place}]: what "
             "the model says is noise; convert it again from a sound checkpoint"
         )
@@ -40,31 +40,31 @@ def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return index
 
 
-def all_zero(subject: Subject) -> Iterator[Found]:
+def all_zero(subject: CheckedModel) -> Iterator[RawFinding]:
     """A matrix of zeros; biases may well be zero."""
     zero = [name for name, found in subject.weights.items() if found.is_zero]
     matrices = [name for name in zero if len(subject.tensors[name].shape) > 1]
     vectors = [n for n in zero if n not in matrices and not n.endswith(".bias")]
     if matrices:
-        yield Found(
+        yield RawFinding(
             f"{named(matrices)}: all weights are 0; were they lost on the way? "
             "Look at the checkpoint"
         )
     if vectors:
-        yield Found(f"{named(vectors)}: all weights are 0", severity=Severity.NOTE)
+        yield RawFinding(f"{named(vectors)}: all weights are 0", severity=Severity.NOTE)
 
 
-def largest_float16(subject: Subject) -> Iterator[Found]:
+def largest_float16(subject: CheckedModel) -> Iterator[RawFinding]:
     """float16 at its end: what was larger has been cut off."""
     cut = [name for name, found in subject.weights.items() if found.n_largest]
     if cut:
-        yield Found(
+        yield RawFinding(
             f"{named(cut)}: weights or scales of 65504, the end of float16: the checkpoint's may "
             "be larger; use BF16 or F32 for them"
         )
 
 
-def tied_twice(subject: Subject) -> Iterator[Found]:
+def tied_twice(subject: CheckedModel) -> Iterator[RawFinding]:
     """The output has the embeddings' bytes."""
     a, b = subject.tensors.get(EMBEDDINGS), subject.tensors.get(OUTPUT)
     if a is None or b is None or not {EMBEDDINGS, OUTPUT} <= subject.weights.keys():
@@ -74,13 +74,13 @@ def tied_twice(subject: Subject) -> Iterator[Found]:
     fix = None
     if subject.architecture in TIES_OUTPUT and len(subject.parts) == 1:
         fix = Fix(f"leave out {OUTPUT}", drop_tensors=(re.escape(OUTPUT),))
-    yield Found(
+    yield RawFinding(
         f"{OUTPUT} has the bytes of {EMBEDDINGS}: {b.nbytes} bytes that programs can do without",
         fix=fix,
     )
 
 
-def _same_bytes(subject: Subject) -> bool:
+def _same_bytes(subject: CheckedModel) -> bool:
     a, b = subject.tensors[EMBEDDINGS], subject.tensors[OUTPUT]
     with ExitStack() as opened:
         ends = []
@@ -96,8 +96,12 @@ def _same_bytes(subject: Subject) -> bool:
 
 
 RULES = (
-    Rule("not-finite", Severity.ERROR, "weights or scales are NaN or infinite", not_finite),
-    Rule("all-zero", Severity.WARNING, "a tensor of zeros", all_zero),
-    Rule("float16-limit", Severity.WARNING, "weights or scales at float16's end", largest_float16),
-    Rule("tied-twice", Severity.WARNING, "tied embeddings stored twice", tied_twice, fixable=True),
+    CheckRule("not-finite", Severity.ERROR, "weights or scales are NaN or infinite", not_finite),
+    CheckRule("all-zero", Severity.WARNING, "a tensor of zeros", all_zero),
+    CheckRule(
+        "float16-limit", Severity.WARNING, "weights or scales at float16's end", largest_float16
+    ),
+    CheckRule(
+        "tied-twice", Severity.WARNING, "tied embeddings stored twice", tied_twice, fixable=True
+    ),
 )

@@ -19,13 +19,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.codecs import dequantize
-from ggufkit.converter.imatrix import Imatrix
 from ggufkit.converter.ladder import open_source
-from ggufkit.converter.source import Source, SourceTensor
+from ggufkit.converter.sources.base import Source, SourceTensor
 from ggufkit.errors import BadLayoutError, BadValueError
-from ggufkit.gguf.joined import JoinedFile, open_gguf
 from ggufkit.gguf.layout import TensorInfo
+from ggufkit.gguf.model import GGUFModel, open_gguf
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.compare.measures import Comparison, Measure, RungErrors
 from ggufkit.toolbox.fit.candidates import file_type_of
@@ -133,7 +133,7 @@ def expand(files: Iterable[str | os.PathLike[str]]) -> list[Path]:
 class _Rung:
     """An open file, and what was measured of it so far."""
 
-    def __init__(self, file: JoinedFile, name: str) -> None:
+    def __init__(self, file: GGUFModel, name: str) -> None:
         self.file = file
         self.file_name = name
         self.common: dict[str, TensorInfo] = {}
@@ -215,10 +215,10 @@ def _in_order(
     pool: ThreadPoolExecutor,
     run: Callable[[SourceTensor, slice], _T],
     calls: Iterator[tuple[SourceTensor, slice]],
-    n_ahead: int,
+    n_mtp_layers: int,
 ) -> Iterator[_T]:
     """Yield the results of calls in order, with a bounded number of them ahead."""
-    waiting = deque(pool.submit(run, *call) for call in islice(calls, n_ahead))
+    waiting = deque(pool.submit(run, *call) for call in islice(calls, n_mtp_layers))
     while waiting:
         yield waiting.popleft().result()
         waiting.extend(pool.submit(run, *call) for call in islice(calls, 1))

@@ -27,7 +27,7 @@ NO_CACHE = frozenset(
 RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 
 
-class Mix(Enum):
+class HybridLayers(Enum):
     """Which layers of a hybrid model have a state instead of a KV cache."""
 
     NO_KV_HEADS = auto()  # those without key-value heads
@@ -38,21 +38,21 @@ class Mix(Enum):
 
 HYBRID = MappingProxyType(
     {
-        "bailingmoe3": Mix.NO_KV_HEADS,
-        "falcon-h1": Mix.BOTH,
-        "granitehybrid": Mix.NO_KV_HEADS,
-        "jamba": Mix.NO_KV_HEADS,
-        "kimi-k3": Mix.NO_KV_HEADS,
-        "kimi-linear": Mix.NO_KV_HEADS,
-        "lfm2": Mix.NO_KV_HEADS,
-        "lfm2moe": Mix.NO_KV_HEADS,
-        "minimax-01": Mix.INTERVAL,
-        "nemotron_h": Mix.NO_KV_HEADS_NO_FFN,
-        "nemotron_h_moe": Mix.NO_KV_HEADS_NO_FFN,
-        "plamo2": Mix.NO_KV_HEADS,
-        "qwen35": Mix.INTERVAL,
-        "qwen35moe": Mix.INTERVAL,
-        "qwen3next": Mix.INTERVAL,
+        "bailingmoe3": HybridLayers.NO_KV_HEADS,
+        "falcon-h1": HybridLayers.BOTH,
+        "granitehybrid": HybridLayers.NO_KV_HEADS,
+        "jamba": HybridLayers.NO_KV_HEADS,
+        "kimi-k3": HybridLayers.NO_KV_HEADS,
+        "kimi-linear": HybridLayers.NO_KV_HEADS,
+        "lfm2": HybridLayers.NO_KV_HEADS,
+        "lfm2moe": HybridLayers.NO_KV_HEADS,
+        "minimax-01": HybridLayers.INTERVAL,
+        "nemotron_h": HybridLayers.NO_KV_HEADS_NO_FFN,
+        "nemotron_h_moe": HybridLayers.NO_KV_HEADS_NO_FFN,
+        "plamo2": HybridLayers.NO_KV_HEADS,
+        "qwen35": HybridLayers.INTERVAL,
+        "qwen35moe": HybridLayers.INTERVAL,
+        "qwen3next": HybridLayers.INTERVAL,
     }
 )
 

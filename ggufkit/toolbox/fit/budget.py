@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ggufkit.converter.mix.result import Limit
-from ggufkit.converter.plan import Rung
-from ggufkit.converter.source import Source
+from ggufkit.converter.planning.plan import Rung
+from ggufkit.converter.sources.base import Source
 from ggufkit.toolbox.fit.cache import CACHE_TYPES, RunOptions, check_types
 from ggufkit.toolbox.fit.candidates import Candidate
 from ggufkit.toolbox.fit.machine import parse_memory

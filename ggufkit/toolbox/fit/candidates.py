@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ggufkit.checkpoint.heads import open_heads
+from ggufkit.checkpoint.header_only import open_header_only
 from ggufkit.checkpoint.hub import REPO_ID
-from ggufkit.converter.from_checkpoint import CheckpointSource
 from ggufkit.converter.ladder import open_source, plan_ladder
-from ggufkit.converter.source import Source
+from ggufkit.converter.sources.base import Source
+from ggufkit.converter.sources.checkpoint import CheckpointSource
 from ggufkit.errors import BadValueError, MissingFileError
-from ggufkit.gguf.joined import open_gguf
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.gguf.model import open_gguf
 from ggufkit.gguf.split import parse_part_name
 from ggufkit.toolbox.fit.typical import TypicalSource, parse_params, shape_for
 from ggufkit.types import FileType
@@ -133,7 +133,7 @@ def _is_addition(metadata: Metadata) -> bool:
 def _of_repository(repo_id: str, ladder: str) -> list[Candidate]:
     """Plan a repository's rungs from the heads of its files."""
     with TemporaryDirectory(prefix="ggufkit-") as folder:
-        checkpoint = open_heads(repo_id, Path(folder))
+        checkpoint = open_header_only(repo_id, Path(folder))
         return list(_planned(CheckpointSource.open(checkpoint), ladder))
 
 

@@ -11,7 +11,7 @@ from ggufkit.toolbox.fit.cache import RunOptions, compute_bytes, layer_bytes
 from ggufkit.toolbox.fit.candidates import Candidate
 from ggufkit.toolbox.fit.machine import Memory
 from ggufkit.toolbox.fit.shape import ModelShape
-from ggufkit.toolbox.fit.weights import Weights
+from ggufkit.toolbox.fit.weights import WeightBytes
 
 #: The program, the vocabulary and what the allocator wastes.
 RAM_OVERHEAD = 256 << 20
@@ -34,7 +34,7 @@ class Need:
         The model.
     shape : ModelShape
         Its layers.
-    weights : Weights
+    weights : WeightBytes
         Bytes of weights by place.
     options : RunOptions
         How it is run.
@@ -42,13 +42,13 @@ class Need:
 
     candidate: Candidate
     shape: ModelShape
-    weights: Weights
+    weights: WeightBytes
     options: RunOptions
 
     @classmethod
     def of(cls, candidate: Candidate, shape: ModelShape, options: RunOptions) -> Need:
         """Return what a candidate of that shape needs."""
-        return cls(candidate, shape, Weights.of(candidate.tensors, shape), options)
+        return cls(candidate, shape, WeightBytes.of(candidate.tensors, shape), options)
 
     @cached_property
     def layers(self) -> tuple[tuple[int, int], ...]:

@@ -19,7 +19,7 @@ from ggufkit.toolbox.fit.architectures import (
     RECURRENT,
     ROUGH,
     WINDOWS,
-    Mix,
+    HybridLayers,
 )
 
 _MAX_VALUE = 1 << 32  # hparams are 32-bit in llama.cpp
@@ -257,11 +257,11 @@ def _by_interval(hparams: _Hparams, layer: int) -> tuple[bool, bool]:
     return not recurrent, recurrent
 
 
-_MIXES: dict[Mix, Callable[[_Hparams, int], tuple[bool, bool]]] = {
-    Mix.NO_KV_HEADS: _by_kv_heads,
-    Mix.NO_KV_HEADS_NO_FFN: _by_kv_heads_and_ffn,
-    Mix.INTERVAL: _by_interval,
-    Mix.BOTH: lambda *_: (True, True),
+_MIXES: dict[HybridLayers, Callable[[_Hparams, int], tuple[bool, bool]]] = {
+    HybridLayers.NO_KV_HEADS: _by_kv_heads,
+    HybridLayers.NO_KV_HEADS_NO_FFN: _by_kv_heads_and_ffn,
+    HybridLayers.INTERVAL: _by_interval,
+    HybridLayers.BOTH: lambda *_: (True, True),
 }
 
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from ggufkit.converter.source import Reader, SourceTensor
+from ggufkit.converter.sources.base import Reader, SourceTensor
 from ggufkit.errors import BadValueError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.types import FileType, TensorType
@@ -104,7 +104,7 @@ class TypicalSource:
     shape: Shape
     is_gguf: ClassVar[bool] = False
     n_remote: ClassVar[int] = 0
-    n_kept: ClassVar[int] = 0
+    cached_bytes: ClassVar[int] = 0
 
     @property
     def tensors(self) -> tuple[SourceTensor, ...]:

@@ -18,7 +18,7 @@ _INPUT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightBytes:
     """Bytes of tensor data.
 
     Attributes
@@ -39,7 +39,7 @@ class Weights:
     tied: int
 
     @classmethod
-    def of(cls, tensors: Mapping[str, int], shape: ModelShape) -> Weights:
+    def of(cls, tensors: Mapping[str, int], shape: ModelShape) -> WeightBytes:
         """Sort bytes by tensor name into places."""
         blocks = [0] * shape.n_layers
         input_bytes = output = 0

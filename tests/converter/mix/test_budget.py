@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
 from ggufkit.cli.main import main
 from ggufkit.codecs import dequantize, quantize
-from ggufkit.converter.choose import TypeOptions
-from ggufkit.converter.imatrix import Entry, Imatrix
 from ggufkit.converter.ladder import open_source
 from ggufkit.converter.mix import measure
 from ggufkit.converter.mix.budget import Budget, MixOptions
@@ -20,9 +19,10 @@ from ggufkit.converter.mix.measure import Errors, measure_errors
 from ggufkit.converter.mix.recipe_file import read_recipe
 from ggufkit.converter.mix.result import Limit
 from ggufkit.converter.mix.sensitivity import Sensitivity, group_of
-from ggufkit.converter.planner import SplitLimits
+from ggufkit.converter.planning.planner import SplitLimits
+from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.errors import BadValueError, ConversionError
-from ggufkit.gguf.joined import open_gguf
+from ggufkit.gguf.model import open_gguf
 from ggufkit.types import TensorType as T
 from tests.converter.test_ladder import digests
 from tests.llama import write_llama
@@ -65,7 +65,7 @@ def test_errors_are_weighted_by_importance(source: Path) -> None:
     opened = open_source(source)
     rng = np.random.default_rng(5)
     entries = {
-        t.name: Entry(rng.random((1, t.n_cols), np.float32) + 0.1, np.ones(1, np.float32))
+        t.name: ImatrixEntry(rng.random((1, t.n_cols), np.float32) + 0.1, np.ones(1, np.float32))
         for t in opened.tensors
         if t.name.startswith("blk") and len(t.shape) == 2
     }
@@ -82,7 +82,7 @@ def test_errors_are_weighted_by_importance(source: Path) -> None:
 
 def test_large_tensors_are_sampled(budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measure.count_tasks(budget.fixed, budget.choices)
-    monkeypatch.setattr("ggufkit.converter.plan.CHUNK_WEIGHTS", 4096)
+    monkeypatch.setattr("ggufkit.converter.planning.plan.CHUNK_WEIGHTS", 4096)
     many = measure.count_tasks(budget.fixed, budget.choices)
     assert whole == len(budget.choices)
     assert many == measure.MOST_TASKS * len(budget.choices)

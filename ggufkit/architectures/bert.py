@@ -1,0 +1,93 @@
+"""BERT and RoBERTa: bidirectional encoders for embeddings."""
+
+from dataclasses import replace
+
+from ggufkit.mapping.blocks import HPARAMS, POOLING, replaced
+from ggufkit.mapping.row_transforms import SkipRows
+from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+
+
+def labels(config: Config) -> list[str] | None:
+    """Return a classifier's labels, unless they are the two that transformers makes up."""
+    names = config.get("id2label") or {}
+    ordered = [name for _, name in sorted(names.items())]
+    return None if ordered in ([], ["LABEL_0", "LABEL_1"]) else ordered
+
+
+_OLD_NORMS = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
+_LAYER = "encoder.layer.{i}"
+
+BERT = Architecture(
+    name="bert",
+    hf_classes=("BertModel", "BertForMaskedLM", "BertForSequenceClassification"),
+    tokenizer="bert",
+    defaults={"max_position_embeddings": 512, "layer_norm_eps": 1e-12, "type_vocab_size": 2},
+    hparams=(
+        *HPARAMS,
+        Hparam("attention.causal", lambda _: False),
+        *POOLING,
+        Hparam("classifier.output_labels", labels),
+    ),
+    weights=(
+        Weight("token_embd", "embeddings.word_embeddings"),
+        Weight("position_embd", "embeddings.position_embeddings"),
+        Weight("token_types", "embeddings.token_type_embeddings"),
+        Weight("token_embd_norm", "embeddings.LayerNorm"),
+        Weight("blk.{i}.attn_q", f"{_LAYER}.attention.self.query"),
+        Weight("blk.{i}.attn_k", f"{_LAYER}.attention.self.key"),
+        Weight("blk.{i}.attn_v", f"{_LAYER}.attention.self.value"),
+        Weight("blk.{i}.attn_output", f"{_LAYER}.attention.output.dense"),
+        Weight("blk.{i}.attn_output_norm", f"{_LAYER}.attention.output.LayerNorm"),
+        Weight("blk.{i}.ffn_up", f"{_LAYER}.intermediate.dense"),
+        Weight("blk.{i}.ffn_down", f"{_LAYER}.output.dense"),
+        Weight("blk.{i}.layer_output_norm", f"{_LAYER}.output.LayerNorm"),
+        Weight("cls.output", "classifier", optional=True),
+    ),
+    rename=((r"^bert\.", ""), *_OLD_NORMS),
+    ignore=(
+        "*embeddings.position_ids",
+        "*pooler.dense.*",
+        "cls.predictions*",
+        "cls.seq_relationship*",
+    ),
+)
+
+
+def n_unused_positions(config: Config) -> int:
+    """Return how many position embeddings come before the first that is used."""
+    padding = config.get("pad_token_id")
+    return 0 if padding is None else int(padding) + 1
+
+
+def used_positions(context: Context) -> SkipRows:
+    """Return the transform that drops the positions that no token has."""
+    return SkipRows(n_unused_positions(context.config))
+
+
+def used_context(config: Config) -> int:
+    """Return the number of positions that tokens have."""
+    return int(config["max_position_embeddings"]) - n_unused_positions(config)
+
+
+ROBERTA = replace(
+    BERT,
+    hf_classes=("RobertaModel", "RobertaForSequenceClassification"),
+    tokenizer="roberta",
+    defaults={**BERT.defaults, "pad_token_id": 1},
+    hparams=replaced(BERT.hparams, Hparam("context_length", used_context)),
+    weights=(
+        *(
+            replace(w, transform=used_positions) if w.name == "position_embd" else w
+            for w in BERT.weights
+        ),
+        Weight("cls", "classifier.dense", optional=True),
+        Weight("cls.output", "classifier.out_proj", optional=True),
+    ),
+    rename=((r"^roberta\.", ""), *_OLD_NORMS),
+)
+
+XLM_ROBERTA = replace(
+    ROBERTA,
+    hf_classes=("XLMRobertaModel", "XLMRobertaForSequenceClassification"),
+    tokenizer="xlm_roberta",
+)

@@ -1,0 +1,173 @@
+"""Jamba: Mamba in most blocks, attention in some, experts in every other one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ggufkit.architectures.mamba import decay, keep, squeeze
+from ggufkit.mapping.blocks import EXPERT_PARTS, experts
+from ggufkit.mapping.spec import (
+    FILE_TYPE,
+    Architecture,
+    Config,
+    Hparam,
+    Renames,
+    Weight,
+    block_count,
+    expert_count,
+)
+
+
+def every(part: str, *, others: bool = False) -> Callable[[Config], list[int]]:
+    """Return the function that lists the blocks with a part, or those without.
+
+    Parameters
+    ----------
+    part : str
+        ``attn`` or ``expert``; the config says from which block on, and every how many.
+    others : bool
+        Whether the other blocks are wanted.
+    """
+
+    def blocks(config: Config) -> list[int]:
+        first, period = int(config[f"{part}_layer_offset"]), int(config[f"{part}_layer_period"])
+        has = [i >= first and (i - first) % period == 0 for i in range(block_count(config))]
+        return [i for i, there in enumerate(has) if there != others]
+
+    return blocks
+
+
+def first_and_period(found: Sequence[int], n_blocks: int) -> tuple[int, int]:
+    """Return the first block with a part, and every how many have one, of the list of `every`.
+
+    Where less than two of `n_blocks` have it, no period goes on to a second.
+    """
+    first = found[0] if found else n_blocks
+    return first, found[1] - first if len(found) > 1 else max(n_blocks, first + 1)
+
+
+def sparse(config: Config) -> list[int]:
+    """Return the blocks with experts; a single one is no choice."""
+    return every("expert")(config) if expert_count(config) > 1 else []
+
+
+def dense(config: Config) -> list[int]:
+    """Return the blocks without experts."""
+    return sorted(set(range(block_count(config))) - set(sparse(config)))
+
+
+def heads_kv(config: Config) -> list[int]:
+    """Return the heads of keys and values by block; without attention there are none."""
+    attention = set(every("attn")(config))
+    n_heads = int(config["num_key_value_heads"])
+    return [n_heads if i in attention else 0 for i in range(block_count(config))]
+
+
+def inner_size(config: Config) -> int:
+    """Return the width inside of a state space."""
+    return int(config["mamba_expand"]) * int(config["hidden_size"])
+
+
+def time_step_rank(config: Config) -> int:
+    """Return the rank of the time steps' projection, which "auto" leaves to the width."""
+    given = config.get("mamba_dt_rank")
+    return given if isinstance(given, int) and given else -(-int(config["hidden_size"]) // 16)
+
+
+def renames(config: Config) -> Renames:
+    """Return the renames of the first checkpoints: blocks of one expert, and a part's old name."""
+    single = "|".join(map(str, every("expert", others=True)(config)))
+    return (
+        (r"\.moe\.", ".feed_forward."),
+        (rf"^(model\.layers\.(?:{single})\.feed_forward)\.experts\.0\.", r"\1."),
+    )
+
+
+_LAYER = "model.layers.{i}"
+_MAMBA = f"{_LAYER}.mamba"
+_FFN = f"{_LAYER}.feed_forward"
+
+
+def _weights(names: Iterable[tuple[str, str]], source: str, blocks: object) -> Iterable[Weight]:
+    return (
+        Weight(f"blk.{{i}}.{name}", f"{source}.{part}", blocks=blocks)  # type: ignore[arg-type]
+        for name, part in names
+    )
+
+
+JAMBA = Architecture(
+    name="jamba",
+    hf_classes=("JambaForCausalLM",),
+    tokenizer="jamba",
+    defaults={
+        "max_position_embeddings": 262144,
+        "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-6,
+        "num_experts": 16,
+        "num_experts_per_tok": 2,
+        "attn_layer_offset": 4,
+        "attn_layer_period": 8,
+        "expert_layer_offset": 1,
+        "expert_layer_period": 2,
+        "mamba_d_conv": 4,
+        "mamba_d_state": 16,
+        "mamba_expand": 2,
+    },
+    hparams=(
+        Hparam("block_count", "num_hidden_layers"),
+        Hparam("context_length", ("max_position_embeddings", "n_ctx")),
+        Hparam("embedding_length", "hidden_size"),
+        Hparam("feed_forward_length", "intermediate_size"),
+        Hparam("attention.head_count", "num_attention_heads"),
+        Hparam("attention.head_count_kv", heads_kv),
+        Hparam("ssm.conv_kernel", "mamba_d_conv"),
+        Hparam("ssm.inner_size", inner_size),
+        Hparam("ssm.state_size", "mamba_d_state"),
+        Hparam("ssm.time_step_rank", time_step_rank),
+        Hparam("attention.layer_norm_rms_epsilon", ("layer_norm_epsilon", "rms_norm_eps")),
+        Hparam("expert_count", expert_count),
+        Hparam("expert_used_count", ("num_experts_per_tok", "num_experts_per_token")),
+        FILE_TYPE,
+    ),
+    weights=(
+        Weight("token_embd", "model.embed_tokens"),
+        Weight("output_norm", "model.final_layernorm"),
+        Weight("output", "lm_head", optional=True),
+        Weight("blk.{i}.attn_norm", f"{_LAYER}.input_layernorm"),
+        Weight("blk.{i}.ffn_norm", f"{_LAYER}.pre_ff_layernorm"),
+        *_weights(
+            [(f"attn_{part}", f"{part}_proj") for part in "qkv"] + [("attn_output", "o_proj")],
+            f"{_LAYER}.self_attn",
+            every("attn"),
+        ),
+        *_weights(
+            [
+                *((f"ssm_{name}_norm", f"{name}_layernorm") for name in ("dt", "b", "c")),
+                *((f"ssm_{name}", f"{name}_proj") for name in ("in", "x", "dt", "out")),
+            ],
+            _MAMBA,
+            every("attn", others=True),
+        ),
+        Weight(
+            "blk.{i}.ssm_conv1d",
+            f"{_MAMBA}.conv1d",
+            squeeze,
+            bias=keep,
+            blocks=every("attn", others=True),
+        ),
+        Weight(
+            "blk.{i}.ssm_a",
+            f"{_MAMBA}.A_log",
+            decay,
+            exact=True,
+            blocks=every("attn", others=True),
+        ),
+        Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", exact=True, blocks=every("attn", others=True)),
+        *_weights(
+            [(f"ffn_{part}", f"{part}_proj") for part in ("gate", "up", "down")], _FFN, dense
+        ),
+        Weight("blk.{i}.ffn_gate_inp", f"{_FFN}.router", blocks=sparse),
+        *experts(f"{_FFN}.experts", EXPERT_PARTS, blocks=sparse),
+    ),
+    rename=renames,
+)

@@ -1,0 +1,1 @@
+"""Which weights matter: importance matrices."""

@@ -1,0 +1,73 @@
+"""A repository of the Hub without its weights: enough to plan what it would become.
+
+Shapes and dtypes stand at the start of a safetensors file. These are fetched, and put before a
+hole of the weights' size, which takes no room on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ggufkit.checkpoint.checkpoint import Checkpoint
+from ggufkit.checkpoint.hub import SMALL_FILES, explain
+from ggufkit.errors import CheckpointError
+
+_WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".gguf")
+
+
+def open_header_only(repo_id: str, folder: Path, *, revision: str | None = None) -> Checkpoint:
+    """Open a repository's checkpoint whose weights are all zero.
+
+    Parameters
+    ----------
+    repo_id : str
+        ``owner/name``.
+    folder : Path
+        An empty folder, where the files go.
+    revision : str, optional
+        Branch, tag or commit.
+
+    Raises
+    ------
+    CheckpointError
+        The repository can't be reached, found or read, or holds no safetensors.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        small = Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*SMALL_FILES]))
+        found = HfApi().get_safetensors_metadata(repo_id, revision=small.name)
+    except Exception as error:  # its own errors and those of the HTTP library it happens to use
+        explain(error, repo_id, revision)
+    for file in small.rglob("*"):
+        if file.is_file() and file.suffix not in _WEIGHTS:
+            target = folder / file.relative_to(small)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    for name, head in found.files_metadata.items():
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{repo_id}: its index names a file {name!r} elsewhere")
+        _write_with_hole(folder / name, head.tensors)
+    return replace(Checkpoint.open(folder), repo_id=repo_id, revision=small.name)
+
+
+def _write_with_hole(path: Path, tensors: Mapping[str, Any]) -> None:
+    """Write a safetensors file of `tensors`, objects with dtype, shape and data_offsets."""
+    header: dict[str, Any] = {
+        name: {"dtype": t.dtype, "shape": list(t.shape), "data_offsets": list(t.data_offsets)}
+        for name, t in tensors.items()
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    end = max((t.data_offsets[1] for t in tensors.values()), default=0)
+    try:
+        with path.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            file.truncate(8 + len(text) + end)
+    except (OSError, OverflowError, ValueError) as error:
+        raise CheckpointError(f"{path.name}: its header can't be kept: {error}") from error

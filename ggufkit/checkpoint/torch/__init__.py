@@ -1,0 +1,1 @@
+"""Torch's checkpoint files, read without running their pickles."""

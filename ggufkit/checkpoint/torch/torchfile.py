@@ -1,0 +1,103 @@
+"""Torch checkpoints (``pytorch_model.bin``, ``.pt``, ``.pth``) without torch.
+
+A ZIP archive of storages and a pickle that says which tensors are views of them; see `archive`
+and `unpickle`. Tensors that lie row after row are plain ranges of the file, as in safetensors;
+others (saved transposed) keep their strides and are put in order when they are read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import IO, TYPE_CHECKING
+
+from ggufkit.checkpoint.safetensors import DTYPE_BITS, CheckpointTensor, ShardFile
+from ggufkit.checkpoint.torch.archive import Span, read_entries
+from ggufkit.checkpoint.torch.unpickle import MAX_PICKLE_BYTES, PickledTensor, unpickle_tensors
+from ggufkit.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PICKLE_NAME = "data.pkl"
+
+
+def read_torch_header(path: Path) -> dict[str, CheckpointTensor]:
+    """Return the tensors of a torch checkpoint, in its own order. Nothing of it is run.
+
+    Raises
+    ------
+    UnsafePickleError
+        It holds anything but tensors.
+    CheckpointError
+        It is damaged, in the format of torch before 1.6, or can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if file.read(4) != b"PK\x03\x04":
+                raise CheckpointError(
+                    f"{path}: not a checkpoint of torch 1.6 or later; load it in a sandbox with "
+                    "torch and save it as safetensors"
+                )
+            entries = read_entries(path, file, status.st_size)
+            pickled = _read(file, path, entries, PICKLE_NAME, MAX_PICKLE_BYTES)
+            order = _read(file, path, entries, "byteorder", 16) if "byteorder" in entries else b""
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
+    if order not in (b"", b"little"):
+        raise CheckpointError(f"{path}: saved in byte order {order!r}; only 'little' can be read")
+    shard = ShardFile(path, status.st_size, status.st_mtime_ns)
+    tensors = unpickle_tensors(pickled, f"{path}: {PICKLE_NAME}")
+    return {name: _place(name, tensor, shard, entries) for name, tensor in tensors.items()}
+
+
+def _read(file: IO[bytes], path: Path, entries: dict[str, Span], name: str, limit: int) -> bytes:
+    if name not in entries:
+        raise CheckpointError(f"{path}: has no {name}; is this a torch checkpoint?")
+    offset, length = entries[name]
+    if length > limit:
+        raise CheckpointError(f"{path}: {name} has {length} bytes, more than {limit}")
+    file.seek(offset)
+    return file.read(length)
+
+
+def _place(
+    name: str, tensor: PickledTensor, shard: ShardFile, entries: dict[str, Span]
+) -> CheckpointTensor:
+    """Return where a tensor lies, once it is known to lie inside its storage."""
+    where = f"{shard.path}: tensor {name[:200]!r}"
+    entry = entries.get(f"data/{tensor.storage.key}")
+    if entry is None:
+        raise CheckpointError(f"{where}: its storage {tensor.storage.key[:100]!r} is missing")
+    start, length = entry
+    item = DTYPE_BITS[tensor.dtype] // 8
+    n_elements = math.prod(tensor.shape)
+    extent = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
+    end = tensor.offset + extent + 1 if n_elements else tensor.offset
+    # The second: no tensor is larger than what is stored of it, however its strides repeat it.
+    if end * item > length or n_elements * item > length:
+        raise CheckpointError(
+            f"{where}: shape {tensor.shape} with strides {tensor.strides} from element "
+            f"{tensor.offset} on does not lie in its storage of {length} bytes"
+        )
+    in_order = n_elements == 0 or _is_in_order(tensor)
+    return CheckpointTensor(
+        name,
+        tensor.shape,
+        tensor.dtype,
+        shard,
+        start + tensor.offset * item,
+        n_elements * item,
+        None if in_order else tensor.strides,
+    )
+
+
+def _is_in_order(tensor: PickledTensor) -> bool:
+    """Whether the last axis runs fastest, without gaps; axes of length 1 don't matter."""
+    expected = 1
+    for n, step in reversed([*zip(tensor.shape, tensor.strides, strict=True)]):
+        if n != 1 and step != expected:
+            return False
+        expected *= n
+    return True

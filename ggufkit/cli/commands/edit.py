@@ -1,0 +1,152 @@
+"""Change metadata and tensor names of a GGUF file, or leave tensors out.
+
+The header is replaced in place if the new one fits into its room, which is a moment's work
+whatever the file's size; otherwise the file is written anew. Either way it holds all changes
+or none, whenever the program is stopped. Keys are first deleted, then renamed, then set.
+
+Types are known for standard keys and for keys of the file. Others need one: KEY:TYPE=VALUE,
+with TYPE one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool string, or TYPE[] and JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ggufkit.cli.arguments import add_output
+
+if TYPE_CHECKING:
+    from ggufkit.toolbox.edit import Edit
+
+HELP = "change metadata and tensor names"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="a GGUF file; of a split model, the first part")
+    add("-o", "--out", type=Path, metavar="OUT", help="write another file, and leave FILE as it is")
+    many = partial(add, action="append", default=[])
+    many("--set", metavar="KEY=VALUE", help="set a key; may be given again, as all of these")
+    many("--delete", metavar="KEY", help="delete a key")
+    many("--rename", type=_pair, metavar="OLD=NEW", help="rename a key")
+    many("--retype", type=_pair, metavar="KEY=TYPE", help="give a key another type")
+    many(
+        "--special-token",
+        type=_pair,
+        metavar="NAME=TOKEN",
+        help="set a special token (bos, eos, eot, pad ...) by its text or id",
+    )
+    many("--rename-tensor", type=_pair, metavar="OLD=NEW", help="rename a tensor")
+    many("--drop-tensor", metavar="REGEX", help="leave out tensors whose whole name matches")
+    add("--chat-template", type=Path, metavar="FILE", help="set the chat template to a file's text")
+    add(
+        "--reserve",
+        type=_natural,
+        metavar="BYTES",
+        help="make room in the header for later edits in place; 0 gives it up",
+    )
+    add(
+        "--lenient",
+        action="store_true",
+        help="also take what the format forbids, and copy tensors of types that are not known",
+    )
+    add_output(parser)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not (old and equals and new):
+        raise argparse.ArgumentTypeError(f"{text!r}: write OLD=NEW")
+    return old, new
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def run(args: argparse.Namespace) -> int:
+    """Edit and show what changed."""
+    from ggufkit.cli import render
+    from ggufkit.toolbox.edit import edit
+
+    values = {}
+    if args.chat_template is not None:
+        values["tokenizer.chat_template"] = _read_text(args.chat_template)
+    quiet = args.quiet or args.dry_run
+    total = args.file.stat().st_size if args.file.is_file() else 0
+    with render.progress(total, "edit", enabled=not quiet) as advance:
+        done = edit(
+            args.file,
+            out=args.out,
+            values=values,
+            assignments=args.set,
+            delete=args.delete,
+            rename=dict(args.rename),
+            retype=dict(args.retype),
+            special_tokens=dict(args.special_token),
+            rename_tensors=dict(args.rename_tensor),
+            drop_tensors=args.drop_tensor,
+            reserve=args.reserve,
+            lenient=args.lenient,
+            dry_run=args.dry_run,
+            force=args.force,
+            progress=advance,
+        )
+    if args.json:
+        sys.stdout.write(json.dumps(_as_json(done), allow_nan=False) + "\n")
+    else:
+        _show(done, dry_run=args.dry_run)
+    return 0
+
+
+def _read_text(path: Path) -> str:
+    from ggufkit.errors import MissingFileError
+
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise MissingFileError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise MissingFileError(f"{path}: not UTF-8 text: {error.reason}") from None
+
+
+def _as_json(done: Edit) -> dict[str, object]:
+    from ggufkit.cli.commands.diff import json_keys
+
+    return {
+        "path": str(done.path),
+        "how": done.how,
+        "metadata": json_keys(done.metadata),
+        "renamed_tensors": done.renamed_tensors,
+        "dropped_tensors": done.dropped_tensors,
+        "n_bytes": done.n_bytes,
+        "reserved": done.reserved,
+    }
+
+
+def _show(done: Edit, *, dry_run: bool) -> None:
+    from ggufkit.cli import render
+    from ggufkit.cli.commands.diff import metadata_rows
+    from ggufkit.toolbox.edit import RESERVED
+
+    # the last line tells the reserve
+    keys = tuple(key for key in done.metadata if key.key != RESERVED)
+    if keys:
+        render.table(("", "key", "type", "value"), metadata_rows(keys))
+    tensors = [(old, new) for old, new in done.renamed_tensors.items()]
+    tensors += [(name, "dropped") for name in done.dropped_tensors]
+    if tensors:
+        render.table(("tensor", "becomes"), tensors)
+    would = {"unchanged": "nothing to change", "in place": "would be edited in place"}
+    did = {"unchanged": "nothing to change", "in place": "edited in place"}
+    how = (would if dry_run else did).get(done.how, "would be written" if dry_run else "written")
+    reserved = f", {done.reserved} bytes reserved" if done.reserved else ""
+    render.heading(f"{done.path}: {how}, {render.size(done.n_bytes)}{reserved}")

@@ -1,0 +1,82 @@
+"""Run a model with llama.cpp: load it, and let it answer or go on with a text.
+
+MODEL is a GGUF file, the folder of a ladder or a repository of the Hub; folder:TYPE and
+owner/name:TYPE choose a rung, Q4_K_M if none is given. A model with a chat template gets the
+prompt as a user's message; --raw gives it the text as it is. The likeliest token is taken each
+time, so the same file always says the same.
+
+llama.cpp comes with pip install 'ggufkit[run]', or is found on the PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from ggufkit.cli.arguments import positive
+
+HELP = "run a model with llama.cpp"
+N_PREDICT = 128
+N_CTX = 2048
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("model", metavar="MODEL[:TYPE]", help="GGUF file, folder of a ladder, or owner/name")
+    add("-p", "--prompt", required=True, help="what to say to the model")
+    add("-n", "--tokens", type=positive, default=N_PREDICT, metavar="N", help="most tokens to make")
+    add("-c", "--context", type=positive, default=N_CTX, metavar="N", help="tokens it can see")
+    add("--system", metavar="TEXT", help="system message, where there is a chat template")
+    add("--raw", action="store_true", help="no chat template: go on with the prompt itself")
+    add("--json", action="store_true", help="print text and speed as JSON")
+    add("-q", "--quiet", action="store_true", help="only the text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find the model and run it."""
+    from ggufkit.publish.evaluate import generate
+    from ggufkit.publish.find import find_model
+
+    path = find_model(args.model)
+    prompt = args.prompt if args.raw else _prompt(path, args.prompt, args.system)
+    quiet = args.json
+    said = generate(
+        path,
+        prompt,
+        n_predict=args.tokens,
+        n_ctx=args.context,
+        heard=_say if not quiet else lambda _: None,
+    )
+    if args.json:
+        facts = {"model": str(path), "prompt": prompt, **asdict(said)}
+        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        return 0
+    sys.stdout.write("\n")
+    if said.tokens_per_second is not None and not args.quiet:
+        sys.stderr.write(
+            f"{path.name}: loaded in {said.load_seconds:.1f} s, read {said.prompt_per_second:.0f} "
+            f"and made {said.tokens_per_second:.0f} tokens a second\n"
+        )
+    return 0
+
+
+def _say(piece: str) -> None:
+    from ggufkit.cli.render import plain
+
+    sys.stdout.write("\n".join(map(plain, piece.split("\n"))))
+    sys.stdout.flush()
+
+
+def _prompt(path: Path, prompt: str, system: str | None) -> str:
+    """Return the prompt as the model's chat template puts it."""
+    from ggufkit.gguf.model import open_gguf
+    from ggufkit.publish.llama_cpp.chat import chat_prompt
+
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": prompt})
+    with open_gguf(path) as model:
+        return chat_prompt(model.metadata, messages) or prompt

@@ -1,0 +1,148 @@
+"""Try the rungs of a ladder with llama.cpp: whether they load, what they say, how fast, how good.
+
+LADDER is the folder of a ladder, or GGUF files. Every file gets the same prompt. With --text FILE,
+prose of the kind that you will use the models for, each file's perplexity is measured, and the KL
+divergence of its predictions from those of the base: the largest file, or --base. That is how
+llama-perplexity measures, with its chunks of 512 tokens.
+
+Exits with 1 if a file can't be loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.cli.arguments import positive
+
+if TYPE_CHECKING:
+    from ggufkit.publish.evaluate import Generation, Quality
+
+HELP = "run every rung of a ladder, and measure it on your text"
+PROMPT = "The capital of France is"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("ladder", nargs="+", type=Path, metavar="LADDER", help="a ladder's folder, or GGUF files")
+    add("-p", "--prompt", default=PROMPT, help="text to go on with; default: %(default)s")
+    add("-n", "--tokens", type=positive, default=8, metavar="N", help="tokens to make")
+    add("--text", type=Path, metavar="FILE", help="measure perplexity and KL divergence on a text")
+    add("--base", type=Path, metavar="FILE", help="what to compare with; default: the largest")
+    add(
+        "--chunks",
+        type=int,
+        default=8,
+        metavar="N",
+        help="most chunks of the text, 0 takes all of them; default: %(default)s",
+    )
+    add("-c", "--context", type=positive, default=512, metavar="N", help="tokens of a chunk")
+    add("--json", action="store_true", help="print JSON")
+    add("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the files, measure them, and show both."""
+    from ggufkit.errors import LlamaCppError
+    from ggufkit.publish.evaluate import engine, generate
+
+    files = _files(args)
+    engine()  # is there one?
+    said: dict[Path, Generation | None] = {}
+    for path in files:
+        try:
+            said[path] = generate(path, args.prompt, n_predict=args.tokens)
+        except LlamaCppError as error:
+            sys.stderr.write(f"ggufkit: {error}\n")
+            said[path] = None
+    loaded = [path for path in files if said[path] is not None]
+    quality = _measure(args, loaded) if args.text and loaded else {}
+    _show(args, said, quality)
+    return int(len(loaded) < len(files))
+
+
+def _files(args: argparse.Namespace) -> list[Path]:
+    from ggufkit.publish.find import ladder_files
+
+    found: list[Path] = []
+    for path in args.ladder:
+        found += ladder_files(path) if path.is_dir() else [path]
+    if args.base is not None:
+        found = [args.base, *(path for path in found if path != args.base)]
+    return found
+
+
+def _measure(args: argparse.Namespace, files: list[Path]) -> dict[Path, Quality]:
+    from ggufkit.cli import render
+    from ggufkit.errors import CheckpointError
+    from ggufkit.publish.evaluate import measure
+
+    try:
+        text = args.text.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{args.text}: can't be read as text: {error}") from error
+    base, *others = files
+    with render.steps(f"measure {len(files)} files", enabled=not args.quiet) as advance:
+        found = measure(
+            base, others, text, n_ctx=args.context, n_chunks=args.chunks, progress=advance
+        )
+    return dict(zip(files, found, strict=True))
+
+
+def _show(
+    args: argparse.Namespace,
+    said: dict[Path, Generation | None],
+    quality: dict[Path, Quality],
+) -> None:
+    from ggufkit.cli import render
+
+    if args.json:
+        listed = [_as_dict(path, said[path], quality.get(path)) for path in said]
+        sys.stdout.write(json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+        return
+    measured = ("perplexity", "KL divergence", "same top") if quality else ()
+    columns = ("file", "size", "tokens/s", *measured, "says")
+    rows = [
+        (
+            path.name,
+            render.size(path.stat().st_size),
+            *_speed_and_quality(said[path], quality.get(path), measured=bool(quality)),
+            "does not load" if (found := said[path]) is None else found.text,
+        )
+        for path in said
+    ]
+    render.table(columns, rows, right=columns[1:-1])
+    if quality:
+        base = next(iter(quality))
+        n = quality[base].n_tokens
+        render.note(f"KL divergence and same top: against {base.name}, over {n} tokens.")
+
+
+def _speed_and_quality(
+    said: Generation | None, quality: Quality | None, *, measured: bool
+) -> list[str]:
+    speed = said.tokens_per_second if said else None
+    cells = ["" if speed is None else f"{speed:.0f}"]
+    if measured and quality is not None:
+        cells.append(f"{quality.perplexity:.3f}")
+        divergence, same = quality.kl_divergence, quality.same_top
+        cells.append("base" if divergence is None else f"{divergence:.5f} ± {quality.kl_error:.5f}")
+        cells.append("" if same is None else f"{same:.1%}")
+    elif measured:
+        cells += ["", "", ""]
+    return cells
+
+
+def _as_dict(path: Path, said: Generation | None, quality: Quality | None) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "loads": said is not None,
+        **(asdict(said) if said else {}),
+        **(asdict(quality) if quality else {}),
+    }

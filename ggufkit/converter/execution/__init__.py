@@ -1,0 +1,1 @@
+"""Executing a plan: tasks, workers, the journal, and the manifest of a ladder."""

@@ -1,0 +1,318 @@
+"""Execute a plan: one pass over the weights for all rungs.
+
+Each task reads some rows of one tensor, widens them once, encodes them once per distinct type,
+and writes the blocks at their known place in every rung that wants them. Tasks are independent
+and picklable; any `concurrent.futures.Executor` runs them, in any order, with the same result.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.codecs import dequantize, quantize
+from ggufkit.codecs.range_checks import all_below
+from ggufkit.converter.execution.journal import Journal
+from ggufkit.converter.execution.report import ErrorSums, Report, TaskResult
+from ggufkit.converter.execution.scheduling import bundle_for, map_bounded
+from ggufkit.converter.planning.plan import Encoding, OutputFile, Plan, Task
+from ggufkit.converter.planning.resources import jobs_of
+from ggufkit.errors import NotFiniteError, OutputError
+from ggufkit.io.atomic import PartialFile, partial_path, write_into_partial
+from ggufkit.types import TensorType
+
+# Finished tasks are made durable and noted down at least this often.
+NOTE_SECONDS = 3.0
+# Errors are measured on this many weights at a time: few enough to stay in a core's cache.
+ERROR_TILE = 1 << 17
+
+Progress = Callable[[int], None]
+
+
+def run_task(task: Task, *, report: bool) -> TaskResult:
+    """Read rows, encode them for every rung and write them into the partial files.
+
+    Raises
+    ------
+    NotFiniteError
+        A weight is NaN or infinite, or too large for float16.
+    """
+    rows = Rows(task)
+    sums: dict[str, ErrorSums] = {}
+    written = 0
+    for encoding, places in task.places.items():
+        blocks = rows.encode(encoding)
+        for path, offset in places:
+            write_into_partial(path, offset, blocks)
+            written += blocks.nbytes
+        if report:
+            sums[encoding.key] = rows.errors(blocks, encoding.type)
+    return TaskResult(task.number, written, sums, rows.n_nonfinite)
+
+
+_threads = threading.local()
+
+
+def _scratch(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return an array of this thread's: a fresh one costs a page fault per 4 kB, each time."""
+    size = math.prod(shape)
+    if getattr(_threads, "scratch", None) is None or _threads.scratch.size < size:
+        _threads.scratch = np.empty(max(size, ERROR_TILE), np.float32)
+    scratch: NDArray[np.float32] = _threads.scratch[:size].reshape(shape)
+    return scratch
+
+
+class Rows:
+    """The rows of one task: read once, rounded once.
+
+    Raises
+    ------
+    NotFiniteError
+        A weight is NaN or infinite, and may not be.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.slice = slice(task.start, task.stop)
+        self.values = task.reader.read(self.slice)
+        self._rounded: NDArray[np.float32] | None = None
+        self.n_nonfinite = 0
+        if all_below(self.values, np.inf):
+            return
+        self._finite = np.isfinite(self.values)
+        self.n_nonfinite = self._finite.size - int(np.count_nonzero(self._finite))
+        if task.nonfinite == "error":
+            index = np.unravel_index(int(self._finite.argmin()), self._finite.shape)
+            raise self._not_finite((int(index[0]), int(index[1])), "is NaN or infinite")
+        if task.nonfinite == "zero":
+            self.values = np.where(self._finite, self.values, np.float32(0))
+
+    def errors(
+        self,
+        blocks: NDArray[np.uint8],
+        type_: TensorType,
+        *,
+        scale: NDArray[np.float32] | None = None,
+    ) -> ErrorSums:
+        """Return the errors of the weights that are finite, each column multiplied by `scale`."""
+        if scale is None and not self.n_nonfinite:
+            found = ErrorSums.of_blocks(self.values, blocks, type_)
+            if found is not None:
+                return found
+        sums = ErrorSums()
+        n_rows, n_cols = self.values.shape
+        step = max(1, ERROR_TILE // max(1, n_cols))
+        for start in range(0, n_rows, step):
+            rows = slice(start, start + step)
+            values = self.values[rows]
+            decoded = dequantize(blocks[rows], type_, out=_scratch(values.shape))
+            if scale is not None:
+                values, decoded = values * scale, decoded * scale
+            if self.n_nonfinite:
+                finite = self._finite[rows]
+                values, decoded = values[finite], decoded[finite]
+            sums += ErrorSums.of(values, decoded)
+        return sums
+
+    def encode(self, encoding: Encoding) -> NDArray[np.uint8]:
+        """Return the rows' blocks."""
+        tensor, staged = self.task.tensor, encoding.staged and self.task.round_to is not None
+        changed = staged or (self.n_nonfinite and self.task.nonfinite == "zero")
+        if encoding.type is (tensor.blocks or tensor.stored) and not changed:
+            stored = self.task.reader.read_blocks(self.slice)
+            if stored is not None:
+                return stored
+        values = self._round() if encoding.staged else self.values
+        try:
+            task = self.task
+            return quantize(values, encoding.type, importance=task.importance, search=task.search)
+        except NotFiniteError as error:
+            row, col = error.index or (0, 0)
+            raise self._not_finite((row, col), f"is too large for {encoding.type.name}") from None
+
+    def _round(self) -> NDArray[np.float32]:
+        """Return the values as the intermediate file would hold them."""
+        via = self.task.round_to
+        if via is None:
+            return self.values
+        if self._rounded is None:
+            self._rounded = dequantize(quantize(self.values, via), via)
+        return self._rounded
+
+    def _not_finite(self, index: tuple[int, int], what: str) -> NotFiniteError:
+        name, row, col = self.task.tensor.name, self.task.start + index[0], index[1]
+        value = self.values[index]
+        return NotFiniteError(
+            f"{name}: the weight at row {row}, column {col}, {value}, {what}: the checkpoint is "
+            "damaged, or needs another type; --nonfinite says what else can become of such weights",
+            tensor=name,
+            index=(row, col),
+        )
+
+
+def execute(
+    plan: Plan,
+    journal_path: Path,
+    *,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    report: bool = True,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Write the ladder's files.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `ggufkit.converter.planning.planner.make_plan`.
+    journal_path : Path
+        Where finished tasks are noted; for the caller to remove when it is done.
+    executor : Executor, optional
+        What runs the tasks; by default a pool of `jobs` threads.
+    jobs : int, optional
+        Tasks at a time, see `ggufkit.converter.planning.resources.jobs_of`.
+    report : bool
+        Whether errors are measured.
+    progress : callable
+        Called with the bytes that each finished task has written.
+
+    Returns
+    -------
+    Report
+        Errors by tensor and encoding.
+
+    Raises
+    ------
+    GGUFKitError
+        Nothing is published then; the same call goes on where it stopped.
+    """
+    parts = plan.parts
+    check_space(parts, sum(part.layout.file_size for part in parts))
+    journal = Journal(journal_path, f"{plan.digest}{' report' if report else ''}")
+    n_tasks = sum(1 for _ in plan.tasks())
+    jobs = jobs_of(plan, jobs)
+    with ExitStack() as stack:
+        stack.callback(journal.close)
+        if len(journal.done) < n_tasks or not all(map(_is_published, parts)):
+            files = _open_files(parts, journal, n_tasks, stack)
+            _write_headers(parts, files)
+            for result in journal.done.values():
+                progress(result.written)
+            pool = executor or stack.enter_context(ThreadPoolExecutor(jobs))
+            bundle = 1 if executor is None else bundle_for(n_tasks, jobs)
+            work = partial(run_task, report=report)
+            todo = (task for task in plan.tasks() if task.number not in journal.done)
+            with closing(map_bounded(work, todo, pool, jobs, bundle)) as results:
+                _note_all(results, journal, list(files.values()), progress)
+            for file in files.values():
+                file.publish()
+    return Report.collect(plan, journal.done.values())
+
+
+def check_space(parts: Sequence[OutputFile], n_bytes: int) -> None:
+    """Refuse to begin what the disk has no room for; what earlier runs have written counts.
+
+    Parameters
+    ----------
+    parts : sequence of OutputFile
+        What is written.
+    n_bytes : int
+        How much of it is on the disk at a time.
+
+    Raises
+    ------
+    OutputError
+        The files need more than is free.
+    """
+    if not parts:
+        return
+    folder = parts[0].path.parent
+    needed = n_bytes - sum(map(_allocated, parts))
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if needed > free:
+        raise OutputError(
+            f"{folder}: the files need {needed} bytes more, {free} are free on this disk; free "
+            "some, choose another folder or fewer file types"
+        )
+
+
+def _allocated(part: OutputFile) -> int:
+    """Return the bytes on disk of a part or of its partial file."""
+    for path in (part.path, partial_path(part.path)):
+        if path.is_file():
+            return min(part.layout.file_size, path.stat().st_blocks * 512)
+    return 0
+
+
+def _is_published(part: OutputFile) -> bool:
+    """Whether a part has its final name: it gets that only when all tasks are done."""
+    if not part.path.is_file() or part.path.stat().st_size != part.layout.file_size:
+        return False
+    with part.path.open("rb") as file:
+        return file.read(len(part.layout.header)) == part.layout.header
+
+
+def _open_files(
+    parts: Sequence[OutputFile], journal: Journal, n_tasks: int, stack: ExitStack
+) -> dict[Path, PartialFile]:
+    """Open the partial files; if one of them is new, no task counts as done."""
+    all_done = len(journal.done) == n_tasks
+    files: dict[Path, PartialFile] = {}
+    for part in parts:
+        if all_done and _is_published(part):
+            continue
+        resume = bool(journal.done)
+        file = PartialFile(part.path, part.layout.file_size, resume=resume)
+        files[part.path] = stack.enter_context(file)
+        if resume and not file.resumed:
+            journal.forget()
+    return files
+
+
+def _write_headers(parts: Sequence[OutputFile], files: Mapping[Path, PartialFile]) -> None:
+    for part in parts:
+        if part.path in files:
+            files[part.path].write_at(0, part.layout.header)
+
+
+def _note_all(
+    results: Iterator[TaskResult],
+    journal: Journal,
+    files: Sequence[PartialFile],
+    progress: Progress,
+) -> None:
+    """Note finished tasks as they come, once what they wrote is on disk."""
+
+    def note(some: Sequence[TaskResult]) -> None:
+        if some:
+            for file in files:
+                file.sync()
+            journal.add(some)
+
+    finished: list[TaskResult] = []
+    # Waiting for the disk must not keep workers waiting: notes are made in a thread.
+    with ThreadPoolExecutor(1) as noter:
+        noting: Future[None] = noter.submit(note, [])
+        noted = time.monotonic()
+        try:
+            for result in results:
+                finished.append(result)
+                progress(result.written)
+                if noting.done() and time.monotonic() - noted > NOTE_SECONDS:
+                    noting.result()
+                    noting = noter.submit(note, finished)
+                    finished, noted = [], time.monotonic()
+        finally:
+            noting.result()
+            note(finished)

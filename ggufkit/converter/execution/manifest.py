@@ -1,0 +1,113 @@
+"""The two text files beside a ladder: sums that others check, and where each file comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ggufkit.converter.execution.report import Report
+from ggufkit.converter.planning.plan import OutputFile, Plan, Rung
+from ggufkit.io.text import write_text_atomic
+from ggufkit.version import __version__
+
+SUMS_NAME = "SHA256SUMS"
+LADDER_NAME = "ladder.json"
+
+
+@dataclass
+class LadderManifest:
+    """``ladder.json`` and ``SHA256SUMS`` of a folder.
+
+    Attributes
+    ----------
+    folder : Path
+        Where they are.
+    files : dict
+        What ``ladder.json`` says of each file, by name.
+    """
+
+    folder: Path
+    files: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> LadderManifest:
+        """Read it; a missing or malformed one is empty."""
+        try:
+            files = json.loads((folder / LADDER_NAME).read_text(encoding="utf-8"))["files"]
+            return cls(folder, dict(files))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls(folder, {})
+
+    def has(self, rung: Rung, fingerprint: str) -> bool:
+        """Whether all files of a rung are there, as an earlier run with this outcome left them."""
+        return all(
+            part.path.is_file()
+            and part.path.stat().st_size == part.layout.file_size
+            and self.files.get(part.path.name, {}).get("fingerprint") == fingerprint
+            for part in rung.parts
+        )
+
+    def add(self, plan: Plan, report: Report) -> None:
+        """Note the rungs of a plan that is done, and write both files.
+
+        Raises
+        ------
+        OutputError
+            They can't be written.
+        """
+        parts = [(rung, part) for rung in plan.rungs for part in rung.parts]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            sums = list(pool.map(lambda pair: sha256_of(pair[1].path), parts))
+        for (rung, part), digest in zip(parts, sums, strict=True):
+            self.note(plan, rung, part, digest)
+        self.rate(plan, report)
+        self.write()
+
+    def note(self, plan: Plan, rung: Rung, part: OutputFile, digest: str) -> None:
+        """Note a file with its SHA-256, and no errors of weights yet."""
+        self.files[part.path.name] = {
+            "sha256": digest,
+            "bytes": part.layout.file_size,
+            "file_type": rung.name,
+            "bits_per_weight": round(rung.bits_per_weight, 4),
+            "weight_error": None,
+            "source": plan.source.origin,
+            "via": plan.via.name if rung.staged else None,
+            "search": plan.search,
+            "imatrix": plan.imatrix,
+            "ggufkit": __version__,
+            "fingerprint": plan.fingerprint(rung),
+        }
+
+    def rate(self, plan: Plan, report: Report) -> None:
+        """Note the errors of the rungs of which every tensor was measured."""
+        for rung in plan.rungs:
+            total = report.of_rung(rung)
+            if total is None or any(report.of_tensor(rung, name) is None for name in rung.targets):
+                continue
+            for part in rung.parts:
+                self.files[part.path.name]["weight_error"] = total.as_dict()
+
+    def write(self) -> None:
+        """Write both files.
+
+        Raises
+        ------
+        OutputError
+            They can't be written.
+        """
+        lines = [f"{entry['sha256']}  {name}\n" for name, entry in sorted(self.files.items())]
+        write_text_atomic(self.folder / SUMS_NAME, "".join(lines))
+        text = json.dumps({"files": dict(sorted(self.files.items()))}, indent=1, ensure_ascii=False)
+        write_text_atomic(self.folder / LADDER_NAME, text + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Planning a ladder: recipes, tensor types, files, and the resources they need."""

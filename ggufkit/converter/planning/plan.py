@@ -1,0 +1,288 @@
+"""A plan: every file of a ladder laid out to the byte, before any weight is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.converter.planning.rules import Recipe
+from ggufkit.converter.sources.base import Reader, Source, SourceTensor
+from ggufkit.gguf.layout import Layout
+from ggufkit.types import TensorType
+from ggufkit.version import __version__
+
+# Rows are read, encoded and written in chunks of about this many weights.
+CHUNK_WEIGHTS = 1 << 20
+# What can become of weights that are NaN or infinite.
+NONFINITE = ("error", "zero", "keep")
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One file: a rung, or a split of it."""
+
+    path: Path
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a rung wants a tensor.
+
+    Attributes
+    ----------
+    type : TensorType
+        What it is encoded to.
+    staged : bool
+        Whether weights are rounded to the plan's `via` type first, as a converter that writes an
+        intermediate file does.
+    """
+
+    type: TensorType
+    staged: bool
+
+    @property
+    def key(self) -> str:
+        """Its name in journals and reports."""
+        return f"{self.type.name}{'' if self.staged else ' direct'}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a tensor goes in a rung.
+
+    Attributes
+    ----------
+    part : int
+        Index of the file among the rung's parts.
+    offset, n_bytes : int
+        Its data: first byte, counted from the start of the file, and length.
+    type : TensorType
+        What it is encoded to.
+    why : str
+        The rule, option or fallback that chose the type.
+    """
+
+    part: int
+    offset: int
+    n_bytes: int
+    type: TensorType
+    why: str
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One file type of the ladder.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        The file type.
+    parts : tuple of OutputFile
+        The file, or its splits.
+    targets : mapping of str to Target
+        Tensor name to its place.
+    staged : bool
+        See `Encoding`.
+    n_weights : int
+        Weights of all tensors.
+    """
+
+    recipe: Recipe
+    parts: tuple[OutputFile, ...]
+    targets: Mapping[str, Target]
+    staged: bool
+    n_weights: int
+
+    @property
+    def name(self) -> str:
+        """The file type's name."""
+        return self.recipe.name
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(part.layout.file_size for part in self.parts)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of tensor data per weight."""
+        return sum(target.n_bytes for target in self.targets.values()) * 8 / self.n_weights
+
+    def encoding(self, name: str) -> Encoding:
+        """Return how the rung wants a tensor."""
+        return Encoding(self.targets[name].type, self.staged)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some rows of one tensor, for all rungs; picklable, with all that its work needs.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the plan's order.
+    tensor : SourceTensor
+        Whose rows they are.
+    start, stop : int
+        The rows, counted over all leading dimensions.
+    reader : Reader
+        Where they are read.
+    round_to : TensorType or None
+        What staged encodings round weights to first; None where that would change nothing.
+    importance : (n_cols,) float32 or None
+        Of the matrix that the rows belong to.
+    search : str
+        How scales are found.
+    nonfinite : str
+        What becomes of weights that are NaN or infinite.
+    places : mapping of Encoding to sequence of (Path, int)
+        File and first byte for the blocks of each encoding.
+    """
+
+    number: int
+    tensor: SourceTensor
+    start: int
+    stop: int
+    reader: Reader
+    round_to: TensorType | None
+    importance: NDArray[np.float32] | None
+    search: str
+    nonfinite: str
+    places: Mapping[Encoding, Sequence[tuple[Path, int]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A ladder, ready to be executed.
+
+    Attributes
+    ----------
+    source : Source
+        Where weights are read.
+    rungs : tuple of Rung
+        What is written.
+    via : TensorType
+        Type of the intermediate file that quantized rungs are equal to being made from.
+    importance : mapping of str to ndarray
+        Tensor name to importance, (n_matrices, n_cols) float32.
+    skipped : mapping of str to str
+        Rungs that were asked for by range but can't be made, and why.
+    search : str
+        How scales are found, see `ggufkit.codecs.quantize`.
+    nonfinite : str
+        What becomes of weights that are NaN or infinite, one of `NONFINITE`.
+    imatrix : dict or None
+        Name and SHA-256 of the importance matrix's file.
+    by_part : bool
+        Take tensors in the order of quantized files, so that splits are completed one after
+        another; by default in the order of the source.
+    handed : frozenset of Path
+        Parts that are elsewhere already, and are not written.
+    """
+
+    source: Source
+    rungs: tuple[Rung, ...]
+    via: TensorType
+    importance: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    search: str = "ggml"
+    nonfinite: str = "error"
+    imatrix: Mapping[str, str] | None = None
+    by_part: bool = False
+    handed: frozenset[Path] = frozenset()
+
+    @property
+    def parts(self) -> list[OutputFile]:
+        """The files that are written."""
+        parts = [part for rung in self.rungs for part in rung.parts]
+        return [part for part in parts if part.path not in self.handed]
+
+    @property
+    def tensors(self) -> Sequence[SourceTensor]:
+        """The tensors in the order of the work."""
+        tensors = self.source.tensors
+        return sorted(tensors, key=quantize_order) if self.by_part else tensors
+
+    @property
+    def digest(self) -> str:
+        """What tells this ladder from any other."""
+        return hashlib.sha256("".join(map(self.fingerprint, self.rungs)).encode()).hexdigest()
+
+    def tasks(self) -> Iterator[Task]:
+        """Yield the work, in the order of `tensors`; rows of a stack's matrices stay apart."""
+        number = 0
+        for tensor in self.tensors:
+            step, per_matrix = rows_per_task(tensor), _rows_per_matrix(tensor)
+            for first in range(0, tensor.n_rows, per_matrix):
+                for start in range(first, first + per_matrix, step):
+                    stop = min(start + step, first + per_matrix)
+                    yield self._task(number, tensor, start, stop, first // per_matrix)
+                    number += 1
+
+    def _task(self, number: int, tensor: SourceTensor, start: int, stop: int, matrix: int) -> Task:
+        places: dict[Encoding, list[tuple[Path, int]]] = {}
+        for rung in self.rungs:
+            target = rung.targets[tensor.name]
+            path = rung.parts[target.part].path
+            if path in self.handed:
+                continue
+            place = (path, target.offset + start * target.type.row_size(tensor.n_cols))
+            places.setdefault(rung.encoding(tensor.name), []).append(place)
+        importance = self.importance.get(tensor.name)
+        exact = (
+            self.source.is_gguf
+            or tensor.fixed is not None
+            or tensor.stored.is_quantized
+            or self.via in (TensorType.F32, tensor.stored)
+        )
+        return Task(
+            number,
+            tensor,
+            start,
+            stop,
+            self.source.reader(tensor),
+            None if exact else self.via,
+            None if importance is None else importance[matrix],
+            self.search,
+            self.nonfinite,
+            places,
+        )
+
+    def fingerprint(self, rung: Rung) -> str:
+        """Return a digest of all that decides a rung's bytes."""
+        digest = hashlib.sha256()
+        origin = self.source.origin["identity"]
+        facts = [__version__, origin, self.via.name, rung.staged, self.search, self.nonfinite]
+        digest.update(json.dumps(facts).encode())
+        for part in rung.parts:
+            digest.update(part.layout.header)
+        for name, values in sorted(self.importance.items()):
+            digest.update(name.encode() + values.tobytes())
+        return digest.hexdigest()
+
+    def only(self, rungs: Sequence[Rung]) -> Plan:
+        """Return the plan for some of the rungs."""
+        return replace(self, rungs=tuple(rungs))
+
+
+def rows_per_task(tensor: SourceTensor) -> int:
+    """Return how many rows of a tensor a task has, or the fewer that its matrix has."""
+    return min(max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols)), _rows_per_matrix(tensor))
+
+
+def _rows_per_matrix(tensor: SourceTensor) -> int:
+    return max(1, tensor.shape[-2] if len(tensor.shape) > 1 else 1)
+
+
+def quantize_order(tensor: SourceTensor) -> tuple[int, str]:
+    """Sort key of llama-quantize's file order: outside of blocks, then by block; by name."""
+    block = re.match(r"blk\.(\d+)\.", tensor.name)
+    return (int(block[1]) if block else -1, tensor.name)

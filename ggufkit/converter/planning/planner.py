@@ -1,0 +1,260 @@
+"""Planning: the types, metadata and places of every rung, from the head of the source alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.converter.planning.plan import (
+    NONFINITE,
+    OutputFile,
+    Plan,
+    Rung,
+    Target,
+    quantize_order,
+)
+from ggufkit.converter.planning.rules import Recipe
+from ggufkit.converter.planning.type_selection import (
+    Choice,
+    RecipeTensor,
+    TypeOptions,
+    choose_types,
+    model_facts,
+    without_ones,
+)
+from ggufkit.converter.sources.base import (
+    FILE_TYPE_KEY,
+    QUANTIZATION_VERSION,
+    QUANTIZATION_VERSION_KEY,
+    Source,
+    SourceTensor,
+)
+from ggufkit.errors import ConversionError, ImportanceRequiredError
+from ggufkit.gguf.layout import plan_layout
+from ggufkit.gguf.split import CONVERTER, GGUF_SPLIT, TensorSpec, part_name, plan_split
+from ggufkit.types import TensorType
+
+if TYPE_CHECKING:
+    from ggufkit.calibration.imatrix import Imatrix
+    from ggufkit.gguf.metadata import Metadata
+
+VIA = {"f32": TensorType.F32, "f16": TensorType.F16, "bf16": TensorType.BF16}
+
+
+@dataclass(frozen=True)
+class SplitLimits:
+    """How rungs are split; 0 is no limit, see `ggufkit.gguf.split.plan_split`."""
+
+    max_bytes: int = 0
+    max_tensors: int = 0
+    no_tensor_first: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.max_bytes or self.max_tensors)
+
+
+def make_plan(
+    source: Source,
+    recipes: Sequence[Recipe],
+    names: Mapping[str, Path],
+    *,
+    via: str | None = None,
+    imatrix: Imatrix | None = None,
+    options: TypeOptions | None = None,
+    split: SplitLimits | None = None,
+    skip_impossible: bool = False,
+    search: str = "ggml",
+    nonfinite: str = "error",
+) -> Plan:
+    """Plan a ladder. Reads no tensor data.
+
+    Parameters
+    ----------
+    source : Source
+        What to convert.
+    recipes : sequence of Recipe
+        The rungs.
+    names : mapping of str to Path
+        Recipe name to the file to write.
+    via : {"f32", "f16", "bf16"}, optional
+        Round weights to this type before quantizing them, as llama.cpp's two steps do. By
+        default nothing is rounded.
+    imatrix : Imatrix, optional
+        Importance of weights.
+    options : TypeOptions, optional
+        Overrides of the recipes.
+    split : SplitLimits, optional
+        Write each rung as several files.
+    skip_impossible : bool
+        Leave out rungs that need an importance matrix, instead of refusing.
+    search : str
+        How scales are found, see `ggufkit.codecs.quantize`.
+    nonfinite : {"error", "zero", "keep"}
+        What becomes of weights that are NaN or infinite: nothing is published; they become 0; or
+        they stay, which block types refuse.
+
+    Raises
+    ------
+    ImportanceRequiredError
+        A rung needs an importance matrix.
+    ConversionError
+        The options contradict each other.
+    """
+    if nonfinite not in NONFINITE:
+        raise ConversionError(f"nonfinite is one of {', '.join(NONFINITE)}, not {nonfinite!r}")
+    planner = _Planner(
+        source,
+        _via_type(source, via),
+        imatrix,
+        {} if imatrix is None else imatrix.match(source.tensors),
+        options or TypeOptions(),
+        split or SplitLimits(),
+    )
+    rungs: list[Rung] = []
+    skipped: dict[str, str] = {}
+    for recipe in recipes:
+        try:
+            rungs.append(planner.plan_rung(recipe, names[recipe.name]))
+        except ImportanceRequiredError as error:
+            if not skip_impossible:
+                raise
+            skipped[recipe.name] = str(error)
+    return Plan(
+        source,
+        tuple(rungs),
+        planner.via,
+        planner.importance,
+        skipped,
+        search,
+        nonfinite,
+        None if imatrix is None else {"name": imatrix.name, "sha256": imatrix.sha256},
+    )
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """What the rungs of a ladder have in common."""
+
+    source: Source
+    via: TensorType
+    imatrix: Imatrix | None
+    importance: Mapping[str, NDArray[np.float32]]
+    options: TypeOptions
+    split: SplitLimits
+
+    def plan_rung(self, recipe: Recipe, path: Path) -> Rung:
+        # A float rung of a checkpoint is the converter's own file; everything else is what
+        # llama-quantize makes of that file, which puts the tensors into its own order.
+        direct = not self.source.is_gguf and not recipe.base.is_quantized
+        if direct:
+            chosen = {t.name: _direct_choice(t, recipe) for t in self.source.tensors}
+            metadata = self.source.metadata(recipe.file_type)
+            tensors = self.source.tensors
+        else:
+            tensors = tuple(sorted(self.source.tensors, key=quantize_order))
+            metadata = self._quantized_metadata(recipe)
+            chosen = self._choose(recipe, tensors, metadata)
+        specs = [
+            (t.name, t.shape if direct else without_ones(t.shape), chosen[t.name].type)
+            for t in tensors
+        ]
+        parts = self._lay_out(metadata, specs, path, direct)
+        targets = {
+            info.name: Target(
+                index,
+                part.layout.data_offset + info.offset,
+                info.nbytes,
+                info.type,
+                chosen[info.name].why,
+            )
+            for index, part in enumerate(parts)
+            for info in part.layout.tensors
+        }
+        n_weights = sum(tensor.n_rows * tensor.n_cols for tensor in tensors)
+        return Rung(recipe, parts, targets, not direct, n_weights)
+
+    def _quantized_metadata(self, recipe: Recipe) -> Metadata:
+        metadata = self.source.metadata(recipe.file_type)
+        for key, value in (
+            (QUANTIZATION_VERSION_KEY, QUANTIZATION_VERSION),
+            (FILE_TYPE_KEY, int(recipe.file_type)),
+        ):
+            metadata.pop(key, None)
+            metadata[key] = value
+        if self.imatrix is not None:
+            metadata.extend(self.imatrix.provenance())
+        return metadata
+
+    def _choose(
+        self, recipe: Recipe, tensors: Sequence[SourceTensor], metadata: Metadata
+    ) -> dict[str, Choice]:
+        facts = model_facts(metadata, has_imatrix=self.imatrix is not None)
+        candidates = [RecipeTensor(t.name, t.shape, self.intermediate(t)) for t in tensors]
+        choices = choose_types(candidates, recipe, facts, self.options)
+        chosen = {t.name: choice for t, choice in zip(tensors, choices, strict=True)}
+        lacking = [
+            name
+            for name, choice in chosen.items()
+            if choice.needs_importance and name not in self.importance
+        ]
+        if lacking:
+            raise ImportanceRequiredError(
+                f"{recipe.name} needs an importance matrix for {lacking[0]} "
+                f"({chosen[lacking[0]].type.name}) and {len(lacking) - 1} more tensors: "
+                "give one that covers them with --imatrix"
+            )
+        return chosen
+
+    def intermediate(self, tensor: SourceTensor) -> TensorType:
+        """Return the type of a tensor in the file that llama-quantize would start from."""
+        if self.source.is_gguf or tensor.stored.is_quantized:
+            return tensor.stored
+        return self.via if tensor.fixed is None else tensor.fixed
+
+    def _lay_out(
+        self, metadata: Metadata, specs: Sequence[TensorSpec], path: Path, direct: bool
+    ) -> tuple[OutputFile, ...]:
+        if self.split:
+            parts = plan_split(
+                metadata,
+                specs,
+                max_bytes=self.split.max_bytes,
+                max_tensors=self.split.max_tensors,
+                no_tensor_first=self.split.no_tensor_first,
+                style=CONVERTER if direct else GGUF_SPLIT,
+            )
+            if len(parts) > 1:
+                stem = path.name.removesuffix(".gguf")
+                return tuple(
+                    OutputFile(
+                        path.with_name(part_name(stem, i, len(parts))),
+                        plan_layout(part.metadata, part.tensors),
+                    )
+                    for i, part in enumerate(parts)
+                )
+        return (OutputFile(path, plan_layout(metadata, specs)),)
+
+
+def _direct_choice(tensor: SourceTensor, recipe: Recipe) -> Choice:
+    """Return a tensor's type in a float rung of a checkpoint."""
+    if tensor.stored.is_quantized:
+        return Choice(tensor.stored, "kept: the checkpoint's own blocks")
+    if tensor.fixed is not None:
+        return Choice(tensor.fixed, "kept: small or not a matrix")
+    return Choice(recipe.base, "base type")
+
+
+def _via_type(source: Source, via: str | None) -> TensorType:
+    """Return the intermediate type; without `via` the narrowest that loses nothing."""
+    if via is not None:
+        if source.is_gguf:
+            raise ConversionError("--via is for checkpoints: a GGUF file is quantized as it is")
+        return VIA[via]
+    plain = [t for t in source.tensors if t.fixed is None and not t.stored.is_quantized]
+    stored = {tensor.stored for tensor in plain}
+    return stored.pop() if len(stored) == 1 else TensorType.F32

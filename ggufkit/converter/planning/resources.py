@@ -1,0 +1,122 @@
+"""What executing a plan takes of disk, memory and network, known before it begins."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ggufkit.converter.execution.scheduling import QUEUE_PER_JOB
+from ggufkit.converter.planning.plan import Plan, rows_per_task
+from ggufkit.converter.sources.base import SourceTensor
+from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
+
+#: Tasks at a time where weights come over the network: most of them wait for their bytes.
+STREAM_JOBS = 16
+#: Python, numpy, the Hub's client, and the plan of a model of usual size.
+BASE_MEMORY = 200 << 20
+#: Bytes per weight of a task: as stored, as float32, rounded, encoded, decoded; and masks.
+TASK_BYTES = 24
+
+
+@dataclass(frozen=True)
+class ResourceEstimate:
+    """Bytes that are taken.
+
+    Attributes
+    ----------
+    disk : int
+        Of the files that are there at a time, at most.
+    memory : int
+        Of the process, about at most.
+    network : int
+        Of weights that are fetched, at most; 0 if they are here.
+    """
+
+    disk: int
+    memory: int
+    network: int
+
+
+def jobs_of(plan: Plan, jobs: int | None = None) -> int:
+    """Return how many tasks run at a time; by default one per CPU, and more over the network."""
+    return jobs or max(os.cpu_count() or 1, STREAM_JOBS if plan.source.n_remote else 0)
+
+
+def estimate_resources(
+    plan: Plan, jobs: int | None = None, *, handed_over: bool = False
+) -> ResourceEstimate:
+    """Return what executing a plan takes.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is to be done.
+    jobs : int, optional
+        Tasks at a time, in threads.
+    handed_over : bool
+        Whether each file is removed when it is whole.
+    """
+    if handed_over:
+        plan = replace(plan, by_part=True)  # as it will be executed
+    jobs = jobs_of(plan, jobs)
+    per_task = max((rows_per_task(t) * t.n_cols for t in plan.source.tensors), default=0)
+    headers = sum(len(part.layout.header) for part in plan.parts)
+    return ResourceEstimate(
+        disk=peak_bytes(plan, jobs) if handed_over else _all_bytes(plan),
+        memory=BASE_MEMORY + headers + jobs * per_task * TASK_BYTES + plan.source.cached_bytes,
+        network=plan.source.n_remote,
+    )
+
+
+def _all_bytes(plan: Plan) -> int:
+    return sum(part.layout.file_size for part in plan.parts)
+
+
+def peak_bytes(plan: Plan, jobs: int) -> int:
+    """Return how much of the disk a plan takes at most whose files are handed over one by one.
+
+    That is: what is written of the files under way, the tasks that are ahead of those, and a
+    whole file that is being handed over.
+    """
+    sizes = {part.path: part.layout.file_size for part in plan.parts}
+    touched = [set(_places(plan, tensor)) & sizes.keys() for tensor in plan.tensors]
+    last = {path: i for i, paths in enumerate(touched) for path in paths}
+    written: Counter[Path] = Counter()
+    most = 0
+    for i, (tensor, ahead) in enumerate(zip(plan.tensors, _ahead(plan, jobs), strict=True)):
+        for path, n_bytes in _places(plan, tensor).items():
+            written[path] += n_bytes
+        most = max(most, sum(written[path] for path in sizes if path in written) + ahead)
+        for path in touched[i]:
+            if last[path] == i:
+                del written[path]
+    headers = sum(len(part.layout.header) for part in plan.parts)
+    return min(_all_bytes(plan), most + headers + max(sizes.values(), default=0))
+
+
+def _places(plan: Plan, tensor: SourceTensor) -> Counter[Path]:
+    """Return how many bytes of each file are a tensor's."""
+    found: Counter[Path] = Counter()
+    for rung in plan.rungs:
+        target = rung.targets[tensor.name]
+        found[rung.parts[target.part].path] += target.n_bytes + DEFAULT_ALIGNMENT
+    return found
+
+
+def _ahead(plan: Plan, jobs: int) -> list[int]:
+    """Return, for each tensor, the bytes of the tasks after it that may be done before its last."""
+    tensors = plan.tensors
+    n_tasks = [-(-t.n_rows // rows_per_task(t)) for t in tensors]
+    n_bytes = [_places(plan, t).total() for t in tensors]
+    result = []
+    for i in range(len(tensors)):
+        room, total = jobs * QUEUE_PER_JOB, 0
+        for n, size in zip(n_tasks[i + 1 :], n_bytes[i + 1 :], strict=True):
+            total += size * min(n, room) // max(1, n)
+            room -= n
+            if room <= 0:
+                break
+        result.append(total)
+    return result

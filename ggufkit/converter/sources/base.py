@@ -1,0 +1,123 @@
+"""What a ladder is made from: a checkpoint, or a GGUF file.
+
+Both offer the same: tensors with the names and shapes of the GGUF file to write, metadata, and
+any rows of any tensor as float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.types import FileType, TensorType
+
+if TYPE_CHECKING:
+    from ggufkit.gguf.metadata import Metadata
+
+Shape = tuple[int, ...]
+Floats = NDArray[np.float32]
+
+QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
+QUANTIZATION_VERSION_KEY = "general.quantization_version"
+FILE_TYPE_KEY = "general.file_type"
+
+
+@dataclass(frozen=True)
+class SourceTensor:
+    """A tensor to write.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the GGUF file.
+    shape : tuple of int
+        In numpy order, as written.
+    stored : TensorType
+        Its type in the source, as near as tensor types come to it.
+    fixed : TensorType or None
+        The type it has whatever the file type: F32 for norms, biases and other small tensors.
+    blocks : TensorType or None
+        The type in whose blocks a quantized checkpoint's weights can be read, without rounding.
+    """
+
+    name: str
+    shape: Shape
+    stored: TensorType
+    fixed: TensorType | None = None
+    blocks: TensorType | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows, counted over all leading dimensions."""
+        return prod(self.shape[:-1])
+
+    @property
+    def n_cols(self) -> int:
+        """Weights per row."""
+        return self.shape[-1] if self.shape else 1
+
+
+class Reader(Protocol):
+    """Reads rows of one tensor. Picklable, and small: it travels with every task."""
+
+    def read(self, rows: slice) -> Floats:
+        """Return rows, counted over all leading dimensions, as (n_rows, n_cols) float32."""
+
+    def read_blocks(self, rows: slice) -> NDArray[np.uint8] | None:
+        """Return rows as stored, (n_rows, row_size) bytes; None if they are not in blocks."""
+
+
+class Source(Protocol):
+    """What plans need of a source."""
+
+    is_gguf: ClassVar[bool]
+
+    @property
+    def n_remote(self) -> int:
+        """Bytes of weights that are read over the network, at most."""
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of these that are kept in memory, at most."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the weights come from: kind, name, revision, and a digest to notice changes."""
+
+    @property
+    def tensors(self) -> tuple[SourceTensor, ...]:
+        """What there is to write, in the order of the source."""
+
+    def metadata(self, file_type: FileType) -> Metadata:
+        """Return the metadata that the source's own file of `file_type` has."""
+
+    def reader(self, tensor: SourceTensor) -> Reader:
+        """Return what reads a tensor's rows."""
+
+
+def file_identity(paths: list[Path]) -> str:
+    """Return a digest of the files' names, sizes and times, to see whether a source changed."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        status = path.stat()
+        digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def first_axis_rows(shape: Shape, rows: slice) -> tuple[slice, slice]:
+    """Translate rows over all leading dimensions into rows of the first axis, and the rest.
+
+    Returns
+    -------
+    (slice, slice)
+        Rows of the first axis that contain `rows`, and where `rows` lie among their rows.
+    """
+    per_item = max(1, prod(shape[1:-1]))
+    start, stop = rows.start // per_item, -(-rows.stop // per_item)
+    return slice(start, stop), slice(rows.start - start * per_item, rows.stop - start * per_item)

@@ -1,0 +1,94 @@
+"""Rows of a checkpoint's tensors, after their transforms. Picklable: readers travel with tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32
+from ggufkit.mapping.transforms import Floats, Transform, n_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ComputedReader:
+    """Rows of a tensor that is computed from the config."""
+
+    values: Floats
+
+    def read(self, rows: slice) -> Floats:
+        """Return the rows."""
+        return self.values[rows]
+
+    def read_blocks(self, rows: slice) -> None:
+        """Return None: nothing is stored."""
+
+
+@dataclass(frozen=True)
+class CheckpointReader:
+    """Rows of what a transform makes of checkpoint tensors, whose result has `shape`."""
+
+    stored: tuple[CheckpointTensor, ...]
+    transform: Transform
+    shape: tuple[int, ...]
+    in_blocks: bool = False
+
+    def read(self, rows: slice) -> Floats:
+        """Return the rows."""
+        if len(self.shape) < 2:  # the only row of a vector is all of it
+            return self._transformed(slice(0, n_rows(self.shape))).reshape(1, -1)
+        return self._transformed(rows).reshape(-1, self.shape[-1])
+
+    def _transformed(self, rows: slice) -> Floats:
+        return np.ascontiguousarray(self.transform.apply(StoredRows(self.stored), rows), np.float32)
+
+    def read_blocks(self, rows: slice) -> NDArray[np.uint8] | None:
+        """Return the rows in blocks, if a quantized checkpoint's weights are blocks as they are."""
+        if not self.in_blocks:
+            return None
+        try:
+            # a transform that moves rows does not look into them
+            return self.transform.apply(StoredBlocks(self.stored), rows)  # type: ignore[return-value]
+        except _NeedsRoundingError:
+            return None
+
+
+class _NeedsRoundingError(Exception):
+    """Some rows can't be put into blocks without rounding."""
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Tensors of a checkpoint as the sources of a transform."""
+
+    stored: tuple[CheckpointTensor, ...]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Their shapes."""
+        return tuple(tensor.shape for tensor in self.stored)
+
+    def read(self, rows: slice, source: int = 0) -> Floats:
+        """Return rows of one of them, counted over all leading dimensions."""
+        tensor = self.stored[source]
+        if len(tensor.shape) != 2:  # the same bytes, as one tall matrix or one vector
+            flat = (n_rows(tensor.shape), *tensor.shape[1:][-1:])
+            tensor = replace(tensor, shape=flat)
+        return read_float32(tensor, rows)
+
+
+@dataclass(frozen=True)
+class StoredBlocks(StoredRows):
+    """The same tensors' blocks, each row as its bytes."""
+
+    def read(self, rows: slice, source: int = 0) -> NDArray[Any]:
+        """Return rows of one of them, (n_rows, row_size) bytes."""
+        packing = self.stored[source].packing
+        blocks = None if packing is None else packing.blocks(rows.start, rows.stop)
+        if blocks is None:
+            raise _NeedsRoundingError
+        return blocks

@@ -1,0 +1,115 @@
+"""Types of a checkpoint's tensors, and which of them hold a file's values exactly.
+
+bfloat16 and float16 hold a value if it comes back from them bit for bit. Where the way there
+was arithmetic (`AddOne`, `NegativeExp`) they hold it if a number of theirs gives the file's value
+bit for bit: the nearest to the undone value does, if one does. Several may, near 0; the source's
+own can't be told then, but a conversion gives the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ggufkit.codecs.formats.plain import round_bf16, widen_bf16
+from ggufkit.mapping.composition_inverse import Arithmetic
+from ggufkit.mapping.transforms import AddOne, Floats
+
+
+@dataclass(frozen=True)
+class Dtype:
+    """One of safetensors' float types.
+
+    Attributes
+    ----------
+    name : str
+        In headers: ``BF16``.
+    torch : str
+        In config.json: ``bfloat16``.
+    size : int
+        Bytes.
+    narrow, widen : callable
+        From float32 and back.
+    """
+
+    name: str
+    torch: str
+    size: int
+    narrow: Callable[[Floats], NDArray[Any]]
+    widen: Callable[[NDArray[Any]], Floats]
+
+
+def _to_f16(values: Floats) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return values.astype("<f2")
+
+
+DTYPES: Mapping[str, Dtype] = MappingProxyType(
+    {
+        "bf16": Dtype("BF16", "bfloat16", 2, round_bf16, widen_bf16),
+        "f16": Dtype("F16", "float16", 2, _to_f16, lambda stored: stored.astype(np.float32)),
+        "f32": Dtype("F32", "float32", 4, lambda v: v.astype("<f4"), lambda stored: stored),
+    }
+)
+NARROW = ("bf16", "f16")
+
+
+def stored(values: Floats, dtype: Dtype, arithmetic: Arithmetic | None) -> NDArray[Any]:
+    """Return values of a file as a checkpoint stores them, rounded to `dtype`.
+
+    Of several float32 that give a value of the file, it is one that a narrow type holds, if there
+    is one: most checkpoints were of such a type.
+    """
+    undone = _undone(values, arithmetic)
+    if arithmetic is not None and dtype.size == 4:
+        nearest = undone
+        for narrow in (DTYPES[name] for name in reversed(NARROW)):
+            short = narrow.widen(narrow.narrow(nearest))
+            gives = _bits(_done(short, arithmetic)) == _bits(values)
+            undone = np.where(gives, short, undone)
+    return dtype.narrow(undone)
+
+
+def holds(values: Floats, dtype: Dtype, arithmetic: Arithmetic | None) -> bool:
+    """Whether what `stored` gives comes out as `values` again, bit for bit."""
+    again = _done(dtype.widen(stored(values, dtype, arithmetic)), arithmetic)
+    return np.array_equal(_bits(again), _bits(values))
+
+
+def _bits(values: Floats) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(values, np.float32).view(np.uint32)
+
+
+@np.errstate(all="ignore")
+def _done(values: Floats, arithmetic: Arithmetic | None) -> Floats:
+    if arithmetic is None:
+        return values
+    return arithmetic.apply(_Given(values), slice(0, len(values)))
+
+
+@np.errstate(all="ignore")
+def _undone(values: Floats, arithmetic: Arithmetic | None) -> Floats:
+    if arithmetic is None:
+        return values
+    wide = values.astype(np.float64)
+    wide = wide - 1 if isinstance(arithmetic, AddOne) else np.log(-wide)
+    return wide.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Values as the source of a transform."""
+
+    values: Floats
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return (self.values.shape,)
+
+    def read(self, rows: slice, _: int = 0) -> Floats:
+        return self.values[rows]

@@ -1,0 +1,164 @@
+"""Which architecture a file is of, of those with its name, and what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ggufkit.architectures.inverse_table import candidates
+from ggufkit.architectures.registry import ARCHITECTURES
+from ggufkit.converter.sources.gguf import GGUFSource
+from ggufkit.errors import ConversionError, GGUFKitError, UnknownArchitectureError
+from ggufkit.export.config import known_of, recover_config
+from ggufkit.export.proof import added_hparams, check_tensors, differing_hparams
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.inverse_matching import CheckpointTensorPlan, map_tensors_back
+from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, complete_config
+from ggufkit.mapping.transforms import Shape
+
+# Hparams that lists are made of.
+COUNTS = (
+    *("block_count", "decoder_block_count", "expert_count", "nextn_predict_layers"),
+    *("n_deepstack_layers", "attention.shared_kv_layers", "leading_dense_block_count"),
+)
+
+
+@dataclass(frozen=True)
+class Identification:
+    """What a file is.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        Its architecture.
+    config : dict
+        The config that its hparams were written from.
+    origins : list of CheckpointTensorPlan
+        The checkpoint's tensors.
+    differing : list of str
+        Hparams that do not come out of the config again.
+    added : list of str
+        Keys that a conversion writes and the file lacks.
+    """
+
+    architecture: Architecture
+    config: dict[str, Any]
+    origins: list[CheckpointTensorPlan]
+    differing: list[str]
+    added: list[str]
+
+
+def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> Identification:
+    """Find the architecture whose way back takes all of a file, and comes out the same again.
+
+    Parameters
+    ----------
+    file : GGUFSource
+        The file.
+    metadata : Metadata
+        Its metadata.
+    lenient : bool
+        Whether hparams may differ.
+
+    Raises
+    ------
+    UnknownArchitectureError
+        No architecture has the file's name.
+    ConversionError
+        None takes all of the file.
+    """
+    name = metadata.get("general.architecture")
+    found = candidates(name) if isinstance(name, str) else []
+    where = file.origin["name"]
+    if not found:
+        known = ", ".join(sorted({a.name for a in ARCHITECTURES}))
+        raise UnknownArchitectureError(
+            f"{where}: no checkpoint can be made of the architecture {str(name)[:80]!r}; known are "
+            f"{known}"
+        )
+    shapes = {tensor.name: tensor.shape for tensor in file.tensors}
+    errors: list[str] = []
+    best: Identification | None = None
+    for architecture, facts in found:
+        try:
+            identity = _try(file, metadata, architecture, facts, shapes)
+        except GGUFKitError as error:
+            errors.append(f"{architecture.hf_classes[0]}: {error}")
+            continue
+        if identity is not None and (best is None or len(identity.differing) < len(best.differing)):
+            best = identity
+    if best is None:
+        what = "\n  ".join(errors) or "its vocabulary or its keys are of another model"
+        raise ConversionError(f"{where}: {name}, but of no model that ggufkit knows:\n  {what}")
+    if best.differing and not lenient:
+        listed = "\n  ".join(best.differing[:20])
+        raise ConversionError(
+            f"{where}: of its keys, {len(best.differing)} do not come out of the config that was "
+            f"recovered:\n  {listed}\n--lenient exports all the same"
+        )
+    return best
+
+
+def _try(
+    file: GGUFSource,
+    metadata: Metadata,
+    architecture: Architecture,
+    facts: ExportSpec,
+    shapes: Mapping[str, Shape],
+) -> Identification | None:
+    known = known_of(architecture.name, metadata, shapes)
+    with hparam_errors(architecture):
+        _check_counts(known.hparams)
+        if facts.fits and not facts.fits(known):
+            return None
+        config = recover_config(architecture, facts, known, _generated(file, architecture))
+        if architecture.when and not architecture.when(config):
+            return None  # it would be converted as another one of its class
+        complete = complete_config(architecture, config)
+        context = Context(complete, known.n_tokens)
+        origins = map_tensors_back(architecture, facts, known, context)
+        check_tensors(architecture, context, origins, shapes)
+        differing = differing_hparams(architecture, config, metadata)
+        added = added_hparams(architecture, config, metadata)
+    return Identification(architecture, config, origins, differing, added)
+
+
+def _generated(file: GGUFSource, architecture: Architecture) -> dict[str, Any]:
+    """Return the tensors that no checkpoint has."""
+    names = {generated.name for generated in architecture.generated}
+    return {
+        tensor.name: file.reader(tensor).read(slice(0, 1)).reshape(-1)
+        for tensor in file.tensors
+        if tensor.name in names
+    }
+
+
+def _check_counts(hparams: Mapping[str, Any]) -> None:
+    for key in COUNTS:
+        count = hparams.get(key)
+        if count is not None and (type(count) is not int or not 0 <= count <= MAX_COUNT):
+            raise ConversionError(f"{key} is {str(count)[:40]}, not a count up to {MAX_COUNT}")
+
+
+@contextmanager
+def hparam_errors(architecture: Architecture) -> Iterator[None]:
+    """Say what is wrong with hparams, where functions of an architecture stumble over them.
+
+    Raises
+    ------
+    ConversionError
+        One is missing, or has a value that no such model can have.
+    """
+    try:
+        yield
+    except GGUFKitError:
+        raise
+    except KeyError as error:
+        raise ConversionError(f"the file lacks {error}, which {architecture.name} needs") from None
+    except (TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
+        raise ConversionError(
+            f"the file has a value that {architecture.name} can't have: {error}"
+        ) from None

@@ -1,0 +1,294 @@
+"""An export, planned: every file of the checkpoint, before any is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ggufkit.converter.execution.scheduling import map_bounded
+from ggufkit.converter.sources.base import SourceTensor
+from ggufkit.converter.sources.gguf import GGUFSource
+from ggufkit.errors import ConversionError
+from ggufkit.export.card import card_files
+from ggufkit.export.dtypes import DTYPES, NARROW, Dtype, holds
+from ggufkit.export.identify import identify
+from ggufkit.export.rows import FileRows, rows_of, stretches, values_of
+from ggufkit.export.tokenizer import tokenizer_files
+from ggufkit.mapping.inverse_matching import CheckpointTensorPlan
+from ggufkit.mapping.spec import text_config
+
+DEFAULT_SHARD_SIZE = 5_000_000_000
+INDEX = "model.safetensors.index.json"
+# More shards than any model's.
+MAX_SHARDS = 99_999
+
+
+@dataclass(frozen=True)
+class ExportTensor:
+    """A tensor to write.
+
+    Attributes
+    ----------
+    origin : CheckpointTensorPlan
+        Its name, shape, and how it comes out of the file.
+    dtype : Dtype
+        Its type.
+    offset : int
+        Where it starts, in bytes after the shard's header.
+    """
+
+    origin: CheckpointTensorPlan
+    dtype: Dtype
+    offset: int = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """Its bytes."""
+        return prod(self.origin.way.shape) * self.dtype.size
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """A safetensors file to write: its name, its header's bytes, its tensors."""
+
+    name: str
+    header: bytes
+    tensors: tuple[ExportTensor, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """The file's bytes."""
+        return len(self.header) + sum(tensor.n_bytes for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """A checkpoint to write.
+
+    Attributes
+    ----------
+    source : GGUFSource
+        The file that it is made of.
+    path, out : Path
+        That file, and the folder of the checkpoint.
+    config : dict
+        Its config.json.
+    shards : tuple of ShardPlan
+        Its weights.
+    files : dict of str to bytes
+        Its other files by name, but for config.json.
+    dtype : str
+        The type of most weights: ``bf16``, ``f16`` or ``f32``.
+    notes : tuple of str
+        What would be otherwise after another conversion, and what is lost.
+    """
+
+    source: GGUFSource
+    path: Path
+    out: Path
+    config: dict[str, Any]
+    shards: tuple[ShardPlan, ...]
+    files: dict[str, bytes]
+    dtype: str
+    notes: tuple[str, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(shard.n_bytes for shard in self.shards)
+
+    def rows(self, tensor: ExportTensor) -> FileRows:
+        """Return what a tensor is made of."""
+        return rows_of(self.source, self._tensors, tensor.origin)
+
+    @cached_property
+    def _tensors(self) -> dict[str, SourceTensor]:
+        return {tensor.name: tensor for tensor in self.source.tensors}
+
+
+def plan_export(
+    path: str | Path,
+    out: str | Path | None = None,
+    *,
+    dtype: str = "auto",
+    max_shard_size: int = DEFAULT_SHARD_SIZE,
+    lenient: bool = False,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> ExportPlan:
+    """Plan the checkpoint of a GGUF file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, or one of its splits.
+    out : str or Path, optional
+        The folder; by default the file's name with ``-HF``.
+    dtype : {"auto", "bf16", "f16", "f32"}
+        Type of the weights. ``auto`` looks at all of them: it takes bf16 or f16, whichever holds
+        more weights exactly, if that is at least half of all; tensors that it does not hold
+        exactly are f32.
+    max_shard_size : int
+        Most bytes of weights per file; a larger tensor has a file of its own.
+    lenient : bool
+        Whether hparams may come out otherwise.
+    jobs : int, optional
+        Threads.
+    progress : callable
+        Is called with numbers of weights as they are looked at.
+
+    Raises
+    ------
+    FormatError
+        It is not a well-formed GGUF file.
+    ConversionError
+        It is of no model that ggufkit knows, or no checkpoint can be made of it.
+    """
+    path = Path(path)
+    file = GGUFSource.open(path, allow_requantize=True)
+    metadata = file.whole_metadata()
+    found = identify(file, metadata, lenient=lenient)
+    origins = sorted(found.origins, key=lambda origin: _in_order(origin.name))
+    main, dtypes = _dtypes(file, origins, dtype, jobs or os.cpu_count() or 1, progress)
+    config = dict(found.config)
+    _check_finite(config)
+    text = text_config(config) or config
+    pooling = config.pop("pooling_mode", None)
+    config["torch_dtype"] = DTYPES[main].torch
+    tensors = [ExportTensor(o, DTYPES[d]) for o, d in zip(origins, dtypes, strict=True)]
+    notes = [f"hparam {line}" for line in found.differing]
+    restored = tokenizer_files(metadata, found.architecture, config)
+    files = {**restored.files, **card_files(metadata, text, pooling)}
+    shards = _shards(tensors, max_shard_size)
+    if len(shards) > 1:
+        files[INDEX] = _index(shards)
+    return ExportPlan(
+        source=file,
+        path=path,
+        out=Path(f"{path.stem}-HF") if out is None else Path(out),
+        config=config,
+        shards=tuple(shards),
+        files=files,
+        dtype=main,
+        notes=(*notes, *restored.notes, *_added(found.added)),
+    )
+
+
+def _check_finite(config: dict[str, Any]) -> None:
+    """Refuse numbers that JSON has no text for."""
+    try:
+        json.dumps(config, allow_nan=False)
+    except ValueError:
+        raise ConversionError(
+            "a key of the file is NaN or infinite: config.json can't say"
+        ) from None
+
+
+def _added(keys: Sequence[str]) -> list[str]:
+    if not keys:
+        return []
+    return [f"a conversion writes {', '.join(keys)} too, which the file lacks"]
+
+
+def _in_order(name: str) -> tuple[Any, ...]:
+    """Sort numbers in names as numbers."""
+    parts = name.split(".")
+    return tuple((part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts)
+
+
+def _dtypes(
+    file: GGUFSource,
+    origins: Sequence[CheckpointTensorPlan],
+    wanted: str,
+    jobs: int,
+    progress: Callable[[int], None],
+) -> tuple[str, list[str]]:
+    """Return the main type, and that of each tensor."""
+    if wanted != "auto":
+        return wanted, [wanted] * len(origins)
+    exact = _exact(file, origins, jobs, progress)
+    sizes = [prod(origin.way.shape) for origin in origins]
+    held = {
+        name: sum(n for n, names in zip(sizes, exact, strict=True) if name in names)
+        for name in NARROW
+    }
+    main = max(NARROW, key=lambda name: held[name])
+    if 2 * held[main] < sum(sizes):
+        return "f32", ["f32"] * len(origins)
+    return main, [main if main in names else "f32" for names in exact]
+
+
+def _exact(
+    file: GGUFSource,
+    origins: Sequence[CheckpointTensorPlan],
+    jobs: int,
+    progress: Callable[[int], None],
+) -> list[set[str]]:
+    """Return the narrow types that hold each tensor exactly."""
+    tensors = {tensor.name: tensor for tensor in file.tensors}
+
+    def measure(number: int) -> tuple[int, set[str]]:
+        origin = origins[number]
+        rows = rows_of(file, tensors, origin)
+        left = set(NARROW)
+        for stretch in stretches(origin.way.shape):
+            values = values_of(origin, rows, stretch)
+            left = {n for n in left if holds(values, DTYPES[n], origin.way.arithmetic)}
+            if not left:
+                break
+        return number, left
+
+    found: dict[int, set[str]] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, names in map_bounded(measure, range(len(origins)), pool, jobs):
+            found[number] = names
+            progress(prod(origins[number].way.shape))
+    return [found[number] for number in range(len(origins))]
+
+
+def _shards(tensors: Iterable[ExportTensor], limit: int) -> list[ShardPlan]:
+    groups: list[list[ExportTensor]] = [[]]
+    size = 0
+    for tensor in tensors:
+        if groups[-1] and size + tensor.n_bytes > limit:
+            groups.append([])
+            size = 0
+        groups[-1].append(ExportTensor(tensor.origin, tensor.dtype, size))
+        size += tensor.n_bytes
+    n = len(groups)
+    if n > MAX_SHARDS:
+        raise ConversionError(f"{n} files are too many: give a larger --max-shard-size")
+    names = [f"model-{i + 1:05d}-of-{n:05d}.safetensors" for i in range(n)]
+    if n == 1:
+        names = ["model.safetensors"]
+    return [
+        ShardPlan(name, _header(group), tuple(group))
+        for name, group in zip(names, groups, strict=True)
+    ]
+
+
+def _header(tensors: Sequence[ExportTensor]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    for tensor in tensors:
+        entries[tensor.origin.name] = {
+            "dtype": tensor.dtype.name,
+            "shape": list(tensor.origin.way.shape),
+            "data_offsets": [tensor.offset, tensor.offset + tensor.n_bytes],
+        }
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _index(shards: Sequence[ShardPlan]) -> bytes:
+    places = {tensor.origin.name: shard.name for shard in shards for tensor in shard.tensors}
+    size = sum(tensor.n_bytes for shard in shards for tensor in shard.tensors)
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    return (json.dumps(index, indent=2) + "\n").encode()

@@ -1,0 +1,96 @@
+"""Whether an export is right: what a conversion of it would give, against the file.
+
+Config and names go the way there again. Every hparam of the file must come out equal, and every
+tensor with its name and shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ggufkit.errors import ConversionError, ShapeMismatchError
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.mapping.inverse_matching import CheckpointTensorPlan
+from ggufkit.mapping.inverse_rows import trimmed
+from ggufkit.mapping.matching import map_tensors
+from ggufkit.mapping.spec import (
+    UNPREFIXED,
+    Architecture,
+    Context,
+    complete_config,
+    config_errors,
+    write_first,
+    write_hparams,
+)
+from ggufkit.mapping.transforms import Shape
+
+
+def differing_hparams(
+    architecture: Architecture, config: Mapping[str, Any], metadata: Metadata
+) -> list[str]:
+    """Return what a conversion would write otherwise, a line per key of the file.
+
+    Keys that only the conversion writes are not among them: older converters wrote fewer.
+    """
+    with config_errors(architecture):
+        complete = complete_config(architecture, config)
+        made = write_first(architecture, complete)
+        made.extend(write_hparams(architecture, complete, 0))
+    prefix = f"{architecture.name}."
+    return [
+        f"{key}: {_said(metadata.get(key))} in the file, {_said(made.get(key))} from the config"
+        for key in metadata
+        if key.startswith(prefix)
+        and not key.startswith(UNPREFIXED)
+        and made.get(key) != metadata[key]
+    ]
+
+
+def added_hparams(
+    architecture: Architecture, config: Mapping[str, Any], metadata: Metadata
+) -> list[str]:
+    """Return the keys that a conversion would write and the file lacks."""
+    complete = complete_config(architecture, config)
+    made = write_first(architecture, complete)
+    made.extend(write_hparams(architecture, complete, 0))
+    return [key for key in made if key not in metadata and not key.startswith(UNPREFIXED)]
+
+
+def check_tensors(
+    architecture: Architecture,
+    context: Context,
+    origins: Sequence[CheckpointTensorPlan],
+    shapes: Mapping[str, Shape],
+    names: Sequence[str] | None = None,
+) -> None:
+    """Check that a conversion would give the file's tensors.
+
+    Raises
+    ------
+    ConversionError
+        It would not.
+    """
+    made_of = {origin.name: origin.way.shape for origin in origins}
+    if len(made_of) != len(origins):
+        raise ConversionError("two tensors would have the same name")
+    with config_errors(architecture):
+        mapped = map_tensors(architecture, list(made_of), context)
+        made = {
+            tensor.name: tensor.transform.shape(*(made_of[source] for source in tensor.sources))
+            for tensor in mapped
+        }
+        computed = {g.name: g.compute(context.config) for g in architecture.generated}
+    made.update({n: tuple(values.shape) for n, values in computed.items() if values is not None})
+    wanted = set(shapes if names is None else names)
+    odd = sorted(set(made) ^ wanted)
+    if odd:
+        raise ConversionError(f"a conversion would not give the same tensors: {', '.join(odd[:8])}")
+    for name, shape in made.items():
+        if trimmed(shape) != trimmed(tuple(shapes[name])):
+            raise ShapeMismatchError(f"{name}: {tuple(shapes[name])} in the file, not {shape}")
+
+
+def _said(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,259 @@
+"""Files that are either complete under their final name, or not there.
+
+Data goes to ``NAME.partial``, at known offsets and in any order. Only when all of it has reached
+the disk does the file take its final name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ggufkit.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has no advisory locks
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUFFIX = ".partial"
+
+
+def partial_path(final_path: Path) -> Path:
+    """Return where a file grows until it is whole."""
+    return final_path.with_name(final_path.name + SUFFIX)
+
+
+class PartialFile:
+    """A file of known size that grows under ``<final>.partial``.
+
+    `write_at` may be called from several threads. A context manager: leaving it closes the file
+    and keeps the partial file on disk, for a later run to resume.
+
+    Parameters
+    ----------
+    final_path : path-like
+        Where `publish` puts the file.
+    size : int
+        Bytes of the finished file; bytes never written are zero.
+    resume : bool
+        Keep what an earlier run has written, if the size is the same.
+
+    Attributes
+    ----------
+    resumed : bool
+        Whether an earlier run's bytes were kept.
+
+    Raises
+    ------
+    OutputError
+        The file can't be created, the disk is too small, another process is writing the same
+        file, or the final path is something other than a regular file.
+    """
+
+    def __init__(
+        self, final_path: str | os.PathLike[str], size: int, *, resume: bool = False
+    ) -> None:
+        self.final_path = Path(final_path)
+        self.path = partial_path(self.final_path)
+        self.size = size
+        self._fd: int | None = None
+        _check_final(self.final_path)
+        with output_errors(self.path):
+            self._fd = open_locked(self.path)
+            try:
+                self.resumed = self._prepare(resume)
+            except BaseException:
+                self.discard()
+                raise
+
+    def _prepare(self, resume: bool) -> bool:
+        fd = self._open_fd()
+        status = os.fstat(fd)
+        if resume and status.st_size == self.size:
+            return True
+        os.ftruncate(fd, 0)
+        _check_space(self.path, self.size)
+        os.ftruncate(fd, self.size)
+        return False
+
+    def write_at(self, offset: int, data: Any) -> None:
+        """Write any C-contiguous buffer at a byte offset.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or failed, or the data would reach behind the file's end.
+        """
+        view = memoryview(data)
+        if view.nbytes == 0:
+            return
+        view = view.cast("B")
+        if offset < 0 or offset + len(view) > self.size:
+            raise OutputError(
+                f"{self.path}: {len(view)} bytes at {offset} reach behind its {self.size} bytes"
+            )
+        with output_errors(self.path):
+            _write_all(self._open_fd(), view, offset)
+
+    def sync(self) -> None:
+        """Wait until everything written so far is on disk."""
+        with output_errors(self.path):
+            os.fsync(self._open_fd())
+
+    def publish(self) -> Path:
+        """Give the finished file its final name; it replaces a file of that name."""
+        self.sync()
+        with output_errors(self.final_path):
+            # Rename while the lock is held: nobody else can be writing this file.
+            self.path.replace(self.final_path)
+            self.close()
+            _sync_folder(self.final_path.parent)
+        return self.final_path
+
+    def discard(self) -> None:
+        """Remove the partial file."""
+        if self._fd is not None:
+            with output_errors(self.path):
+                self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and leave it where it is."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _open_fd(self) -> int:
+        if self._fd is None:
+            raise ValueError(f"{self.path} is closed")
+        return self._fd
+
+
+def write_into_partial(final_path: str | os.PathLike[str], offset: int, data: Any) -> None:
+    """Write a C-contiguous buffer into the partial file that another process may hold open.
+
+    Raises
+    ------
+    OutputError
+        There is no such partial file, or the disk is full or failed.
+    """
+    path = partial_path(Path(final_path))
+    with output_errors(path):
+        fd = os.open(path, os.O_WRONLY)
+        try:
+            _write_all(fd, memoryview(data).cast("B"), offset)
+        finally:
+            os.close(fd)
+
+
+def _write_all(fd: int, view: memoryview, offset: int) -> None:
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def _check_final(path: Path) -> None:
+    with output_errors(path):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            return
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{path}: exists and is not a regular file; choose another name")
+
+
+def open_locked(path: Path) -> int:
+    """Open or create a file, never through a symlink, and lock it for this process.
+
+    Returns
+    -------
+    int
+        Its descriptor; the lock ends when that is closed, or the process ends.
+
+    Raises
+    ------
+    OSError
+        With ``EAGAIN``: another process has it locked.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    while True:
+        fd = os.open(path, flags, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same_file(fd, path):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        # Its last owner renamed or removed it between our open and our lock.
+        os.close(fd)
+
+
+def _is_same_file(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _check_space(path: Path, size: int) -> None:
+    disk = os.statvfs(path.parent)
+    free = disk.f_bavail * disk.f_frsize
+    if size > free:
+        raise OutputError(
+            f"{path}: needs {size} bytes, {free} are free on its disk; free some or choose "
+            "another folder"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
+    errno.EFBIG: "the file system or a limit does not allow files of this size",
+    errno.EROFS: "the folder is read-only: choose another one",
+    errno.EACCES: "the folder is not writable: choose another one",
+    errno.EPERM: "the folder is not writable: choose another one",
+    errno.ENOENT: "the folder does not exist: create it first",
+    errno.ELOOP: "it is a symbolic link: remove it",
+    errno.EAGAIN: "another process is writing this file",
+}
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors into ours, with path and advice.
+
+    Raises
+    ------
+    OutputError
+        Instead of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "check the disk and the path")
+        raise OutputError(f"{path}: {error.strerror}; {advice}") from error

@@ -1,0 +1,259 @@
+"""Hparams and weights that most architectures share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ggufkit.errors import ConversionError
+from ggufkit.gguf.metadata import Value
+from ggufkit.mapping import rope
+from ggufkit.mapping.row_transforms import Chunk, PermuteRope
+from ggufkit.mapping.spec import (
+    BLOCK_COUNT,
+    EXPERT_COUNT,
+    FILE_TYPE,
+    Config,
+    Context,
+    Hparam,
+    Weight,
+)
+from ggufkit.mapping.transforms import IDENTITY, AddOne, StackExperts, Transform
+
+
+def head_dim(config: Config) -> int:
+    """Return the rows of one attention head."""
+    given = config.get("head_dim")
+    return int(given) if given else config["hidden_size"] // config["num_attention_heads"]
+
+
+def n_heads(config: Config) -> Any:
+    """Return the default of num_key_value_heads: every head has its own."""
+    return config["num_attention_heads"]
+
+
+def per_head(config: Config) -> int:
+    """Return the width divided by the heads, whatever head_dim says."""
+    return int(config["hidden_size"]) // int(config["num_attention_heads"])
+
+
+def rope_dim(config: Config) -> int:
+    """Return the number of dimensions of a head that RoPE rotates, of `per_head`."""
+    part = rope.full(config).get("partial_rotary_factor")
+    return int((1.0 if part is None else part) * per_head(config))
+
+
+def permute(context: Context) -> Transform:
+    """Return the row order of llama.cpp's queries and keys, for models that rotate neighbours."""
+    return PermuteRope(head_dim(context.config))
+
+
+def plus_one(_: Context) -> Transform:
+    """Return the transform of norms that are stored as their difference from one."""
+    return AddOne()
+
+
+def gate_half(_: Context) -> Transform:
+    """Return the transform of fused gates and ups to gates."""
+    return Chunk(0)
+
+
+def up_half(_: Context) -> Transform:
+    """Return the transform of fused gates and ups to ups."""
+    return Chunk(1)
+
+
+_POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
+
+
+def pooling_type(config: Config) -> int | None:
+    """Return how token embeddings become one, where sentence-transformers files say so."""
+    return _POOLING.get(str(config.get("pooling_mode")))
+
+
+def classifier_pooling(config: Config) -> int | None:
+    """Return how they become one before a classifier."""
+    return _POOLING.get(str(config.get("classifier_pooling")))
+
+
+POOLING = (
+    Hparam("pooling_type", pooling_type),
+    Hparam("classifier.pooling_type", classifier_pooling),
+)
+
+
+def unscaled(_: Config) -> str:
+    """Return the scaling type of models whose rope is never scaled."""
+    return "none"
+
+
+def sliding_layers(config: Config) -> list[bool] | None:
+    """Return which layers attend to a window only, where config.json lists their types."""
+    types = config.get("layer_types")
+    return None if types is None else [kind == "sliding_attention" for kind in types]
+
+
+def not_causal(config: Config) -> Value | None:
+    """Return False where the model says that it attends both ways."""
+    return False if config.get("is_causal") is False else None
+
+
+_GATING = {"softmax": 1, "sigmoid": 2, "sqrtsoftplus": 4}
+_GATING_KEYS = (
+    "score_function",
+    "scoring_func",
+    "score_func",
+    "moe_router_activation",
+    "moe_router_activation_func",
+    "expert_selection_fn",
+)
+
+
+def gating_function(config: Config) -> int | None:
+    """Return the number of the function that turns a router's outputs into probabilities."""
+    name = next((config[key] for key in _GATING_KEYS if config.get(key) is not None), None)
+    if name is None:
+        return None
+    if name not in _GATING:
+        known = ", ".join(_GATING)
+        raise ConversionError(f"config.json: no expert gating function {name!r}; known are {known}")
+    return _GATING[name]
+
+
+# What TextModel.set_gguf_parameters of llama.cpp's converter writes, in its order.
+HPARAMS: tuple[Hparam | str, ...] = (
+    Hparam("block_count", BLOCK_COUNT),
+    Hparam(
+        "context_length",
+        (
+            "max_position_embeddings",
+            "n_ctx",
+            "n_positions",
+            "max_length",
+            "max_sequence_length",
+            "model_max_length",
+        ),
+    ),
+    Hparam("embedding_length", ("hidden_size", "n_embd", "dim")),
+    Hparam(
+        "feed_forward_length",
+        (
+            "prefix_dense_intermediate_size",
+            "dense_intermediate_size",
+            "intermediate_size",
+            "n_inner",
+            "hidden_dim",
+        ),
+    ),
+    Hparam("attention.head_count", ("num_attention_heads", "n_head", "n_heads")),
+    Hparam("attention.head_count_kv", ("num_key_value_heads", "n_kv_heads")),
+    Hparam("attention.causal", not_causal),
+    Hparam("rope.scaling.type", rope.scaling_type),
+    Hparam("rope.scaling.factor", rope.scaling_factor),
+    Hparam("rope.scaling.original_context_length", rope.yarn("original_max_position_embeddings")),
+    Hparam("rope.scaling.yarn_ext_factor", rope.yarn("extrapolation_factor")),
+    Hparam("rope.scaling.yarn_attn_factor", rope.yarn("attention_factor", "attn_factor")),
+    Hparam("rope.scaling.yarn_beta_fast", rope.yarn("beta_fast")),
+    Hparam("rope.scaling.yarn_beta_slow", rope.yarn("beta_slow")),
+    Hparam("rope.dimension_sections", rope.sections),
+    Hparam("rope.freq_base", rope.freq_base),
+    Hparam("rope.freq_base_swa", rope.freq_base_swa),
+    Hparam("attention.layer_norm_rms_epsilon", ("rms_norm_eps", "norm_eps")),
+    Hparam(
+        "attention.layer_norm_epsilon", ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
+    ),
+    Hparam("expert_count", EXPERT_COUNT),
+    Hparam("expert_used_count", ("num_experts_per_tok", "num_experts_per_token", "top_k_experts")),
+    Hparam("expert_group_count", "n_group"),
+    Hparam("expert_group_used_count", "topk_group"),
+    Hparam("expert_gating_func", gating_function),
+    Hparam("attention.key_length", "head_dim"),
+    Hparam("attention.value_length", "head_dim"),
+    FILE_TYPE,
+)
+
+
+def replaced(hparams: Iterable[Hparam | str], *others: Hparam) -> tuple[Hparam | str, ...]:
+    """Return hparams, those of `others` in the places of the ones with their keys."""
+    by_key = {hparam.key: hparam for hparam in others}
+    return tuple(h if isinstance(h, str) else by_key.get(h.key, h) for h in hparams)
+
+
+def keep(_: Context) -> Transform:
+    """Return the transform that changes nothing."""
+    return IDENTITY
+
+
+def only(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
+    """Return the weights with these names, which may leave out ``blk.{i}.``."""
+    return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") in names)
+
+
+def without(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
+    """Return the weights but those with these names, which may leave out ``blk.{i}.``."""
+    return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") not in names)
+
+
+def decoder(*, q: Any = keep, k: Any = keep, norm: Any = keep) -> tuple[Weight, ...]:
+    """Return the weights of a llama-like decoder.
+
+    Parameters
+    ----------
+    q, k, norm : callable
+        Transforms of queries, keys and norms.
+    """
+    layer = "model.layers.{i}"
+    return (
+        Weight("token_embd", "model.embed_tokens"),
+        Weight("output_norm", "model.norm", norm),
+        Weight("output", "lm_head", optional=True),
+        Weight("blk.{i}.attn_norm", f"{layer}.input_layernorm", norm),
+        Weight("blk.{i}.attn_q", f"{layer}.self_attn.q_proj", q),
+        Weight("blk.{i}.attn_k", f"{layer}.self_attn.k_proj", k),
+        Weight("blk.{i}.attn_v", f"{layer}.self_attn.v_proj"),
+        Weight("blk.{i}.attn_output", f"{layer}.self_attn.o_proj"),
+        Weight("blk.{i}.ffn_norm", f"{layer}.post_attention_layernorm", norm),
+        Weight("blk.{i}.ffn_gate", f"{layer}.mlp.gate_proj"),
+        Weight("blk.{i}.ffn_up", f"{layer}.mlp.up_proj"),
+        Weight("blk.{i}.ffn_down", f"{layer}.mlp.down_proj"),
+    )
+
+
+def experts(source: str, names: tuple[tuple[str, str], ...], **options: Any) -> tuple[Weight, ...]:
+    """Return the stacks of a block's experts.
+
+    Parameters
+    ----------
+    source : str
+        The experts' name up to ``{e}``.
+    names : tuple of (str, str)
+        What follows it in the checkpoint, and what part of an expert that is: ``gate``, ``up``
+        or ``down``; in the order in which the stacks are written.
+    **options
+        Of each `Weight`.
+    """
+    return tuple(
+        Weight(f"blk.{{i}}.ffn_{part}_exps", f"{source}.{{e}}.{name}", stack, **options)
+        for name, part in names
+    )
+
+
+def stack(_: Context) -> Transform:
+    """Return the transform of experts."""
+    return StackExperts()
+
+
+FFN = ("ffn_gate", "ffn_up", "ffn_down")
+
+# The names that most models give the parts of an expert.
+EXPERT_PARTS = (("down_proj", "down"), ("gate_proj", "gate"), ("up_proj", "up"))
+
+# Norms of queries and keys, per head.
+QK_NORMS = tuple(
+    Weight(f"blk.{{i}}.attn_{part}_norm", f"model.layers.{{i}}.self_attn.{part}_norm")
+    for part in "qk"
+)
+
+# Wrappers put a language model under a prefix; base classes leave out "model.".
+WRAPPED = ((r"language_model\.", ""), (r"^text_model\.", ""))
+BARE = ((r"^(?=(embed_tokens|layers|norm)\.)", "model."),)

@@ -1,0 +1,265 @@
+"""What an architecture file is made of: hparams, weights, and the names it ignores.
+
+An architecture is data. Everything that it leaves out here is the same for all of them;
+`ggufkit.mapping.matching` matches a checkpoint against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ggufkit.errors import ConversionError, GGUFKitError
+from ggufkit.gguf.metadata import Metadata, Value
+from ggufkit.mapping.computed import ComputedTensor
+from ggufkit.mapping.transforms import IDENTITY, Transform
+
+Config = Mapping[str, Any]
+Renames = tuple[tuple[str, str], ...]
+Derived = Callable[[Config], "Value | None"]
+
+# The place of general.file_type among the hparams; its value is the rung's, not the model's.
+FILE_TYPE = "general.file_type"
+
+# Keys that do not take the architecture's name as their prefix.
+UNPREFIXED = ("general.", "tokenizer.", "ggufkit.", "diffusion.")
+
+# Config keys, the first that is present decides.
+BLOCK_COUNT = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")
+EXPERT_COUNT = ("num_local_experts", "num_experts", "n_routed_experts")
+
+
+@dataclass(frozen=True)
+class Hparam:
+    """One metadata key and where its value comes from.
+
+    Attributes
+    ----------
+    key : str
+        Without the ``{arch}.`` prefix; keys of `UNPREFIXED` never have it.
+    source : str, tuple of str or callable
+        Config keys, the first that is present decides; or a function of the config. No value
+        (absent or None) writes no key.
+    """
+
+    key: str
+    source: str | tuple[str, ...] | Derived
+
+    def value(self, config: Config) -> Value | None:
+        """Return the value for `config`, or None."""
+        if callable(self.source):
+            return self.source(config)
+        names = (self.source,) if isinstance(self.source, str) else self.source
+        return next((config[name] for name in names if name in config), None)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor (with its bias, if there is one) and where it comes from.
+
+    Two weights may have one source, of which each takes its part.
+
+    Attributes
+    ----------
+    name, source : str
+        Name in the GGUF file and in the checkpoint, without ``.weight`` or ``.bias``; ``{i}`` is
+        the block. With ``{e}`` in it, `source` is one tensor per expert.
+    transform : callable
+        From the `Context` to the `Transform` between the two.
+    optional : bool
+        Whether a checkpoint may lack it. A bias always may.
+    blocks : callable, optional
+        From the config to the blocks that need it, where not all do.
+    bias : callable, optional
+        Of its bias, where that is not transformed like the weight.
+    exact : bool
+        Whether `name` and `source` are complete: no suffix is added to them.
+    count : callable
+        From the config to the number of tensors that a stack is made of.
+    copies : bool
+        Whether a checkpoint may have it several times, of which the first is taken.
+    """
+
+    name: str
+    source: str
+    transform: Callable[[Context], Transform] = field(default=lambda _: IDENTITY)
+    optional: bool = False
+    blocks: Callable[[Config], Iterable[int]] | None = None
+    bias: Callable[[Context], Transform] | None = None
+    exact: bool = False
+    count: Callable[[Config], int] = field(default=lambda config: expert_count(config))
+    copies: bool = False
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it is made of one tensor per expert."""
+        return "{e}" in self.source
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of models that llama.cpp runs under one name.
+
+    Attributes
+    ----------
+    name : str
+        ``general.architecture``.
+    hf_classes : tuple of str
+        ``architectures`` entries of config.json that it covers.
+    tokenizer : str
+        Kind of vocabulary, see `ggufkit.tokenizers`.
+    hparams : tuple of Hparam or str
+        In file order; `FILE_TYPE` marks the place of that key.
+    weights : tuple of Weight
+        Every tensor that belongs to the model.
+    defaults : mapping
+        What transformers assumes for config keys that config.json leaves out.
+    rename : tuple of (pattern, replacement) or callable
+        Applied to checkpoint names before they are matched: prefixes of wrapper classes; or a
+        function of the config that returns them.
+    ignore : tuple of str or callable
+        Globs of checkpoint tensors that have no place in the file; or a function of the config
+        that returns them.
+    generated : tuple of ComputedTensor
+        Tensors computed from the config.
+    first : tuple of Hparam
+        Those that are written right after ``general.architecture``.
+    when : callable, optional
+        From the config to whether it is this architecture, of several with one class.
+    """
+
+    name: str
+    hf_classes: tuple[str, ...]
+    tokenizer: str
+    hparams: tuple[Hparam | str, ...]
+    weights: tuple[Weight, ...]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    rename: Renames | Callable[[Config], Renames] = ()
+    ignore: tuple[str, ...] | Callable[[Config], tuple[str, ...]] = ()
+    generated: tuple[ComputedTensor, ...] = ()
+    first: tuple[Hparam, ...] = ()
+    when: Callable[[Config], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a transform may depend on: the config and the size of the vocabulary."""
+
+    config: Config
+    n_tokens: int
+
+
+# Counts that ranges are made of; no model has nearly as many of anything.
+COUNTS = (
+    *BLOCK_COUNT,
+    *EXPERT_COUNT,
+    "moe_num_experts",
+    "num_decoder_layers",
+    "num_nextn_predict_layers",
+    "mtp_num_hidden_layers",
+)
+MAX_COUNT = 1 << 14
+
+
+@contextmanager
+def config_errors(architecture: Architecture) -> Iterator[None]:
+    """Say what is wrong with a config, where an architecture's functions stumble over it.
+
+    Raises
+    ------
+    ConversionError
+        A key is missing, or its value is none that such a model can have.
+    """
+    try:
+        yield
+    except GGUFKitError:
+        raise
+    except KeyError as error:
+        raise ConversionError(
+            f"config.json lacks {error}, which {architecture.name} needs"
+        ) from None
+    except (TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
+        raise ConversionError(
+            f"config.json has a value that {architecture.name} can't have: {error}"
+        ) from None
+
+
+# Where the config of a language model lies in that of a model that also sees or hears.
+TEXT_CONFIGS = ("text_config", "llm_config")
+
+
+def text_config(config: Config) -> Mapping[str, Any] | None:
+    """Return the config of the language model inside of another, if there is one."""
+    found = (config.get(name) for name in TEXT_CONFIGS)
+    return next((text for text in found if isinstance(text, Mapping)), None)
+
+
+def complete_config(architecture: Architecture, config: Config) -> dict[str, Any]:
+    """Return the config with nested text configs lifted and defaults filled in.
+
+    Raises
+    ------
+    ConversionError
+        A count is none.
+    """
+    merged = {**config, **(text_config(config) or {})}
+    _check_counts(merged)  # defaults may be made of them
+    for key, default in architecture.defaults.items():
+        if merged.get(key) is None:
+            merged[key] = default(merged) if callable(default) else default
+    _check_counts(merged)
+    return merged
+
+
+def _check_counts(config: Config) -> None:
+    for key in COUNTS:
+        count = config.get(key)
+        if count is not None and (type(count) is not int or not 0 <= count <= MAX_COUNT):
+            raise ConversionError(f"config.json: {key} is {count!r}, not a count up to {MAX_COUNT}")
+
+
+def write_hparams(architecture: Architecture, config: Config, file_type: int) -> Metadata:
+    """Return the architecture's hparams, ``general.file_type`` in its place, as metadata."""
+    metadata = Metadata()
+    for hparam in architecture.hparams:
+        if isinstance(hparam, str):
+            metadata[hparam] = int(file_type)
+        else:
+            _write(metadata, architecture, hparam, config)
+    return metadata
+
+
+def write_first(architecture: Architecture, config: Config) -> Metadata:
+    """Return the hparams that come before all of ``general.*`` but the architecture."""
+    metadata = Metadata()
+    for hparam in architecture.first:
+        _write(metadata, architecture, hparam, config)
+    return metadata
+
+
+def _write(metadata: Metadata, architecture: Architecture, hparam: Hparam, config: Config) -> None:
+    value = hparam.value(config)
+    if value is not None:
+        prefix = "" if hparam.key.startswith(UNPREFIXED) else f"{architecture.name}."
+        metadata[prefix + hparam.key] = value
+
+
+def block_count(config: Config) -> int:
+    """Return the number of blocks.
+
+    Raises
+    ------
+    ConversionError
+        The config does not say.
+    """
+    count = Hparam("", BLOCK_COUNT).value(config)
+    if not isinstance(count, int):
+        raise ConversionError(f"config.json lacks the number of blocks, {' or '.join(BLOCK_COUNT)}")
+    return count
+
+
+def expert_count(config: Config) -> int:
+    """Return the number of experts that a block chooses from; 0 without experts."""
+    return int(Hparam("", EXPERT_COUNT).value(config) or 0)  # type: ignore[arg-type]

@@ -1,0 +1,181 @@
+"""Publish a ladder on the Hub, file by file: what is there already is not sent again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ggufkit.checkpoint.hub import REPO_ID
+from ggufkit.converter.execution.manifest import LADDER_NAME, SUMS_NAME, sha256_of
+from ggufkit.errors import CheckpointError, ConversionError
+from ggufkit.publish.hub.model_card import CARD_NAME, LadderFolder
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+Done = Callable[["Upload"], None]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file of the repository.
+
+    Attributes
+    ----------
+    name : str
+        Its name there.
+    path : Path or None
+        The file; None for the card, which is made.
+    n_bytes : int
+        Its size.
+    sha256 : str
+        Of its bytes.
+    present : bool
+        Whether the repository has it already.
+    """
+
+    name: str
+    path: Path | None
+    n_bytes: int
+    sha256: str
+    present: bool = False
+
+
+def plan_push(
+    shelf: LadderFolder,
+    card: str,
+    repo_id: str,
+    *,
+    endpoint: str | None = None,
+    token: str | None = None,
+) -> list[Upload]:
+    """Say what would be sent. Nothing is changed.
+
+    Parameters
+    ----------
+    shelf : LadderFolder
+        The ladder.
+    card : str
+        From `ggufkit.publish.hub.model_card.model_card`.
+    repo_id : str
+        ``owner/name``; need not exist.
+    endpoint, token : str, optional
+        The Hub and its access token; by default those of the Hub's own tools.
+
+    Raises
+    ------
+    CheckpointError
+        The Hub can't be reached.
+    """
+    check_name(repo_id)
+    there = sums_there(repo_id, endpoint, token)
+    uploads = [_file(path, shelf) for rung in shelf.rungs for path in rung.files]
+    beside = [shelf.folder / name for name in (SUMS_NAME, LADDER_NAME)]
+    uploads += [_file(path, shelf) for path in beside if path.is_file()]
+    text = card.encode()
+    uploads.append(Upload(CARD_NAME, None, len(text), hashlib.sha256(text).hexdigest()))
+    return [
+        Upload(u.name, u.path, u.n_bytes, u.sha256, there.get(u.name) == u.sha256) for u in uploads
+    ]
+
+
+def check_name(repo_id: str) -> None:
+    """Raise a `ConversionError` unless it is ``owner/name``."""
+    if not REPO_ID.fullmatch(repo_id):
+        raise ConversionError(f"{repo_id!r} is no repository: write owner/name")
+
+
+def push(
+    uploads: list[Upload],
+    card: str,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    endpoint: str | None = None,
+    token: str | None = None,
+    done: Done = lambda _: None,
+) -> str:
+    """Create the repository if need be and send what it lacks; the card comes last.
+
+    Each file is a commit of its own, so that one that is interrupted goes on with the next.
+
+    Parameters
+    ----------
+    uploads : list of Upload
+        From `plan_push`.
+    card, repo_id, endpoint, token
+        As for it.
+    private : bool, optional
+        Whether a new repository is.
+    done : callable
+        Is called with each file that is there.
+
+    Returns
+    -------
+    str
+        The repository's address.
+
+    Raises
+    ------
+    CheckpointError
+        The Hub refuses or can't be reached; the same call goes on where it stopped.
+    """
+    with hub_client(repo_id, endpoint, token) as api:
+        url = api.create_repo(repo_id, private=private, exist_ok=True)
+        for upload in uploads:
+            if not upload.present:
+                send(api, repo_id, upload.name, upload.path or card.encode())
+            done(upload)
+    return str(url)
+
+
+def send(api: HfApi, repo_id: str, name: str, content: Path | bytes) -> None:
+    """Send one file, as a commit of its own."""
+    api.upload_file(
+        path_or_fileobj=content,
+        path_in_repo=name,
+        repo_id=repo_id,
+        commit_message=f"Add {name}",
+    )
+
+
+def _file(path: Path, shelf: LadderFolder) -> Upload:
+    known = shelf.sums.get(path.name) or sha256_of(path)
+    return Upload(path.name, path, path.stat().st_size, known)
+
+
+def sums_there(
+    repo_id: str, endpoint: str | None = None, token: str | None = None
+) -> dict[str, str]:
+    """Return the SHA-256 of the repository's large files; nothing if it does not exist."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
+
+    with hub_client(repo_id, endpoint, token) as api:
+        try:
+            listed = [*api.list_repo_tree(repo_id, recursive=False)]
+        except RepositoryNotFoundError:
+            return {}
+    return {f.path: f.lfs.sha256 for f in listed if isinstance(f, RepoFile) and f.lfs}
+
+
+@contextmanager
+def hub_client(
+    repo_id: str, endpoint: str | None = None, token: str | None = None
+) -> Iterator[HfApi]:
+    """Return the Hub's client; its errors become ours."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield HfApi(endpoint=endpoint, token=token)
+    except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise CheckpointError(
+            f"{repo_id}: can't be published: {reason}; is there a token ('hf auth login')? "
+            "The same command goes on where it stopped"
+        ) from error

@@ -1,0 +1,1 @@
+"""llama.cpp: its library, its worker process and its programs."""

@@ -1,0 +1,212 @@
+"""Getting a file into the store without a second copy of it, where the file system allows."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ggufkit.converter.execution.manifest import SUMS_NAME, LadderManifest
+from ggufkit.errors import BadValueError, FormatError, OutputError
+from ggufkit.io.atomic import PartialFile, output_errors
+from ggufkit.publish.ollama.names import blob_path, parse_digest
+from ggufkit.toolbox import Progress, silent
+from ggufkit.toolbox.hash import read_manifest
+
+_CHUNK = 4 << 20
+_FICLONE = 0x40049409  # Linux: share the blocks of another file
+_LINK_FAILS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS}
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Bytes that a store has under their digest.
+
+    Attributes
+    ----------
+    media_type : str
+        What they are.
+    digest : str
+        ``sha256:...``.
+    n_bytes : int
+        How many.
+    content : Path or bytes
+        The file, or the bytes themselves.
+    changed_ns : int
+        When the file was changed last, as it was hashed.
+    """
+
+    media_type: str
+    digest: str
+    n_bytes: int
+    content: Path | bytes
+    changed_ns: int = 0
+
+    @classmethod
+    def of_bytes(cls, media_type: str, content: bytes) -> Blob:
+        """Return the blob of some bytes."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        return cls(media_type, digest, len(content), content)
+
+    @classmethod
+    def of_file(
+        cls, media_type: str, path: Path, *, trust_sums: bool = False, progress: Progress = silent
+    ) -> Blob:
+        """Hash a file, and compare that with the sum that is written beside it.
+
+        Parameters
+        ----------
+        trust_sums : bool
+            Take the written sum for what it says; only the size is compared.
+
+        Raises
+        ------
+        BadValueError
+            The sum is another, or is missing but trusted.
+        OutputError
+            The file can't be read.
+        """
+        with output_errors(path):
+            status = path.stat()
+        known = _written_sum(path, status.st_size)
+        if trust_sums:
+            if known is None:
+                raise BadValueError(f"no {SUMS_NAME} or ladder.json knows its sum", path=path)
+            progress(status.st_size)
+            return cls(media_type, known, status.st_size, path, status.st_mtime_ns)
+        digest = _sha256(path, progress)
+        if known not in (None, digest):
+            raise BadValueError(
+                f"its SHA-256 is {digest}, {SUMS_NAME} or ladder.json say {known}: it changed "
+                "since; make it again, or correct them with 'ggufkit hash'",
+                path=path,
+            )
+        return cls(media_type, digest, status.st_size, path, status.st_mtime_ns)
+
+    def describe(self) -> dict[str, object]:
+        """Return what a manifest says of it."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.n_bytes}
+
+
+def _written_sum(path: Path, n_bytes: int) -> str | None:
+    entry = LadderManifest.read(path.parent).files.get(path.name)
+    entry = entry if isinstance(entry, dict) else {}
+    if entry.get("bytes", n_bytes) != n_bytes:
+        raise BadValueError(
+            f"it has {n_bytes} bytes, ladder.json says {entry['bytes']}: make it again", path=path
+        )
+    found = entry.get("sha256")
+    if found is None:
+        with suppress(FormatError, OSError):
+            lines = read_manifest(path.parent / SUMS_NAME)
+            found = next((digest for digest, name in lines if name == path.name), None)
+    return None if found is None else parse_digest(f"sha256:{found}")
+
+
+def _sha256(path: Path, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    with output_errors(path), path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            progress(len(chunk))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def put_blob(store: Path, blob: Blob, *, copy: bool = False) -> str:
+    """Put a blob into a store, unless it is there.
+
+    Parameters
+    ----------
+    store : Path
+        The store.
+    blob : Blob
+        What to put.
+    copy : bool
+        Always write the bytes again.
+
+    Returns
+    -------
+    str
+        How: ``there``, ``linked``, ``cloned``, ``copied`` or ``written``.
+
+    Raises
+    ------
+    OutputError
+        The store can't be written, or the file changed since it was hashed.
+    """
+    final = blob_path(store, blob.digest)
+    with output_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(blob.content, bytes):
+        return _write(final, blob.content)
+    if final.is_file() and final.stat().st_size == blob.n_bytes:
+        return "there"
+    source = blob.content.resolve()
+    how = "linked" if not copy and _link(source, final) else _copy(source, final, clone=not copy)
+    _refuse_change(blob, source, final)
+    return how
+
+
+def _write(final: Path, content: bytes) -> str:
+    with suppress(OSError):
+        if final.read_bytes() == content:
+            return "there"
+    file = PartialFile(final, len(content))
+    try:
+        file.write_at(0, content)
+        file.publish()
+    except BaseException:
+        file.discard()
+        raise
+    return "written"
+
+
+def _link(source: Path, final: Path) -> bool:
+    with output_errors(final):
+        final.unlink(missing_ok=True)  # of another size: what a killed copy left
+        try:
+            os.link(source, final)
+        except OSError as error:
+            if error.errno in _LINK_FAILS:
+                return False
+            raise
+    return True
+
+
+def _copy(source: Path, final: Path, *, clone: bool) -> str:
+    with output_errors(source), source.open("rb") as reader:
+        file = PartialFile(final, os.fstat(reader.fileno()).st_size)
+        try:
+            how = "cloned" if clone and _clone(reader.fileno(), file.path) else "copied"
+            at = 0
+            while how == "copied" and (chunk := reader.read(_CHUNK)):
+                file.write_at(at, chunk)
+                at += len(chunk)
+            file.publish()
+        except BaseException:
+            file.discard()
+            raise
+    return how
+
+
+def _clone(source: int, target: Path) -> bool:
+    try:
+        import fcntl
+
+        with target.open("r+b") as file:
+            fcntl.ioctl(file.fileno(), _FICLONE, source)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _refuse_change(blob: Blob, source: Path, final: Path) -> None:
+    with output_errors(source):
+        status = source.stat()
+        if (status.st_size, status.st_mtime_ns) == (blob.n_bytes, blob.changed_ns):
+            return
+        final.unlink(missing_ok=True)
+    raise OutputError(f"{source}: changed while it was read: try again when it is complete")

@@ -1,0 +1,185 @@
+"""The Go template that a model's chat template amounts to, found by what it writes.
+
+The chat template is rendered, in the sandbox, with a few conversations. A known family whose
+prompts are the same is taken; otherwise the fixed texts are read off the prompts, and taken if
+with them all prompts come out the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from itertools import count
+from typing import TypeAlias
+
+from ggufkit.gguf.metadata import Metadata
+from ggufkit.publish.llama_cpp.chat import TEMPLATE_KEY, special_token
+from ggufkit.publish.ollama.derive import derive
+from ggufkit.publish.ollama.families import FAMILIES
+from ggufkit.publish.ollama.parts import PromptParts
+from ggufkit.toolbox.checks.llama_cpp import ADDS_BOS, PRE_ADDS_BOS, TOKENIZERS
+from ggufkit.toolbox.template import Conversation, Message, Rendering, render_all
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_Told: TypeAlias = Sequence[tuple[Sequence[Message], str]]
+
+#: What was found if it is none of the families.
+DERIVED = "derived"
+
+#: Who speaks in the conversations: system, user, assistant.
+SHAPES = ("u", "su", "uau", "suau", "suauau")
+_NEEDED = ("u", "uau")
+_SYSTEM = SHAPES.index("su")
+#: Without the start of an answer: they show where a turn ends.
+CLOSED = ("u", "ua")
+_ROLES = {"s": "system", "u": "user", "a": "assistant"}
+_WORDS = tuple(f"w{number}ord" for number in range(6))
+_TEXTS = (
+    'Two\nlines, "quoted"',
+    "{{ .Prompt }} {% raw %} {x}",
+    "naïve 日本 ｜ ▁ 😀",
+    "a </s> b",
+    "%s \\n",
+    "- one\n- two",
+)
+_SAID = (_WORDS, _TEXTS)
+_PADDED = [{"role": "user", "content": " word\n"}]
+# Llama 3.1 and others name this day where nobody tells them the date.
+_DAY = datetime(2024, 7, 26)
+_OTHER_DAY = datetime(2031, 1, 2)
+
+
+@dataclass(frozen=True)
+class GoTemplate:
+    """What Ollama is told about prompts.
+
+    Attributes
+    ----------
+    text : str
+        The Go template; empty if there is none.
+    family : str
+        A name of `FAMILIES`, ``derived``, or empty.
+    parts : PromptParts or None
+        What it is made of.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    text: str = ""
+    family: str = ""
+    parts: PromptParts | None = None
+    notes: tuple[str, ...] = ()
+
+
+def go_template(metadata: Metadata) -> GoTemplate:
+    """Return the Go template for a model's chat template; without text if there is none."""
+    template = metadata.get(TEMPLATE_KEY)
+    if not isinstance(template, str):
+        note = "no chat template: Ollama gives prompts to the model as they are"
+        return GoTemplate(notes=(note,))
+    bos, eos = special_token(metadata, "bos"), special_token(metadata, "eos")
+    return _find(template, bos, eos, adds_bos(metadata))
+
+
+def adds_bos(metadata: Metadata) -> bool:
+    """Whether llama.cpp, and with it Ollama, puts the BOS token before each prompt."""
+    said = metadata.get("tokenizer.ggml.add_bos_token")
+    if isinstance(said, bool):
+        return said
+    model, pre = (str(metadata.get(f"tokenizer.ggml.{key}")) for key in ("model", "pre"))
+    return TOKENIZERS.get(model) in ADDS_BOS or pre in PRE_ADDS_BOS
+
+
+def conversation(shape: str, texts: Sequence[str]) -> list[dict[str, str]]:
+    """Return messages of the roles that a text such as ``suau`` names."""
+    turn = count()
+    return [{"role": _ROLES[who], "content": texts[next(turn) % len(texts)]} for who in shape]
+
+
+@lru_cache(maxsize=8)  # the rungs of a ladder share it
+def _find(template: str, bos: str, eos: str, bos_is_added: bool) -> GoTemplate:
+    asked = [Conversation(conversation(shape, texts), True) for texts in _SAID for shape in SHAPES]
+    asked += [Conversation(conversation(shape, _WORDS)) for shape in CLOSED]
+    asked.append(Conversation(_PADDED, True))
+    written = render_all(template, asked, bos_token=bos, eos_token=eos, now=_DAY)
+    for shape, prompt in zip(SHAPES, written, strict=False):
+        if prompt.kind and shape in _NEEDED:
+            return _without(f"it fails: {prompt.message}")
+    if any(_SURROGATE.search(prompt.text) for prompt in written):
+        return _without("it writes what is no Unicode")
+    starts_with_bos = bool(bos) and written[0].text.startswith(bos)
+    if bos_is_added and starts_with_bos:
+        written = [replace(prompt, text=prompt.text.removeprefix(bos)) for prompt in written]
+    told = _told(asked, written)
+    family, start, parts = _match(told, bos if starts_with_bos else "", eos)
+    if parts is None:
+        family, parts = DERIVED, derive(_by_shape(asked, written), _WORDS)
+    if parts is None or not _same(parts, start, told):
+        return _without("it is more than fixed texts around turns")
+    (later,) = render_all(template, asked[:1], bos_token=bos, eos_token=eos, now=_OTHER_DAY)
+    dated = not later.kind and not later.text.endswith(written[0].text)
+    notes = _notes(
+        system=_takes(asked[_SYSTEM], written[_SYSTEM]),
+        dated=dated,
+        strips=not written[-1].kind and written[-1].text != start + parts.render(_PADDED),
+        tools="tools" in template,
+    )
+    return GoTemplate(parts.go(start), family, parts, notes)
+
+
+def _notes(*, system: bool, dated: bool, strips: bool, tools: bool) -> tuple[str, ...]:
+    remarks = {
+        "the chat template takes no system text; TEMPLATE puts one where it may be": not system,
+        f"the chat template tells the model the date; TEMPLATE says {_DAY:%d %b %Y}": dated,
+        "the chat template strips white space around texts; TEMPLATE can't": strips,
+        "TEMPLATE knows no tools; for them, Ollama 0.31 runs the file's own chat template": tools,
+    }
+    return tuple(remark for remark, holds in remarks.items() if holds)
+
+
+def _told(asked: Sequence[Conversation], written: Sequence[Rendering]) -> _Told:
+    """Return the conversations that the chat template takes, with their prompts."""
+    pairs = zip(asked[: len(_SAID) * len(SHAPES)], written, strict=False)
+    return [(each.messages, prompt.text) for each, prompt in pairs if _takes(each, prompt)]
+
+
+def _takes(asked: Conversation, written: Rendering) -> bool:
+    """Whether there is a prompt, and a system text was not left out of it."""
+    first = asked.messages[0]
+    return not written.kind and (first["role"] != "system" or first["content"] in written.text)
+
+
+def _by_shape(asked: Sequence[Conversation], written: Sequence[Rendering]) -> dict[str, str]:
+    several = len(_SAID) * len(SHAPES)
+    names = [*SHAPES, *(f"{shape} closed" for shape in CLOSED)]
+    where = [*range(len(SHAPES)), *range(several, several + len(CLOSED))]
+    return {
+        name: written[at].text
+        for name, at in zip(names, where, strict=True)
+        if _takes(asked[at], written[at])
+    }
+
+
+def _match(told: _Told, bos: str, eos: str) -> tuple[str, str, PromptParts | None]:
+    """Return the family's name, the BOS token if the prompt has to have it, and the parts."""
+    for start in dict.fromkeys(("", bos)):
+        for name, family in FAMILIES.items():
+            parts = family.with_tokens({"bos": bos, "eos": eos})
+            if _same(parts, start, told):
+                return name, start, parts
+    return "", "", None
+
+
+def _same(parts: PromptParts, start: str, told: _Told) -> bool:
+    return all(start + parts.render(messages) == prompt for messages, prompt in told)
+
+
+def _without(reason: str) -> GoTemplate:
+    note = (
+        f"no TEMPLATE, as the chat template can't be put in Ollama's terms: {reason}. "
+        "Newer versions of Ollama, such as 0.31, run the file's own; older ones give bare prompts"
+    )
+    return GoTemplate(notes=(note,))

@@ -1,0 +1,260 @@
+r"""SHA-256 of files, of tensors and of a model's weights; manifests of such sums.
+
+The *weights digest* says whether two models have the same weights, however they are stored. It is
+the SHA-256 of one line per tensor, in the order of the names' code points::
+
+    ["output.weight","Q6_K",[32000,4096],"9f86d081884c7d65..."]\n
+
+a JSON array without spaces, in ASCII, of name, tensor type, shape (numpy order) and the SHA-256 of
+the tensor's data. Metadata, order of tensors, alignment, padding and splits don't enter into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ggufkit.errors import FormatError, MissingFileError, TruncatedError
+from ggufkit.gguf.model import open_gguf
+from ggufkit.toolbox import Progress, silent
+
+if TYPE_CHECKING:
+    from ggufkit.gguf.layout import TensorInfo
+    from ggufkit.gguf.reader import GGUFFile
+
+_CHUNK = 1 << 20
+_LINE = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileHash:
+    """Digests of a model, as lower-case hexadecimal text.
+
+    Attributes
+    ----------
+    files : dict of Path to str
+        SHA-256 of every part, all bytes of it.
+    tensors : dict of str to str
+        SHA-256 of every tensor's data, without padding, in file order.
+    weights : str
+        The weights digest, see the module.
+    """
+
+    files: dict[Path, str]
+    tensors: dict[str, str]
+    weights: str
+
+
+def hash_file(
+    path: str | os.PathLike[str], *, jobs: int | None = None, progress: Progress = silent
+) -> FileHash:
+    """Hash a GGUF file, or all parts of a split one. Every byte is read once.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, or any part of a split.
+    jobs : int, optional
+        Parts that are read at a time; one per CPU by default. With 1, nothing is done in threads.
+    progress : callable
+        Is called with bytes as they are read.
+
+    Raises
+    ------
+    FormatError
+        A file breaks the format, or shrinks meanwhile.
+    MissingFileError
+        A file is missing.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, ggufkit
+    >>> path = tempfile.mkdtemp() + "/tiny.gguf"
+    >>> data = {"a.weight": (np.zeros((1, 32), np.float32), ggufkit.TensorType.Q8_0)}
+    >>> _ = ggufkit.save(path, {"general.architecture": "llama"}, data)
+    >>> ggufkit.hash_file(path).weights[:16]
+    '2cdaeff486f63202'
+    """
+    jobs = jobs or os.cpu_count() or 1
+    files: dict[Path, str] = {}
+    tensors: dict[str, str] = {}
+    with open_gguf(path) as model, ThreadPoolExecutor(jobs) as pool:
+        parts = [part for part in model.parts if part.path is not None]
+        hashed = pool.map(lambda part: _hash_part(part, jobs > 1, progress), parts)
+        for part, (digest, of_tensors) in zip(parts, hashed, strict=True):
+            files[part.path or Path(path)] = digest
+            tensors.update(of_tensors)
+        return FileHash(files, tensors, weights_digest(model.tensors.values(), tensors))
+
+
+def weights_digest(infos: Iterable[TensorInfo], digests: dict[str, str]) -> str:
+    """Return the weights digest of tensors whose data has these SHA-256 sums."""
+    lines = hashlib.sha256()
+    for info in sorted(infos, key=lambda info: info.name):
+        fields = [info.name, info.type.name, info.shape, digests[info.name]]
+        lines.update(json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+    return lines.hexdigest()
+
+
+def _hash_part(part: GGUFFile, threads: bool, progress: Progress) -> tuple[str, dict[str, str]]:
+    """Hash a file and its tensors in one pass: tensors in a second thread, if allowed."""
+    whole = hashlib.sha256()
+    tensors = {name: hashlib.sha256() for name in part.tensors}
+    pending: Future[None] | None = None
+    with Path(part.path or "").open("rb", buffering=0) as file, ThreadPoolExecutor(1) as helper:
+        for name, size in _stretches(part):
+            for chunk in _chunks(file.fileno(), size, part):
+                if name is not None and threads:
+                    # At most one chunk waits: memory stays the same whatever the file's size.
+                    if pending is not None:
+                        pending.result()
+                    pending = helper.submit(tensors[name].update, chunk)
+                elif name is not None:
+                    tensors[name].update(chunk)
+                whole.update(chunk)
+                progress(len(chunk))
+    return whole.hexdigest(), {name: digest.hexdigest() for name, digest in tensors.items()}
+
+
+def _stretches(part: GGUFFile) -> Iterator[tuple[str | None, int]]:
+    """Yield all of a file: the names of tensors, None for anything else, and bytes of each."""
+    at = 0
+    for info in part.tensors.values():
+        start = part.data_offset + info.offset
+        yield None, start - at
+        yield info.name, info.nbytes
+        at = start + info.nbytes
+    yield None, part.file_size - at
+
+
+def _chunks(fd: int, size: int, part: GGUFFile) -> Iterator[bytes]:
+    while size:
+        chunk = os.read(fd, min(size, _CHUNK))
+        if not chunk:
+            raise TruncatedError(
+                f"{size} bytes are gone: the file changed while in use", path=part.path
+            )
+        yield chunk
+        size -= len(chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What became of a manifest's entry.
+
+    Attributes
+    ----------
+    name : str
+        The file, as the manifest names it.
+    status : {'ok', 'different', 'missing'}
+        Missing: it is not there, or can't be read.
+    n_bytes : int
+        Bytes that were read.
+    """
+
+    name: str
+    status: Literal["ok", "different", "missing"]
+    n_bytes: int
+
+
+def manifest_line(digest: str, name: str) -> str:
+    r"""Return a line as sha256sum writes it.
+
+    Examples
+    --------
+    >>> manifest_line("9f86", "odd\nname.gguf")
+    '\\9f86  odd\\nname.gguf'
+    """
+    escaped = "".join(_ESCAPES.get(char, char) for char in name)
+    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}"
+
+
+def read_manifest(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """Return the digests and names that a manifest such as ``SHA256SUMS`` lists.
+
+    Raises
+    ------
+    MissingFileError
+        The manifest can't be read.
+    FormatError
+        A line is none of sha256sum's, or there is no line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise MissingFileError(f"{path}: {error.strerror}") from error
+    entries = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line.removesuffix("\r"))
+        if match is None:
+            raise FormatError(
+                f"line {number} is not 'SHA256  NAME', as sha256sum writes it", path=path
+            )
+        entries.append((match[2].lower(), _unescape(match[3]) if match[1] else match[3]))
+    if not entries:
+        raise FormatError("lists no file: is it a manifest of sha256sum?", path=path)
+    return entries
+
+
+def _unescape(name: str) -> str:
+    plain = {escaped: char for char, escaped in _ESCAPES.items()}
+    return re.sub(r"\\[\\nr]", lambda match: plain[match[0]], name)
+
+
+def check_manifest(
+    path: str | os.PathLike[str], *, jobs: int | None = None, progress: Progress = silent
+) -> list[Check]:
+    """Compare files with a manifest; their names count from the manifest's folder.
+
+    Parameters
+    ----------
+    path : path-like
+        A manifest such as ``SHA256SUMS``; its files may be of any kind.
+    jobs : int, optional
+        Files that are read at a time; one per CPU by default.
+    progress : callable
+        Is called with bytes as they are read.
+
+    Raises
+    ------
+    MissingFileError, FormatError
+        The manifest itself can't be read.
+    """
+    folder = Path(path).parent
+
+    def check(entry: tuple[str, str]) -> Check:
+        digest, name = entry
+        found, size = _hash_any(folder / name, progress)
+        if found is None:
+            return Check(name, "missing", 0)
+        return Check(name, "ok" if found == digest else "different", size)
+
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        return list(pool.map(check, read_manifest(path)))
+
+
+def _hash_any(path: Path, progress: Progress) -> tuple[str | None, int]:
+    """Return digest and size of a regular file; a FIFO or device would hang or never end."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None, 0
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                progress(len(chunk))
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None, 0
+    return digest.hexdigest(), size

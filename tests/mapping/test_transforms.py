@@ -1,0 +1,230 @@
+"""Every transform against a computation on whole arrays, and any rows of it against the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+import pytest
+
+from ggufkit.errors import ShapeMismatchError
+from ggufkit.mapping.row_transforms import (
+    Chunk,
+    Deinterleave,
+    PermuteRope,
+    ReorderHeads,
+    SkipRows,
+    SliceHeads,
+    TileColumns,
+    TruncateRows,
+    UnfuseGroups,
+)
+from ggufkit.mapping.transforms import (
+    IDENTITY,
+    AddOne,
+    Compose,
+    NegativeExp,
+    Oriented,
+    PadRows,
+    Reshape,
+    Scale,
+    ScaleParts,
+    Squeeze,
+    StackExperts,
+    Transpose,
+    n_rows,
+)
+
+
+@dataclass
+class Arrays:
+    """Arrays as the sources of a transform; notes which rows are read."""
+
+    arrays: list[np.ndarray]
+
+    def __post_init__(self) -> None:
+        self.n_read = 0
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(a.shape for a in self.arrays)
+
+    def read(self, rows: slice, source: int = 0) -> np.ndarray:
+        array = self.arrays[source]
+        tall = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array
+        assert 0 <= rows.start <= rows.stop <= len(tall)
+        self.n_read += rows.stop - rows.start
+        return tall[rows]
+
+
+def numbers(*shape: int) -> np.ndarray:
+    return np.arange(prod(shape), dtype=np.float32).reshape(shape)
+
+
+def heads_to_pairs(x: np.ndarray, head_dim: int) -> np.ndarray:
+    halves = x.reshape(-1, 2, head_dim // 2, *x.shape[1:])
+    return np.concatenate([np.stack(list(head), axis=1) for head in halves]).reshape(x.shape)
+
+
+def regrouped(x: np.ndarray, n_heads: int, n_kv: int) -> np.ndarray:
+    """UnfuseGroups by cutting the array up head by head."""
+    heads = np.split(x, n_heads + 2 * n_kv)
+    size = n_heads // n_kv + 2
+    groups = [heads[i * size : (i + 1) * size] for i in range(n_kv)]
+    queries = [head for group in groups for head in group[:-2]]
+    return np.concatenate([*queries, *(g[-2] for g in groups), *(g[-1] for g in groups)])
+
+
+def tiled(x: np.ndarray, n_groups: int, per_group: int) -> np.ndarray:
+    heads = np.split(x, n_groups * per_group)
+    order = [heads[group * per_group + i] for i in range(per_group) for group in range(n_groups)]
+    return np.concatenate(order)
+
+
+DECAYS = np.linspace(-3, 3, 24, dtype=np.float32)
+MATRIX = numbers(24, 5)
+STACK = numbers(3, 8, 5)
+SQUARES = numbers(2, 3, 3)
+VECTOR = numbers(24)
+EXPERTS = [numbers(8, 5) + 100 * e for e in range(4)]
+BIASES = [numbers(8) + 100 * e for e in range(4)]
+
+CASES = {
+    "identity": (IDENTITY, [MATRIX], MATRIX),
+    "padded": (PadRows(30), [MATRIX], np.pad(MATRIX, ((0, 6), (0, 0)))),
+    "padded already": (PadRows(20), [MATRIX], MATRIX),
+    "identity of a stack": (IDENTITY, [STACK], STACK),
+    "add one": (AddOne(), [VECTOR], VECTOR + 1),
+    "reshape": (Reshape((4, -1, 5)), [MATRIX], MATRIX.reshape(4, 6, 5)),
+    "squeeze": (Squeeze(), [numbers(6, 1, 4)], numbers(6, 4)),
+    "scale": (Scale((0.1, 3.0)), [MATRIX], MATRIX * np.float32(0.1) * np.float32(3)),
+    "scale of parts": (
+        ScaleParts(((10, 0.1), (14, 3.0))),
+        [MATRIX],
+        np.concatenate([MATRIX[:10] * np.float32(0.1), MATRIX[10:] * np.float32(3)]),
+    ),
+    "scale of a vector's parts": (
+        ScaleParts(((VECTOR.size - 1, 1.0), (1, 2.0))),
+        [VECTOR],
+        np.append(VECTOR[:-1], VECTOR[-1] * 2),
+    ),
+    "transpose": (Transpose(), [MATRIX], MATRIX.T),
+    "transpose of a vector": (Transpose(), [VECTOR], VECTOR),
+    "transpose of a stack": (Transpose(), [STACK], STACK.transpose(0, 2, 1)),
+    "upright already": (Oriented(*STACK.shape[1:]), [STACK], STACK),
+    "upright": (Oriented(*STACK.shape[:0:-1]), [STACK], STACK.transpose(0, 2, 1)),
+    "upright, either way": (Oriented(3, 3), [SQUARES], SQUARES.transpose(0, 2, 1)),
+    "stack": (StackExperts(), EXPERTS, np.stack(EXPERTS)),
+    "stack of vectors": (StackExperts(), BIASES, np.stack(BIASES)),
+    "permute": (PermuteRope(8), [MATRIX], heads_to_pairs(MATRIX, 8)),
+    "permute a bias": (PermuteRope(12), [VECTOR], heads_to_pairs(VECTOR, 12)),
+    "keep": (TruncateRows(7), [MATRIX], MATRIX[:7]),
+    "keep all": (TruncateRows(99), [MATRIX], MATRIX),
+    "drop": (SkipRows(2), [MATRIX], MATRIX[2:]),
+    "first half": (Chunk(0), [MATRIX], MATRIX[:12]),
+    "last third of a vector": (Chunk(2, of=3), [VECTOR], VECTOR[16:]),
+    "second halves of a stack": (Chunk(1), [STACK], STACK[:, 4:]),
+    "heads' rows": (SliceHeads(6, 1, 4), [MATRIX], MATRIX.reshape(4, 6, 5)[:, 1:4].reshape(12, 5)),
+    "stacked heads": (SliceHeads(6, 4, 6, stack=True), [MATRIX], MATRIX.reshape(4, 6, 5)[:, 4:]),
+    "a bias's heads": (SliceHeads(6, 0, 4), [VECTOR], VECTOR.reshape(4, 6)[:, :4].ravel()),
+    "regroup one": (UnfuseGroups((18, 3, 3), (0, 1, 2)), [MATRIX], regrouped(MATRIX, 6, 1)),
+    "regroup two": (UnfuseGroups((6, 3, 3), (0, 1, 2)), [MATRIX], regrouped(MATRIX, 4, 2)),
+    "regroup pairs": (UnfuseGroups((2, 2, 2), (0, 1, 2)), [VECTOR], regrouped(VECTOR, 4, 4)),
+    "one of the parts": (
+        UnfuseGroups((2, 3, 1), (1,)),
+        [MATRIX],
+        np.concatenate([MATRIX[i + 2 : i + 5] for i in range(0, 24, 6)]),
+    ),
+    "every other row": (Deinterleave(1), [MATRIX], MATRIX[1::2]),
+    "every other row of a stack": (Deinterleave(0), [STACK], STACK[:, ::2]),
+    "every other column": (
+        Compose(Compose(Transpose(), Deinterleave(1)), Transpose()),
+        [numbers(3, 8)],
+        numbers(3, 8)[:, 1::2],
+    ),
+    "decay": (NegativeExp(), [DECAYS], -np.exp(DECAYS.astype("f8")).astype("f4")),
+    "a column per head": (Reshape((-1, 1)), [VECTOR], VECTOR[:, None]),
+    "a row per group": (Reshape((4, -1)), [VECTOR], VECTOR.reshape(4, 6)),
+    "tiles": (ReorderHeads(2, 3, 4), [MATRIX], tiled(MATRIX, 2, 3)),
+    "tiles after a start": (
+        ReorderHeads(2, 3, 2, start=12),
+        [MATRIX],
+        np.concatenate([MATRIX[:12], tiled(MATRIX[12:], 2, 3)]),
+    ),
+    "tiles of columns": (TileColumns(ReorderHeads(3, 4, 2)), [MATRIX.T], tiled(MATRIX, 3, 4).T),
+    "keys of latent attention": (
+        Compose(SliceHeads(6, 0, 4, stack=True), Transpose()),
+        [MATRIX],
+        MATRIX.reshape(4, 6, 5)[:, :4].transpose(0, 2, 1),
+    ),
+    "halves of experts": (Compose(StackExperts(), Chunk(1)), EXPERTS, np.stack(EXPERTS)[:, 4:]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_whole_is_as_computed_with_numpy(name: str) -> None:
+    transform, arrays, expected = CASES[name]
+    sources = Arrays(arrays)
+    assert transform.shape(*sources.shapes) == expected.shape
+    got = transform.apply(sources, slice(0, n_rows(expected.shape)))
+    np.testing.assert_array_equal(got.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_any_rows_are_those_of_the_whole(name: str) -> None:
+    transform, arrays, expected = CASES[name]
+    height = n_rows(expected.shape)
+    tall = expected.reshape(height, -1)
+    for start in range(height):
+        for stop in range(start + 1, height + 1):
+            got = transform.apply(Arrays(arrays), slice(start, stop))
+            np.testing.assert_array_equal(got.reshape(stop - start, -1), tall[start:stop])
+
+
+@pytest.mark.parametrize(
+    ("transform", "arrays"),
+    [
+        (StackExperts(), [numbers(512, 2)] * 3),
+        (PermuteRope(512), [numbers(1536, 2)]),
+        (Chunk(1), [numbers(3, 1024, 2)]),
+        (UnfuseGroups((384, 192, 192), (0, 1, 2)), [numbers(1536, 2)]),
+        (ReorderHeads(2, 3, 256), [numbers(1536, 2)]),
+    ],
+)
+def test_chunks_together_read_little_more_than_the_result(transform, arrays) -> None:
+    sources = Arrays(arrays)
+    height = n_rows(transform.shape(*sources.shapes))
+    for start, stop in pairwise(np.linspace(0, height, 9, dtype=int)):
+        transform.apply(sources, slice(int(start), int(stop)))
+    assert height <= sources.n_read <= 1.2 * height
+
+
+@pytest.mark.parametrize(
+    ("transform", "shapes"),
+    [
+        (Reshape((7, -1, 5)), [(24, 5)]),
+        (Reshape((24, 5, 1)), [(24, 5)]),
+        (ScaleParts(((10, 1.0), (13, 1.0))), [(24, 5)]),
+        (Squeeze(), [(6, 2, 4)]),
+        (Squeeze(), [(6,)]),
+        (StackExperts(), [(8, 5), (8, 6)]),
+        (PermuteRope(7), [(24, 5)]),
+        (PermuteRope(7), [(21, 5)]),
+        (PermuteRope(8), [()]),
+        (SkipRows(24), [(24, 5)]),
+        (Chunk(0, of=5), [(24, 5)]),
+        (Deinterleave(0), [(23, 5)]),
+        (Deinterleave(0), [(24,)]),
+        (ReorderHeads(2, 3, 5), [(24, 5)]),
+        (TileColumns(ReorderHeads(2, 3, 5)), [(30, 24)]),
+        (SliceHeads(7, 0, 2), [(24, 5)]),
+        (SliceHeads(3, 0, 2), [(3, 8, 5)]),
+        (UnfuseGroups((5, 1, 1), (0,)), [(24, 5)]),
+        (UnfuseGroups((2, 1, 1), (0,)), [(3, 8, 5)]),
+    ],
+)
+def test_what_does_not_fit_is_refused(transform, shapes) -> None:
+    with pytest.raises(ShapeMismatchError):
+        transform.shape(*shapes)
