@@ -36,8 +36,10 @@ ALLOWED |= {
     "export": (*_CONVERTING, "converter"),
     "toolbox": (*_CONVERTING, "kernels.measure", "calibration", "converter", "export"),
     "publish": (*_CONVERTING, "calibration", "converter", "export", "toolbox"),
-    "cli": tuple(room for room in ALLOWED if room not in (*EVERYONE, "api"))
-    + ("converter", "export", "toolbox", "publish"),
+    "cli": (
+        *(room for room in ALLOWED if room not in (*EVERYONE, "api")),
+        *("converter", "export", "toolbox", "publish"),
+    ),
 }
 NEVER = {"torch", "transformers"}
 
