@@ -10,22 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli.arguments import positive
 from ggufkit.cli.describe import MAX_SHOWN, number_text, short_type
-from ggufkit.cli.files import tensor_bytes
-from ggufkit.cli.header_summary import json_value
+from ggufkit.cli.json_output import emit
+from ggufkit.cli.model_files import tensor_bytes
 
 if TYPE_CHECKING:
     from ggufkit.converter.execution.report import ErrorSums
     from ggufkit.gguf.layout import TensorInfo
     from ggufkit.toolbox.diff import Difference, KeyDifference, TensorDifference, TypedValue
-
-HELP = "show what differs between two GGUF files"
 
 _CONTEXT = 16  # characters shown before the first difference of long texts
 _ITEMS = 6
@@ -52,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     with render.progress(total, "compare", enabled=not quiet) as advance:
         found = diff(args.a, args.b, data=not args.no_data, jobs=args.jobs, progress=advance)
     if args.json:
-        sys.stdout.write(json.dumps(as_json(found), allow_nan=False) + "\n")
+        emit(as_json(found))
     else:
         _show(found)
     return int(bool(found))
@@ -91,7 +88,7 @@ def _json_typed(value: TypedValue | None) -> dict[str, Any] | None:
     pair: dict[str, Any] = {"type": "ARRAY", "items": value.type.name}
     if not value.is_array:
         pair = {"type": value.type.name}
-    return {**pair, "value": json_value(value.value)}
+    return {**pair, "value": value.value}
 
 
 def _json_info(info: TensorInfo | None) -> dict[str, Any] | None:

@@ -8,18 +8,16 @@ Only the head of each file is read, the weights only for --stats.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.gguf.model import GGUFModel
-
-HELP = "show what is in a GGUF file, here or on the Hub"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +85,7 @@ def _show(args: argparse.Namespace, file: GGUFModel) -> None:
     elif args.stats:
         weight_stats.show_stats(file, wanted, args.jobs, as_json=args.json, quiet=args.quiet)
     elif args.json:
-        sys.stdout.write(json.dumps(as_json(file, wanted), allow_nan=False) + "\n")
+        emit(as_json(file, wanted))
     else:
         describe.show_head(file, wanted, tensors=args.tensors, everything=args.filter is None)
         _warn_of_journals(file)
