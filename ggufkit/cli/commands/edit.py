@@ -116,7 +116,7 @@ def _read_text(path: Path) -> str:
 
 
 def _as_json(done: Edit) -> dict[str, object]:
-    from ggufkit.cli.commands.diff import json_keys
+    from ggufkit.cli.metadata_changes import json_keys
 
     return {
         "path": str(done.path),
@@ -131,7 +131,7 @@ def _as_json(done: Edit) -> dict[str, object]:
 
 def _show(done: Edit, *, dry_run: bool) -> None:
     from ggufkit.cli import render
-    from ggufkit.cli.commands.diff import metadata_rows
+    from ggufkit.cli.metadata_changes import metadata_rows
     from ggufkit.toolbox.edit import RESERVED
 
     # the last line tells the reserve

@@ -96,7 +96,7 @@ def _against_source(args: argparse.Namespace) -> int:
 
 
 def _as_dict(found: Verification) -> dict[str, object]:
-    from ggufkit.cli.commands.diff import json_keys
+    from ggufkit.cli.metadata_changes import json_keys
 
     return {
         "recipe": found.recipe,
@@ -110,7 +110,7 @@ def _as_dict(found: Verification) -> dict[str, object]:
 
 def _show(found: Verification, source: str) -> None:
     from ggufkit.cli import render
-    from ggufkit.cli.commands.diff import metadata_rows
+    from ggufkit.cli.metadata_changes import metadata_rows
 
     made = f"{found.recipe} of {source}"
     if found.same_file:
