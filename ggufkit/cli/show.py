@@ -71,7 +71,7 @@ def result(
     _files(
         ladder.plan,
         {
-            name: (f"{total.rmse:.2e}", f"{total.largest:.2e}", f"{total.cosine:.5f}")
+            name: (f"{total.rmse:.2e}", f"{total.max_abs_error:.2e}", f"{total.cosine:.5f}")
             for name, total in totals.items()
             if total is not None
         },

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.converter.execution import execute as execute_module
 from ggufkit.converter.execution.journal import Journal
-from ggufkit.converter.execution.report import ErrorSums, TaskResult
+from ggufkit.converter.execution.report import TaskResult
 from ggufkit.converter.ladder import convert
 from ggufkit.errors import OutputError
 from tests.llama import write_llama

@@ -21,7 +21,7 @@ from ggufkit.cli.files import tensor_bytes
 from ggufkit.cli.header_summary import json_value
 
 if TYPE_CHECKING:
-    from ggufkit.converter.execution.report import ErrorSums
+    from ggufkit.codecs.error_sums import ErrorSums
     from ggufkit.gguf.layout import TensorInfo
     from ggufkit.toolbox.diff import Difference, KeyDifference, TensorDifference, TypedValue
 
@@ -197,4 +197,4 @@ def _measures(errors: ErrorSums | None) -> tuple[str, str, str]:
         return "-", "-", "-"
     if not _is_finite(errors):
         return "not finite", "-", "-"
-    return f"{errors.rmse:.2e}", f"{errors.largest:.2e}", f"{errors.cosine:.5f}"
+    return f"{errors.rmse:.2e}", f"{errors.max_abs_error:.2e}", f"{errors.cosine:.5f}"

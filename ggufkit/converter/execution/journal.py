@@ -13,7 +13,8 @@ from dataclasses import astuple
 from io import FileIO
 from pathlib import Path
 
-from ggufkit.converter.execution.report import ErrorSums, TaskResult
+from ggufkit.codecs.error_sums import ErrorSums
+from ggufkit.converter.execution.report import TaskResult
 from ggufkit.io.atomic import output_errors
 from ggufkit.io.text import write_text_atomic
 

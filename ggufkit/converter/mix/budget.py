@@ -218,9 +218,9 @@ class Budget:
     def exact_type(self, name: str) -> T:
         """Return the type in which a tensor's weights are as in the source."""
         tensor = self.tensors[name]
-        if tensor.blocks is not None:
-            return tensor.blocks
-        return tensor.stored if self.fixed.source.is_gguf else self.fixed.via
+        if tensor.lossless_type is not None:
+            return tensor.lossless_type
+        return tensor.source_type if self.fixed.source.is_gguf else self.fixed.via
 
     def group(self, name: str) -> str:
         """Return the group of a tensor, see `ggufkit.converter.mix.sensitivity`."""

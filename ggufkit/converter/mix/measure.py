@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.converter.execution.execute import Rows
-from ggufkit.converter.execution.report import ErrorSums
 from ggufkit.converter.execution.scheduling import map_bounded
 from ggufkit.converter.planning.plan import Encoding, Plan, Task
 from ggufkit.types import TensorType

@@ -40,18 +40,18 @@ class Encoding:
     ----------
     type : TensorType
         What it is encoded to.
-    staged : bool
-        Whether weights are rounded to the plan's `via` type first, as a converter that writes an
-        intermediate file does.
+    via_intermediate : bool
+        Whether weights are rounded to the plan's `via` type first, as by llama.cpp's two steps:
+        its converter writes an intermediate file, which llama-quantize reads.
     """
 
     type: TensorType
-    staged: bool
+    via_intermediate: bool
 
     @property
     def key(self) -> str:
         """Its name in journals and reports."""
-        return f"{self.type.name}{'' if self.staged else ' direct'}"
+        return f"{self.type.name}{'' if self.via_intermediate else ' direct'}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Rung:
         The file, or its splits.
     targets : mapping of str to Target
         Tensor name to its place.
-    staged : bool
+    via_intermediate : bool
         See `Encoding`.
     n_weights : int
         Weights of all tensors.
@@ -98,7 +98,7 @@ class Rung:
     recipe: Recipe
     parts: tuple[OutputFile, ...]
     targets: Mapping[str, Target]
-    staged: bool
+    via_intermediate: bool
     n_weights: int
 
     @property
@@ -118,7 +118,7 @@ class Rung:
 
     def encoding(self, name: str) -> Encoding:
         """Return how the rung wants a tensor."""
-        return Encoding(self.targets[name].type, self.staged)
+        return Encoding(self.targets[name].type, self.via_intermediate)
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ class Task:
         The rows, counted over all leading dimensions.
     reader : Reader
         Where they are read.
-    round_to : TensorType or None
-        What staged encodings round weights to first; None where that would change nothing.
+    intermediate_type : TensorType or None
+        What encodings with `via_intermediate` round to first; None where that changes nothing.
     importance : (n_cols,) float32 or None
         Of the matrix that the rows belong to.
     search : str
@@ -152,7 +152,7 @@ class Task:
     start: int
     stop: int
     reader: Reader
-    round_to: TensorType | None
+    intermediate_type: TensorType | None
     importance: NDArray[np.float32] | None
     search: str
     nonfinite: str
@@ -239,9 +239,9 @@ class Plan:
         importance = self.importance.get(tensor.name)
         exact = (
             self.source.is_gguf
-            or tensor.fixed is not None
-            or tensor.stored.is_quantized
-            or self.via in (TensorType.F32, tensor.stored)
+            or tensor.required_type is not None
+            or tensor.source_type.is_quantized
+            or self.via in (TensorType.F32, tensor.source_type)
         )
         return Task(
             number,
@@ -260,7 +260,14 @@ class Plan:
         """Return a digest of all that decides a rung's bytes."""
         digest = hashlib.sha256()
         origin = self.source.origin["identity"]
-        facts = [__version__, origin, self.via.name, rung.staged, self.search, self.nonfinite]
+        facts = [
+            __version__,
+            origin,
+            self.via.name,
+            rung.via_intermediate,
+            self.search,
+            self.nonfinite,
+        ]
         digest.update(json.dumps(facts).encode())
         for part in rung.parts:
             digest.update(part.layout.header)

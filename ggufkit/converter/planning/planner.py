@@ -212,9 +212,9 @@ class _Planner:
 
     def intermediate(self, tensor: SourceTensor) -> TensorType:
         """Return the type of a tensor in the file that llama-quantize would start from."""
-        if self.source.is_gguf or tensor.stored.is_quantized:
-            return tensor.stored
-        return self.via if tensor.fixed is None else tensor.fixed
+        if self.source.is_gguf or tensor.source_type.is_quantized:
+            return tensor.source_type
+        return self.via if tensor.required_type is None else tensor.required_type
 
     def _lay_out(
         self, metadata: Metadata, specs: Sequence[TensorSpec], path: Path, direct: bool
@@ -242,10 +242,10 @@ class _Planner:
 
 def _direct_choice(tensor: SourceTensor, recipe: Recipe) -> Choice:
     """Return a tensor's type in a float rung of a checkpoint."""
-    if tensor.stored.is_quantized:
-        return Choice(tensor.stored, "kept: the checkpoint's own blocks")
-    if tensor.fixed is not None:
-        return Choice(tensor.fixed, "kept: small or not a matrix")
+    if tensor.source_type.is_quantized:
+        return Choice(tensor.source_type, "kept: the checkpoint's own blocks")
+    if tensor.required_type is not None:
+        return Choice(tensor.required_type, "kept: small or not a matrix")
     return Choice(recipe.base, "base type")
 
 
@@ -255,6 +255,8 @@ def _via_type(source: Source, via: str | None) -> TensorType:
         if source.is_gguf:
             raise ConversionError("--via is for checkpoints: a GGUF file is quantized as it is")
         return VIA[via]
-    plain = [t for t in source.tensors if t.fixed is None and not t.stored.is_quantized]
-    stored = {tensor.stored for tensor in plain}
+    plain = [
+        t for t in source.tensors if t.required_type is None and not t.source_type.is_quantized
+    ]
+    stored = {tensor.source_type for tensor in plain}
     return stored.pop() if len(stored) == 1 else TensorType.F32
