@@ -82,9 +82,7 @@ class Report:
                 {
                     "name": name,
                     "shape": list(shapes[name]),
-                    "type": target.type.name,
-                    "why": target.why,
-                    "bytes": target.n_bytes,
+                    **target.as_dict(),
                     **(sums.as_dict() if (sums := self.of_tensor(rung, name)) else {}),
                 }
                 for name, target in rung.targets.items()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.converter.planning.reasons import Reason
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.sources.base import Reader, Source, SourceTensor
 from ggufkit.gguf.layout import Layout
@@ -56,25 +57,34 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a tensor goes in a rung.
+    """What a tensor becomes in a rung, and where it goes.
 
     Attributes
     ----------
+    type : TensorType
+        What it is encoded to.
+    reason : Reason
+        Why: the rule, option or fallback that chose the type.
     part : int
         Index of the file among the rung's parts.
     offset, n_bytes : int
         Its data: first byte, counted from the start of the file, and length.
-    type : TensorType
-        What it is encoded to.
-    why : str
-        The rule, option or fallback that chose the type.
     """
 
+    type: TensorType
+    reason: Reason
     part: int
     offset: int
     n_bytes: int
-    type: TensorType
-    why: str
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Return type, size and reason, for JSON."""
+        return {
+            "type": self.type.name,
+            "bytes": self.n_bytes,
+            "why": str(self.reason),
+            "reason": self.reason.code.name,
+        }
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Rung:
     parts : tuple of OutputFile
         The file, or its splits.
     targets : mapping of str to Target
-        Tensor name to its place.
+        Tensor name to its type and place.
     via_intermediate : bool
         See `Encoding`.
     n_weights : int
@@ -244,16 +254,16 @@ class Plan:
             or self.via in (TensorType.F32, tensor.source_type)
         )
         return Task(
-            number,
-            tensor,
-            start,
-            stop,
-            self.source.reader(tensor),
-            None if exact else self.via,
-            None if importance is None else importance[matrix],
-            self.search,
-            self.nonfinite,
-            places,
+            number=number,
+            tensor=tensor,
+            start=start,
+            stop=stop,
+            reader=self.source.reader(tensor),
+            intermediate_type=None if exact else self.via,
+            importance=None if importance is None else importance[matrix],
+            search=self.search,
+            nonfinite=self.nonfinite,
+            places=places,
         )
 
     def fingerprint(self, rung: Rung) -> str:
