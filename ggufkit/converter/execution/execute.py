@@ -58,7 +58,7 @@ def run_task(task: Task, *, report: bool) -> TaskResult:
             written += blocks.nbytes
         if report:
             sums[encoding.key] = rows.errors(blocks, encoding.type)
-    return TaskResult(task.number, written, sums, rows.n_nonfinite)
+    return TaskResult(task.number, task.tensor.name, written, sums, rows.n_nonfinite)
 
 
 _threads = threading.local()
@@ -201,7 +201,7 @@ def execute(
     parts = plan.parts
     check_space(parts, sum(part.layout.file_size for part in parts))
     journal = Journal(journal_path, f"{plan.digest}{' report' if report else ''}")
-    n_tasks = sum(1 for _ in plan.tasks())
+    n_tasks = plan.n_tasks
     jobs = jobs_of(plan, jobs)
     with ExitStack() as stack:
         stack.callback(journal.close)
@@ -218,7 +218,7 @@ def execute(
                 _note_all(results, journal, list(files.values()), progress)
             for file in files.values():
                 file.publish()
-    return Report.collect(plan, journal.done.values())
+    return Report.collect(journal.done.values())
 
 
 def check_space(parts: Sequence[OutputFile], n_bytes: int) -> None:

@@ -226,6 +226,11 @@ class Plan:
         """What tells this ladder from any other."""
         return hashlib.sha256("".join(map(self.fingerprint, self.rungs)).encode()).hexdigest()
 
+    @property
+    def n_tasks(self) -> int:
+        """Number of `tasks`, counted without making them."""
+        return sum(map(n_tasks_of, self.source.tensors))
+
     def tasks(self) -> Iterator[Task]:
         """Yield the work, in the order of `tensors`; rows of a stack's matrices stay apart."""
         number = 0
@@ -293,6 +298,12 @@ class Plan:
 def rows_per_task(tensor: SourceTensor) -> int:
     """Return how many rows of a tensor a task has, or the fewer that its matrix has."""
     return min(max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols)), _rows_per_matrix(tensor))
+
+
+def n_tasks_of(tensor: SourceTensor) -> int:
+    """Return how many tasks a tensor is: each of its matrices begins one."""
+    per_matrix = _rows_per_matrix(tensor)
+    return -(-tensor.n_rows // per_matrix) * -(-per_matrix // rows_per_task(tensor))
 
 
 def _rows_per_matrix(tensor: SourceTensor) -> int:
