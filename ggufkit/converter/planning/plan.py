@@ -114,7 +114,7 @@ class Rung:
     @property
     def bits_per_weight(self) -> float:
         """Bits of tensor data per weight."""
-        return sum(target.n_bytes for target in self.targets.values()) * 8 / self.n_weights
+        return sum(target.n_bytes for target in self.targets.values()) * 8 / max(1, self.n_weights)
 
     def encoding(self, name: str) -> Encoding:
         """Return how the rung wants a tensor."""
@@ -184,7 +184,7 @@ class Plan:
     by_part : bool
         Take tensors in the order of quantized files, so that splits are completed one after
         another; by default in the order of the source.
-    handed : frozenset of Path
+    delivered : frozenset of Path
         Parts that are elsewhere already, and are not written.
     """
 
@@ -197,13 +197,13 @@ class Plan:
     nonfinite: str = "error"
     imatrix: Mapping[str, str] | None = None
     by_part: bool = False
-    handed: frozenset[Path] = frozenset()
+    delivered: frozenset[Path] = frozenset()
 
     @property
     def parts(self) -> list[OutputFile]:
         """The files that are written."""
         parts = [part for rung in self.rungs for part in rung.parts]
-        return [part for part in parts if part.path not in self.handed]
+        return [part for part in parts if part.path not in self.delivered]
 
     @property
     def tensors(self) -> Sequence[SourceTensor]:
@@ -217,22 +217,38 @@ class Plan:
         return hashlib.sha256("".join(map(self.fingerprint, self.rungs)).encode()).hexdigest()
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the work, in the order of `tensors`; rows of a stack's matrices stay apart."""
+        """Yield the work, in the order of `tensors`.
+
+        Rows of a stack's matrices stay apart, but where several whole ones make a task.
+        """
         number = 0
         for tensor in self.tensors:
-            step, per_matrix = rows_per_task(tensor), _rows_per_matrix(tensor)
-            for first in range(0, tensor.n_rows, per_matrix):
-                for start in range(first, first + per_matrix, step):
-                    stop = min(start + step, first + per_matrix)
+            per_matrix, step = _rows_per_matrix(tensor), self.rows_per_task(tensor)
+            whole = max(per_matrix, step)
+            for first in range(0, tensor.n_rows, whole):
+                end = min(first + whole, tensor.n_rows)
+                for start in range(first, end, step):
+                    stop = min(start + step, end)
                     yield self._task(number, tensor, start, stop, first // per_matrix)
                     number += 1
+
+    def rows_per_task(self, tensor: SourceTensor) -> int:
+        """Return how many rows of a tensor a task has at most.
+
+        These are some of a matrix, or several small matrices, unless each has an importance of
+        its own.
+        """
+        rows, per_matrix = max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols)), _rows_per_matrix(tensor)
+        if rows < per_matrix:
+            return rows
+        return per_matrix if tensor.name in self.importance else rows // per_matrix * per_matrix
 
     def _task(self, number: int, tensor: SourceTensor, start: int, stop: int, matrix: int) -> Task:
         places: dict[Encoding, list[tuple[Path, int]]] = {}
         for rung in self.rungs:
             target = rung.targets[tensor.name]
             path = rung.parts[target.part].path
-            if path in self.handed:
+            if path in self.delivered:
                 continue
             place = (path, target.offset + start * target.type.row_size(tensor.n_cols))
             places.setdefault(rung.encoding(tensor.name), []).append(place)
@@ -278,11 +294,6 @@ class Plan:
     def only(self, rungs: Sequence[Rung]) -> Plan:
         """Return the plan for some of the rungs."""
         return replace(self, rungs=tuple(rungs))
-
-
-def rows_per_task(tensor: SourceTensor) -> int:
-    """Return how many rows of a tensor a task has, or the fewer that its matrix has."""
-    return min(max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols)), _rows_per_matrix(tensor))
 
 
 def _rows_per_matrix(tensor: SourceTensor) -> int:
