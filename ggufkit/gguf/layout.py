@@ -123,6 +123,7 @@ def plan_layout(
     *,
     alignment: int | None = None,
     version: int = VERSION,
+    pad_header: bool = True,
 ) -> Layout:
     """Lay out a little-endian file. Reads and writes nothing.
 
@@ -137,6 +138,9 @@ def plan_layout(
         Only checked: what the caller takes the alignment to be.
     version : {3, 2}
         GGUF version to write.
+    pad_header : bool
+        Whether zeros fill the header up to the alignment. gguf-py writes none where no tensors
+        follow.
 
     Raises
     ------
@@ -161,7 +165,7 @@ def plan_layout(
     check_unique(info.name for info in infos)
     head = struct.pack("<4sIQQ", MAGIC, version, len(infos), len(metadata))
     header = head + metadata.encoded() + b"".join(_encode_info(info) for info in infos)
-    data_offset = align(len(header), stated)
+    data_offset = align(len(header), stated) if pad_header or infos else len(header)
     header += bytes(data_offset - len(header))
     return Layout(header, tuple(infos), data_offset, stated, data_offset + offset)
 

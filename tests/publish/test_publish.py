@@ -34,8 +34,8 @@ SPLITS = ("--split-max-tensors", "8")
 CHILD = """
 import sys
 from ggufkit.cli.main import main
-from ggufkit.converter.execution import relay
-relay.NOTE_SECONDS = 0.02
+from ggufkit.converter.execution import outputs
+outputs.NOTE_SECONDS = 0.02
 sys.exit(main(["convert", *sys.argv[1:]]))
 """
 

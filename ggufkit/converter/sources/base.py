@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.gguf.naming import build_name
 from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ class Source(Protocol):
     is_gguf: ClassVar[bool]
 
     @property
+    def file_types(self) -> tuple[FileType, ...] | None:
+        """The only file types that it can have; None for a language model, which can have all."""
+
+    @property
     def n_remote(self) -> int:
         """Bytes of weights that are read over the network, at most."""
 
@@ -98,8 +103,49 @@ class Source(Protocol):
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that the source's own file of `file_type` has."""
 
+    def file_name(self, encoding: str) -> str:
+        """Return the name of a file of this encoding."""
+
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows."""
+
+
+def file_name(
+    metadata: Metadata,
+    encoding: str | None,
+    *,
+    unnamed: str = "model",
+    with_size: bool = True,
+    kind: str | None = None,
+) -> str:
+    """Return the name that llama.cpp's converters give a file with this metadata.
+
+    Parameters
+    ----------
+    metadata : Metadata
+        Whose ``general.*`` keys the parts of the name are.
+    encoding : str or None
+        The file type.
+    unnamed : str
+        The base name of a model that has none.
+    with_size : bool
+        Whether the size label is a part of the name.
+    kind : str, optional
+        ``LoRA`` or ``vocab``.
+    """
+
+    def text(key: str) -> str | None:
+        value = metadata.get(f"general.{key}")
+        return value if isinstance(value, str) else None
+
+    return build_name(
+        text("basename") or text("name") or unnamed,
+        size_label=text("size_label") if with_size else None,
+        fine_tune=text("finetune"),
+        version=text("version"),
+        encoding=encoding,
+        type=kind,
+    )
 
 
 def file_identity(paths: list[Path]) -> str:

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from ggufkit.architectures.from_gguf_py import marked
 from ggufkit.codecs import CODECS, dequantize
-from ggufkit.converter.sources.base import FILE_TYPE_KEY, Floats, SourceTensor, file_identity
+from ggufkit.converter.sources.base import (
+    FILE_TYPE_KEY,
+    Floats,
+    SourceTensor,
+    file_identity,
+    file_name,
+)
 from ggufkit.errors import ConversionError, TruncatedError
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
@@ -38,6 +44,7 @@ class GGUFSource:
     _metadata: Metadata
     _readers: dict[str, GGUFReader]
     is_gguf: ClassVar[bool] = True
+    file_types: ClassVar[None] = None
     n_remote: ClassVar[int] = 0
     cached_bytes: ClassVar[int] = 0
 
@@ -88,6 +95,10 @@ class GGUFSource:
         metadata = self._metadata.copy()
         metadata[FILE_TYPE_KEY] = int(file_type)
         return metadata
+
+    def file_name(self, encoding: str) -> str:
+        """Return the name of a file of this encoding."""
+        return file_name(self._metadata, encoding)
 
     def reader(self, tensor: SourceTensor) -> GGUFReader:
         """Return what reads a tensor's rows."""

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32
+from ggufkit.errors import ShapeMismatchError
 from ggufkit.mapping.transforms import Floats, Transform, n_rows
+from ggufkit.types import TensorType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ggufkit.checkpoint import Checkpoint
+    from ggufkit.mapping.matching import MappedTensor
+
+
+# Safetensors dtype -> tensor type; anything else is widened to float32.
+STORED = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32}
 
 
 @dataclass(frozen=True)
@@ -92,3 +101,31 @@ class StoredBlocks(StoredRows):
         if blocks is None:
             raise _NeedsRoundingError
         return blocks
+
+
+def reader_of(
+    checkpoint: Checkpoint, mapped: MappedTensor, shape: tuple[int, ...], in_blocks: bool = False
+) -> CheckpointReader:
+    """Return what reads rows of a tensor of a checkpoint, after its transform."""
+    stored = tuple(checkpoint.tensors[name] for name in mapped.sources)
+    return CheckpointReader(stored, mapped.transform, shape, in_blocks)
+
+
+def shape_of(checkpoint: Checkpoint, mapped: MappedTensor) -> tuple[int, ...]:
+    """Return the shape that a transform gives a tensor.
+
+    Raises
+    ------
+    ShapeMismatchError
+        The checkpoint's tensors do not fit; the message names the first.
+    """
+    try:
+        return mapped.transform.shape(*(checkpoint.tensors[n].shape for n in mapped.sources))
+    except ShapeMismatchError as error:
+        raise ShapeMismatchError(f"{mapped.sources[0]}: {error}") from None
+
+
+def source_type_of(checkpoint: Checkpoint, mapped: MappedTensor) -> TensorType:
+    """Return the type that holds a tensor's values exactly, as far as floats do."""
+    dtypes = {checkpoint.tensors[name].dtype for name in mapped.sources}
+    return STORED.get(dtypes.pop(), TensorType.F32) if len(dtypes) == 1 else TensorType.F32
