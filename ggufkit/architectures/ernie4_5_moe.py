@@ -1,10 +1,13 @@
-"""ERNIE 4.5 with experts, of which some are shared."""
+"""ERNIE 4.5 with experts, of which some are shared.
+
+Source: llama.cpp conversion/ernie.py Ernie4_5MoeModel; transformers ernie4_5_moe.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufkit.architectures.llama import ERNIE4_5
+from ggufkit.architectures.ernie4_5 import ERNIE4_5
 from ggufkit.mapping.blocks import FFN, decoder, experts, only, without
 from ggufkit.mapping.spec import Config, Hparam, Weight
 
@@ -30,6 +33,7 @@ _MLP = "model.layers.{i}.mlp"
 ERNIE4_5MOE = replace(
     ERNIE4_5,
     name="ernie4_5-moe",
+    title="ERNIE 4.5 with experts",
     hf_classes=("Ernie4_5_MoeForCausalLM",),
     defaults={
         "max_position_embeddings": 131072,

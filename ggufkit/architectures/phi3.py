@@ -1,21 +1,18 @@
-"""Phi 1.5 and 2, of parallel parts; Phi 3, 3.5 and 4: fused projections or experts, longrope."""
+"""Phi 3, 3.5 and 4: fused projections, longrope.
+
+Source: llama.cpp conversion/phi.py Phi3MiniModel; transformers phi3.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
+from ggufkit.architectures.phi2 import rotated
 from ggufkit.errors import ConversionError
 from ggufkit.mapping import rope
-from ggufkit.mapping.blocks import FFN, decoder, experts, n_heads, only, without
+from ggufkit.mapping.blocks import n_heads
 from ggufkit.mapping.computed import ComputedTensor, longrope_factors
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Hparam, Weight
-
-
-def rotated(config: Config) -> int:
-    """Return the dimensions of a head that are rotated."""
-    part = rope.full(config).get("partial_rotary_factor", 1.0)
-    return int(part * config["hidden_size"]) // int(config["num_attention_heads"])
 
 
 def original_context(config: Config) -> int:
@@ -39,38 +36,9 @@ def attention_factor(config: Config) -> float | None:
 
 _LAYER = "model.layers.{i}"
 
-PHI2 = Architecture(
-    name="phi2",
-    hf_classes=("PhiForCausalLM",),
-    tokenizer="gpt2",
-    defaults={
-        "max_position_embeddings": 2048,
-        "layer_norm_eps": 1e-5,
-        "partial_rotary_factor": 0.5,
-    },
-    hparams=(
-        Hparam("context_length", ("n_positions", "max_position_embeddings")),
-        Hparam("embedding_length", "hidden_size"),
-        Hparam("feed_forward_length", lambda config: 4 * int(config["hidden_size"])),
-        Hparam("block_count", "num_hidden_layers"),
-        Hparam("attention.head_count", "num_attention_heads"),
-        Hparam("attention.head_count_kv", "num_attention_heads"),
-        Hparam("attention.layer_norm_epsilon", ("layer_norm_epsilon", "layer_norm_eps")),
-        Hparam("rope.dimension_count", rotated),
-        FILE_TYPE,
-        Hparam("tokenizer.ggml.add_bos_token", lambda _: False),
-    ),
-    weights=(
-        *only(decoder(), "token_embd", "output", "attn_norm", "attn_q", "attn_k", "attn_v"),
-        Weight("output_norm", "model.final_layernorm"),
-        Weight("blk.{i}.attn_output", f"{_LAYER}.self_attn.dense"),
-        Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.fc1"),
-        Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.fc2"),
-    ),
-)
-
 PHI3 = Architecture(
     name="phi3",
+    title="Phi 3, 3.5, 4",
     hf_classes=("Phi3ForCausalLM",),
     tokenizer="phi3",
     defaults={
@@ -110,31 +78,5 @@ PHI3 = Architecture(
     generated=(
         ComputedTensor("rope_factors_long.weight", longrope_factors("long")),
         ComputedTensor("rope_factors_short.weight", longrope_factors("short")),
-    ),
-)
-
-_MOE = f"{_LAYER}.block_sparse_moe"
-
-PHIMOE = replace(
-    PHI3,
-    name="phimoe",
-    hf_classes=("PhiMoEForCausalLM", "PhimoeForCausalLM"),
-    defaults={
-        "max_position_embeddings": 131072,
-        "num_key_value_heads": 8,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 1_000_000.0,
-        "num_local_experts": 16,
-        "num_experts_per_tok": 2,
-    },
-    hparams=(
-        *PHI3.hparams,
-        Hparam("expert_used_count", ("num_experts_per_tok", "num_experts_per_token")),
-        Hparam("expert_count", ("num_local_experts", "num_experts")),
-    ),
-    weights=(
-        *without(decoder(), *FFN),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
-        *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
     ),
 )

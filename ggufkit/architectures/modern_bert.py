@@ -1,4 +1,7 @@
-"""ModernBERT: fused projections, windows in two of three layers, two rope bases."""
+"""ModernBERT: fused projections, local attention in two of three layers, two RoPE bases.
+
+Source: llama.cpp conversion/bert.py ModernBertModel; transformers modernbert.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ _LAYER = "layers.{i}"
 
 MODERNBERT = Architecture(
     name="modern-bert",
+    title="ModernBERT",
     hf_classes=(
         "ModernBertModel",
         "ModernBertForMaskedLM",

@@ -1,13 +1,14 @@
-"""GPT-NeoX, Pythia and Bloom: queries, keys and values fused head by head."""
+"""GPT-NeoX and Pythia: queries, keys and values fused head by head.
+
+Source: llama.cpp conversion/gptneox.py GPTNeoXModel; transformers gpt_neox.
+"""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 from ggufkit.mapping.blocks import per_head
 from ggufkit.mapping.rope import full
 from ggufkit.mapping.row_transforms import UnfuseGroups
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
 
 
 def n_heads(config: Config) -> int:
@@ -30,7 +31,7 @@ def rotated(config: Config) -> int:
 
 
 _LAYER = "gpt_neox.layers.{i}"
-_AROUND = (
+AROUND = (
     ("attn_norm", "input_layernorm"),
     ("ffn_norm", "post_attention_layernorm"),
     ("ffn_up", "mlp.dense_h_to_4h"),
@@ -39,6 +40,7 @@ _AROUND = (
 
 GPTNEOX = Architecture(
     name="gptneox",
+    title="GPT-NeoX, Pythia",
     hf_classes=("GPTNeoXForCausalLM",),
     tokenizer="gpt2",
     defaults={
@@ -63,36 +65,8 @@ GPTNEOX = Architecture(
         Weight("output", "embed_out", optional=True),
         Weight("blk.{i}.attn_qkv", f"{_LAYER}.attention.query_key_value", regroup),
         Weight("blk.{i}.attn_output", f"{_LAYER}.attention.dense"),
-        *(Weight(f"blk.{{i}}.{name}", f"{_LAYER}.{source}") for name, source in _AROUND),
+        *(Weight(f"blk.{{i}}.{name}", f"{_LAYER}.{source}") for name, source in AROUND),
     ),
     # causal masks of older checkpoints
     ignore=("*.attention.bias", "*.attention.masked_bias"),
-)
-
-BLOOM = replace(
-    GPTNEOX,
-    name="bloom",
-    hf_classes=("BloomForCausalLM", "BloomModel"),
-    defaults={"layer_norm_epsilon": 1e-5},
-    hparams=(
-        Hparam("context_length", ("seq_length", "hidden_size", "n_embed")),
-        Hparam("embedding_length", ("hidden_size", "n_embed")),
-        Hparam("feed_forward_length", lambda config: 4 * int(config["hidden_size"])),
-        Hparam("block_count", ("n_layers", "num_hidden_layers", "n_layer")),
-        Hparam("attention.head_count", n_heads),
-        Hparam("attention.head_count_kv", n_heads),
-        Hparam("attention.layer_norm_epsilon", "layer_norm_epsilon"),
-        FILE_TYPE,
-    ),
-    weights=(
-        Weight("token_embd", "word_embeddings"),
-        Weight("token_embd_norm", "word_embeddings_layernorm"),
-        Weight("output_norm", "ln_f"),
-        Weight("output", "lm_head", optional=True),
-        Weight("blk.{i}.attn_qkv", "h.{i}.self_attention.query_key_value", regroup),
-        Weight("blk.{i}.attn_output", "h.{i}.self_attention.dense"),
-        *(Weight(f"blk.{{i}}.{name}", f"h.{{i}}.{source}") for name, source in _AROUND),
-    ),
-    rename=((r"^transformer\.", ""),),
-    ignore=(),
 )

@@ -1,4 +1,7 @@
-"""MiniMax M2: experts in every block, norms of all queries and keys, part of a head rotated."""
+"""MiniMax M2: experts in every block, QK-norm over all heads at once, partial RoPE.
+
+Source: llama.cpp conversion/minimax.py MiniMaxM2Model; transformers minimax_m2.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ _MOE = "model.layers.{i}.block_sparse_moe"
 
 MINIMAX_M2 = Architecture(
     name="minimax-m2",
+    title="MiniMax M2",
     hf_classes=("MiniMaxM2ForCausalLM",),
     tokenizer="gpt2",
     defaults={

@@ -1,51 +1,25 @@
-"""Qwen2 and 2.5 (biased queries, keys and values), Qwen3 (normed ones), and both with experts."""
+"""Qwen 1.5 and 2 with experts, of which one is shared and gated.
+
+Source: llama.cpp conversion/qwen.py Qwen2MoeModel; transformers qwen2_moe.
+"""
+
+from __future__ import annotations
 
 from dataclasses import replace
 
+from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.mapping.blocks import (
-    BARE,
     EXPERT_PARTS,
     FFN,
     HPARAMS,
-    POOLING,
-    QK_NORMS,
-    WRAPPED,
     decoder,
     experts,
     gate_half,
     keep,
-    n_heads,
     up_half,
     without,
 )
-from ggufkit.mapping.spec import Architecture, Hparam, Weight
-
-QWEN2 = Architecture(
-    name="qwen2",
-    hf_classes=("Qwen2ForCausalLM", "Qwen2Model"),
-    tokenizer="qwen",
-    defaults={
-        "max_position_embeddings": 32768,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 10000.0,
-        "num_key_value_heads": n_heads,
-    },
-    hparams=(*HPARAMS, *POOLING),
-    weights=decoder(),
-    rename=(*WRAPPED, *BARE),
-)
-
-QWEN3 = replace(
-    QWEN2,
-    name="qwen3",
-    hf_classes=("Qwen3ForCausalLM", "Qwen3Model"),
-    defaults={**QWEN2.defaults, "head_dim": 128},
-    weights=(
-        *decoder(),
-        *QK_NORMS,
-    ),
-)
-
+from ggufkit.mapping.spec import Hparam, Weight
 
 _MLP = "model.layers.{i}.mlp"
 
@@ -62,12 +36,13 @@ FUSED_EXPERTS = tuple(
 )
 
 # llama.cpp has no place for the blocks without experts that transformers can mix in.
-_MOE = (
+MOE_WEIGHTS = (
     *without(decoder(), *FFN),
     Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate"),
     *experts(f"{_MLP}.experts", EXPERT_PARTS),
     *FUSED_EXPERTS,
 )
+
 MOE_HPARAMS = (
     *HPARAMS,
     Hparam("expert_feed_forward_length", "moe_intermediate_size"),
@@ -77,6 +52,7 @@ MOE_HPARAMS = (
 QWEN2MOE = replace(
     QWEN2,
     name="qwen2moe",
+    title="Qwen 1.5 and 2 with experts",
     hf_classes=("Qwen2MoeForCausalLM",),
     tokenizer="gpt2",
     defaults={
@@ -89,7 +65,7 @@ QWEN2MOE = replace(
     },
     hparams=MOE_HPARAMS,
     weights=(
-        *_MOE,
+        *MOE_WEIGHTS,
         *(
             Weight(
                 f"blk.{{i}}.ffn_{part}_shexp",
@@ -98,22 +74,5 @@ QWEN2MOE = replace(
             for part in ("gate", "up", "down")
         ),
         Weight("blk.{i}.ffn_gate_inp_shexp", f"{_MLP}.shared_expert_gate"),
-    ),
-)
-
-QWEN3MOE = replace(
-    QWEN2MOE,
-    name="qwen3moe",
-    hf_classes=("Qwen3MoeForCausalLM",),
-    defaults={
-        **QWEN2.defaults,
-        "num_key_value_heads": 4,
-        "num_experts": 128,
-        "num_experts_per_tok": 8,
-        "moe_intermediate_size": 768,
-    },
-    weights=(
-        *_MOE,
-        *QK_NORMS,
     ),
 )

@@ -1,10 +1,11 @@
-"""InternLM 2, whose queries, keys and values are one tensor in groups; InternLM 3, a llama."""
+"""InternLM 2 and 2.5: queries, keys and values are one tensor in groups.
+
+Source: llama.cpp conversion/internlm.py InternLM2Model; the modeling code in the models'
+repositories.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from ggufkit.architectures.llama import LLAMA
 from ggufkit.mapping.blocks import HPARAMS, n_heads, per_head
 from ggufkit.mapping.row_transforms import PermuteRope, UnfuseGroups
 from ggufkit.mapping.spec import Architecture, Context, Weight
@@ -40,6 +41,7 @@ _FFN = f"{_LAYER}.feed_forward"
 
 INTERNLM2 = Architecture(
     name="internlm2",
+    title="InternLM 2, 2.5",
     hf_classes=("InternLM2ForCausalLM",),
     tokenizer="internlm2",
     defaults={"num_key_value_heads": n_heads},
@@ -58,18 +60,4 @@ INTERNLM2 = Architecture(
         Weight("blk.{i}.ffn_up", f"{_FFN}.w3"),
         Weight("blk.{i}.ffn_down", f"{_FFN}.w2"),
     ),
-)
-
-INTERNLM3 = replace(
-    LLAMA,
-    hf_classes=("InternLM3ForCausalLM",),
-    tokenizer="internlm3",
-    defaults={
-        "max_position_embeddings": 32768,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "num_key_value_heads": 2,
-        "head_dim": 128,
-    },
-    generated=(),
 )

@@ -1,19 +1,15 @@
-"""LLaDA, a llama, and Dream, a Qwen2: they fill in masked tokens, so attention looks both ways."""
+"""LLaDA: a llama that fills in masked tokens, so that attention looks both ways.
+
+Source: llama.cpp conversion/llada.py LLaDAModel; the modeling code in the models' repositories.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from ggufkit.architectures.qwen import QWEN2
+from ggufkit.architectures.dream import no
 from ggufkit.mapping.blocks import HPARAMS, POOLING
 from ggufkit.mapping.row_transforms import PermuteRope
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
 from ggufkit.mapping.transforms import Transform
-
-
-def no(_: Config) -> bool:
-    """Return False."""
-    return False
 
 
 def head_size(config: Config) -> int:
@@ -26,22 +22,11 @@ def permute(context: Context) -> Transform:
     return PermuteRope(head_size(context.config))
 
 
-DREAM = replace(
-    QWEN2,
-    name="dream",
-    hf_classes=("DreamModel",),
-    hparams=(
-        *HPARAMS,
-        *POOLING,
-        Hparam("attention.causal", no),
-        Hparam("tokenizer.ggml.mask_token_id", "mask_token_id"),
-    ),
-)
-
 _BLOCK = "model.transformer.blocks.{i}"
 
 LLADA = Architecture(
     name="llada",
+    title="LLaDA",
     hf_classes=("LLaDAModelLM",),
     tokenizer="llada",
     defaults={"max_sequence_length": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0},

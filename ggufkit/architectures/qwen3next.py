@@ -1,6 +1,8 @@
-"""Qwen3-Next, Qwen3.5 and 3.6: linear attention in three of four blocks, a block that looks ahead.
+"""Qwen3-Next: linear attention in three of four blocks, and multi-token prediction (MTP).
 
 The last block predicts the token after the next; checkpoints keep it apart, under ``mtp.``.
+
+Source: llama.cpp conversion/qwen.py Qwen3NextModel; transformers qwen3_next.
 """
 
 from __future__ import annotations
@@ -8,11 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ggufkit.architectures.qwen import FUSED_EXPERTS, MOE_HPARAMS
+from ggufkit.architectures.qwen2moe import FUSED_EXPERTS, MOE_HPARAMS
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import (
     EXPERT_PARTS,
-    HPARAMS,
     QK_NORMS,
     WRAPPED,
     decoder,
@@ -21,9 +22,9 @@ from ggufkit.mapping.blocks import (
     plus_one,
     replaced,
 )
-from ggufkit.mapping.row_transforms import ReorderHeads, TileColumns, UnfuseGroups
+from ggufkit.mapping.row_transforms import UnfuseGroups
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Renames, Weight
-from ggufkit.mapping.transforms import Compose, NegativeExp, Squeeze, Transform
+from ggufkit.mapping.transforms import NegativeExp, Squeeze, Transform
 
 
 def n_mtp_layers(config: Config) -> int:
@@ -87,52 +88,14 @@ def rotated(config: Config) -> int:
     return int(config["head_dim"] * rope.full(config).get("partial_rotary_factor", 0.25))
 
 
-def tiles(config: Config, head_dim: int = 1, start: int = 0) -> ReorderHeads:
-    """Return the order of the heads of values."""
-    groups, heads = config["linear_num_key_heads"], config["linear_num_value_heads"]
-    return ReorderHeads(groups, heads // groups, head_dim, start)
-
-
-def tiled(context: Context) -> ReorderHeads:
-    """Return the order of one row per head."""
-    return tiles(context.config)
-
-
-def tiled_values(context: Context) -> ReorderHeads:
-    """Return the order of rows of values."""
-    return tiles(context.config, context.config["linear_value_head_dim"])
-
-
-def tiled_columns(context: Context) -> TileColumns:
-    """Return the order of columns that take values."""
-    return TileColumns(tiled_values(context))
-
-
-def tiled_after_keys(context: Context) -> ReorderHeads:
-    """Return the order of rows of values that come after queries and keys."""
-    config = context.config
-    keys = 2 * config["linear_key_head_dim"] * config["linear_num_key_heads"]
-    return tiles(config, config["linear_value_head_dim"], keys)
-
-
 def convolution(_: Context) -> Transform:
     """Return the transform of convolutions whose channels stay in order."""
     return Squeeze()
 
 
-def tiled_convolution(context: Context) -> Transform:
-    """Return the transform of convolutions over queries, keys and values."""
-    return Compose(Squeeze(), tiled_after_keys(context))
-
-
 def decay(_: Context) -> Transform:
     """Return the transform of decays."""
     return NegativeExp()
-
-
-def tiled_decay(context: Context) -> Transform:
-    """Return the transform of decays, one per head."""
-    return Compose(NegativeExp(), tiles(context.config))
 
 
 def parts(*take: int) -> Any:
@@ -160,7 +123,7 @@ def linear(name: str, source: str, transform: Any = None, *, exact: bool = False
     )
 
 
-_BLOCK = (
+BLOCK_WEIGHTS = (
     *only(decoder(norm=plus_one), "token_embd", "output_norm", "output"),
     *(replace(w, blocks=all_blocks) for w in only(decoder(norm=plus_one), "attn_norm")),
     Weight(
@@ -185,11 +148,8 @@ _BLOCK = (
         )
     ),
 )
-_DENSE = tuple(
-    Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", blocks=all_blocks)
-    for part in ("gate", "up", "down")
-)
-_EXPERTS = (
+
+EXPERT_WEIGHTS = (
     Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=all_blocks),
     *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=all_blocks),
     *FUSED_EXPERTS,
@@ -199,17 +159,8 @@ _EXPERTS = (
     ),
     Weight("blk.{i}.ffn_gate_inp_shexp", f"{_MLP}.shared_expert_gate", blocks=all_blocks),
 )
-_TILED = (
-    linear("attn_qkv", "in_proj_qkv", tiled_after_keys),
-    linear("attn_gate", "in_proj_z", tiled_values),
-    linear("ssm_alpha", "in_proj_a", tiled),
-    linear("ssm_beta", "in_proj_b", tiled),
-    linear("ssm_conv1d", "conv1d", tiled_convolution),
-    linear("ssm_a", "A_log", tiled_decay, exact=True),
-    linear("ssm_dt.bias", "dt_bias", tiled, exact=True),
-    linear("ssm_out", "out_proj", tiled_columns),
-)
-_HPARAMS = (
+
+LINEAR_HPARAMS = (
     Hparam("nextn_predict_layers", n_mtp_layers),
     Hparam("ssm.conv_kernel", "linear_conv_kernel_dim"),
     Hparam("ssm.state_size", "linear_key_head_dim"),
@@ -220,11 +171,10 @@ _HPARAMS = (
     Hparam("full_attention_interval", "full_attention_interval"),
     Hparam("rope.dimension_count", rotated),
 )
-_BLOCK_COUNT = Hparam("block_count", lambda config: len(all_blocks(config)))
-_SECTIONS = Hparam(
-    "rope.dimension_sections", lambda config: rope.sections(config) or [11, 11, 10, 0]
-)
-_DEFAULTS = {
+
+BLOCK_COUNT = Hparam("block_count", lambda config: len(all_blocks(config)))
+
+LINEAR_DEFAULTS = {
     "max_position_embeddings": 32768,
     "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0,
@@ -239,23 +189,25 @@ _DEFAULTS = {
     "full_attention_interval": 4,
     "layer_types": default_layer_types,
 }
-_MOE_DEFAULTS = {"moe_intermediate_size": 512, "shared_expert_intermediate_size": 512}
+
+MOE_DEFAULTS = {"moe_intermediate_size": 512, "shared_expert_intermediate_size": 512}
 
 QWEN3NEXT = Architecture(
     name="qwen3next",
+    title="Qwen3-Next",
     hf_classes=("Qwen3NextForCausalLM",),
     tokenizer="gpt2",
     defaults={
-        **_DEFAULTS,
-        **_MOE_DEFAULTS,
+        **LINEAR_DEFAULTS,
+        **MOE_DEFAULTS,
         "intermediate_size": 5632,
         "num_experts": 512,
         "num_experts_per_tok": 10,
     },
-    hparams=(*replaced(MOE_HPARAMS, _BLOCK_COUNT), *_HPARAMS),
+    hparams=(*replaced(MOE_HPARAMS, BLOCK_COUNT), *LINEAR_HPARAMS),
     weights=(
-        *_BLOCK,
-        *_EXPERTS,
+        *BLOCK_WEIGHTS,
+        *EXPERT_WEIGHTS,
         linear("attn_qkv", "in_proj_qkvz", parts(0, 1, 2)),
         linear("attn_gate", "in_proj_qkvz", parts(3)),
         linear("ssm_ba", "in_proj_ba"),
@@ -265,24 +217,4 @@ QWEN3NEXT = Architecture(
         linear("ssm_out", "out_proj"),
     ),
     rename=rename,
-)
-
-QWEN35 = replace(
-    QWEN3NEXT,
-    name="qwen35",
-    hf_classes=("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"),
-    defaults={**_DEFAULTS, "num_key_value_heads": 4},
-    hparams=(*replaced(HPARAMS, _BLOCK_COUNT), *_HPARAMS, _SECTIONS),
-    weights=(*_BLOCK, *_DENSE, *_TILED),
-    # the part that sees is another file's
-    ignore=("model.visual.*",),
-)
-
-QWEN35MOE = replace(
-    QWEN35,
-    name="qwen35moe",
-    hf_classes=("Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration"),
-    defaults={**_DEFAULTS, **_MOE_DEFAULTS, "num_experts": 256, "num_experts_per_tok": 8},
-    hparams=(*replaced(MOE_HPARAMS, _BLOCK_COUNT), *_HPARAMS, _SECTIONS),
-    weights=(*_BLOCK, *_EXPERTS, *_TILED),
 )

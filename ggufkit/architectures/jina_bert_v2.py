@@ -1,4 +1,8 @@
-"""Jina BERT version 2: BERT without positions, gated; its code model norms queries and keys."""
+"""Jina embeddings v2: a gated BERT with ALiBi; its code model has QK-norm.
+
+Source: llama.cpp conversion/bert.py JinaBertV2Model; the modeling code in the models'
+repositories.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ _LAYER = "encoder.layer.{i}"
 JINA_BERT_V2 = replace(
     BERT,
     name="jina-bert-v2",
+    title="Jina embeddings v2",
     hf_classes=("JinaBertModel", "JinaBertForMaskedLM"),
     tokenizer="jina",
     weights=(
