@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 
+from ggufkit.cli.json_output import emit
 from ggufkit.errors import MissingFileError, RemoteError
 
 _PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
@@ -37,7 +36,7 @@ def show_repository(repo_id: str, revision: str | None, *, as_json: bool) -> int
         for name, (parts, size) in sorted(files.items(), key=lambda item: item[1][1])
     ]
     if as_json:
-        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+        emit(listed)
         return 0
     rows = [
         (
