@@ -24,7 +24,7 @@ from ggufkit.errors import (
     OutputError,
     UnknownArchitectureError,
 )
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from tests.llama import write_llama
 
 LADDER = "Q2_K,Q4_K_M,Q8_0,BF16"
