@@ -19,7 +19,7 @@ from unittest import mock
 
 import torch
 import transformers
-from make_converted import CLASSES
+from reference.run_converter import CLASSES
 from reference_classes import EQUIVALENTS, attention_mask
 from safetensors.torch import load_file, save_file
 from torch import Tensor
