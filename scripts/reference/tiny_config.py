@@ -17,6 +17,8 @@ Config = dict[str, Any]
 WIDTH, N_HEADS, N_KV_HEADS, VOCAB = 64, 4, 2, 320
 MIN_LAYERS, MAX_LAYERS = 3, 8
 
+HEADS = re.compile(r"(num_attention_heads|n_heads?|num_heads)$")
+KV_HEADS = re.compile(r"(num_key_value_heads|n_kv_heads|num_kv_heads|n_head_kv)$")
 LAYERS = re.compile(
     r"(num_hidden_layers|n_layers?|num_layers|num_(de|en)coder_layers|(de|en)coder_layers|depth)$"
 )
@@ -24,7 +26,7 @@ LAYERS = re.compile(
 PERIOD = re.compile(r"(interval|period|pattern|_step|every_n_layers)$")
 #: How many of the first layers are of another kind.
 LEADING = re.compile(r"(first_k_dense_replace|num_dense_layers|moe_layer_start_index)$")
-WIDTHS = re.compile(r"(hidden_size|d_model|n_embd|dim|embedding_size|embed_dim|projection_dim)$")
+WIDTHS = re.compile(r"(hidden_size|d_model|n_embd|dim)$")
 HEAD_DIM = re.compile(r"(head_dim|attention_head_dim|kv_channels|d_kv|d_head)$")
 
 #: From key to value, the first that matches decides. A number that is smaller stays.
@@ -37,8 +39,8 @@ SIZES: tuple[tuple[str, int], ...] = (
     (r"intermediate_size_mlp", 128),
     (r"(\w*_)?(intermediate_size|ffn_dim|ffn_hidden_size|mlp_hidden_size|hidden_dim)", 96),
     (r"(d_ff|n_inner|ffn_size|feed_forward_size|block_ff_dim|intermediate_dim)", 96),
-    (r"(num_key_value_heads|n_kv_heads|num_kv_heads|n_head_kv|multi_query_group_num)", N_KV_HEADS),
-    (r"(\w*_)?(num_key_value_heads|num_kv_heads)", N_KV_HEADS),
+    (r"(\w*_)?(num_key_value_heads|n_kv_heads|num_kv_heads|n_head_kv)", N_KV_HEADS),
+    (r"multi_query_group_num", N_KV_HEADS),
     (r"linear_num_key_heads", 2),
     (r"(\w*_)?(num_attention_heads|attention_heads|num_heads|n_heads?|num_value_heads)", N_HEADS),
     (r"qk_rope_head_dim", 16),
@@ -95,6 +97,8 @@ def shrink(config: Config) -> Config:
             small[key] = after if value == before else min(value, MIN_LAYERS)
         elif key == "max_window_layers":
             small[key] = min(value, after)
+        elif KV_HEADS.match(key) and value in _values(HEADS, config):  # every head has its own
+            small[key] = N_HEADS
     return _consistent(small)
 
 
@@ -105,8 +109,7 @@ def text_part(config: Mapping[str, Any]) -> Config:
 
 def layer_counts(config: Mapping[str, Any]) -> tuple[int, int]:
     """Return the number of layers, and how many of the first are enough to see every kind."""
-    counts = [config[key] for key in config if LAYERS.match(key)]
-    n = next((count for count in counts if isinstance(count, int)), 0)
+    n = next(_values(LAYERS, config), 0)
     needed = [MIN_LAYERS, *_needed(config, n)]
     return n, min(n, MAX_LAYERS, max(needed))
 
@@ -140,7 +143,7 @@ def _shrunk(key: str, value: Any, config: Mapping[str, Any]) -> Any:
     known = next((size for pattern, size in _SIZES if pattern.fullmatch(key)), None)
     if known is not None:
         return min(value, known)
-    width = next((v for k, v in config.items() if WIDTHS.match(k) and isinstance(v, int)), 0)
+    width = next(_values(WIDTHS, config), 0)
     if value >= WIDTH < width and _OTHER_SIZE.search(key) and not _NO_SIZE.search(key):
         return max(8, round(value * WIDTH / width / 8) * 8)
     return value
@@ -148,13 +151,14 @@ def _shrunk(key: str, value: Any, config: Mapping[str, Any]) -> Any:
 
 def _head_dim(value: int, config: Mapping[str, Any]) -> int:
     """Return a head's size: the width divided by the heads, or twice that where it was not."""
-    width, heads = (
-        next((v for k, v in config.items() if re.fullmatch(names, k)), None)
-        for names in ("hidden_size|d_model|n_embd|dim", "num_attention_heads|n_heads?|num_heads")
-    )
+    width, heads = next(_values(WIDTHS, config), 0), next(_values(HEADS, config), 0)
     plain = WIDTH // N_HEADS
-    is_plain = isinstance(width, int) and isinstance(heads, int) and heads * value == width
-    return plain if is_plain else 2 * plain
+    return plain if heads * value == width else 2 * plain
+
+
+def _values(names: re.Pattern[str], config: Mapping[str, Any]) -> Iterator[int]:
+    """Yield the integers under keys of a kind."""
+    yield from (v for k, v in config.items() if names.match(k) and type(v) is int)
 
 
 def _consistent(config: Config) -> Config:
@@ -177,8 +181,6 @@ def _consistent(config: Config) -> Config:
 def _latent(config: Config) -> Config:
     """Return what follows from other sizes in latent attention (MLA)."""
     mended = {}
-    if config.get("kv_lora_rank") and config.get("num_key_value_heads"):  # none is shared
-        mended["num_key_value_heads"] = config["num_attention_heads"]
     if config.get("qk_head_dim") and config.get("qk_nope_head_dim"):
         mended["qk_head_dim"] = config["qk_nope_head_dim"] + config["qk_rope_head_dim"]
     return mended

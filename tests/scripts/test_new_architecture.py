@@ -64,7 +64,7 @@ def test_sizes_shrink_and_all_else_stays() -> None:
         "num_attention_heads": 4,
         "num_experts_per_tok": 3,
         "num_hidden_layers": 3,
-        "num_key_value_heads": 2,
+        "num_key_value_heads": 4,
         "vocab_size": 320,
     }
 
@@ -98,6 +98,12 @@ def test_heads_that_are_not_the_width_divided_stay_so() -> None:
     assert shrink(heads | {"head_dim": 64})["head_dim"] == 16
     assert shrink(heads | {"head_dim": 128})["head_dim"] == 32
     assert shrink(heads | {"head_dim": None})["head_dim"] is None
+
+
+@pytest.mark.parametrize(("before", "after"), [(32, 4), (8, 2), (1, 1), (None, None)])
+def test_heads_share_keys_where_they_did(before: int | None, after: int | None) -> None:
+    small = shrink({"num_attention_heads": 32, "num_key_value_heads": before})
+    assert small == {"num_attention_heads": 4, "num_key_value_heads": after}
 
 
 def test_positions_are_cut_only_where_they_may_be_a_tensor() -> None:
