@@ -26,9 +26,10 @@ def differences(
     explain : callable
         From the name of a tensor whose data differ to how.
     """
+    elsewhere = {row[3]: row[0] for row in theirs["tensors"]}
     return [
         *_compared("key", theirs["metadata"], ours["metadata"], _metadata_entry),
-        *_compared("tensor", theirs["tensors"], ours["tensors"], _tensor_entry(explain)),
+        *_compared("tensor", theirs["tensors"], ours["tensors"], _tensor_entry(explain, elsewhere)),
     ]
 
 
@@ -83,7 +84,7 @@ def _metadata_entry(theirs: Sequence[Any], ours: Sequence[Any]) -> Iterator[str]
         yield f"value: {key} is {_short(ours[2])}, llama.cpp writes {_short(value)}"
 
 
-def _tensor_entry(explain: Explain) -> Compare:
+def _tensor_entry(explain: Explain, elsewhere: Mapping[str, str]) -> Compare:
     def compare(theirs: Sequence[Any], ours: Sequence[Any]) -> Iterator[str]:
         name, shape, kind, digest = theirs
         if list(ours[1]) != list(shape):
@@ -91,7 +92,9 @@ def _tensor_entry(explain: Explain) -> Compare:
         if ours[2] != kind:
             yield f"type: {name} is {ours[2]}, llama.cpp writes {kind}"
         if (ours[1], ours[2]) == (shape, kind) and ours[3] != digest:
-            yield f"data: {name} differs{explain(name)}"
+            other = elsewhere.get(ours[3])
+            how = f": llama.cpp writes the same as {other}" if other else explain(name)
+            yield f"data: {name} differs{how}"
 
     return compare
 

@@ -93,7 +93,7 @@ def chosen(folder: Path | None) -> Environment:
     return Environment(Path(named).expanduser().resolve())
 
 
-def run(environment: Environment, script: Path, *arguments: Path) -> int:
+def run(environment: Environment, script: Path, *arguments: Path | str) -> int:
     """Run a script in the environment, with what it prints on stderr."""
     variables = {**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     variables["TRANSFORMERS_VERBOSITY"] = "error"

@@ -86,6 +86,12 @@ def parser() -> argparse.ArgumentParser:
         help="where the case is stored (default: tests/models/converted)",
     )
     add("--replace", action="store_true", help="replace a stored case that is different")
+    add(
+        "--reference",
+        action="store_true",
+        help="then have transformers' class compute what the model says, for the comparison with "
+        "what llama.cpp computes (scripts/make_references.py)",
+    )
     add("--draft", action="store_true", help="print the draft also where ggufkit has the class")
     return made
 
@@ -218,7 +224,8 @@ def print_choices(before: cases.Case | None, after: cases.Case) -> None:
     """Print which values of the config were chosen."""
     lines = changes(before or after, after)
     print(f"{len(lines)} values of the config chosen:" if lines else "the config as it was given")
-    print("\n".join(f"  {line}" for line in lines))
+    for line in lines:
+        print(f"  {line}")
 
 
 def print_failure(config: Path) -> None:
@@ -247,7 +254,8 @@ def report(
         return 1
     if args.draft:
         print_draft(case, found, folder / THEIRS)
-    print("\n".join(lines))
+    for line in lines:
+        print(line)
     n_keys, n_tensors = len(case["metadata"]), len(case["tensors"])
     print(f"{len(lines)} differences in {n_keys} keys and {n_tensors} tensors")
     return 1 if lines else 0
@@ -270,7 +278,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = json.loads((folder / "found.json").read_text())
         print_choices(asked["given"] or found["defaults"], case["config"])
         store(case, args.data / f"{asked['name']}.json", args.replace)
-        return report(args, folder, case, found, asked["name"])
+        status = report(args, folder, case, found, asked["name"])
+    if args.reference and run(environment, HERE.parent / "make_references.py", asked["name"]):
+        return 2
+    return status
 
 
 if __name__ == "__main__":

@@ -242,6 +242,14 @@ def test_differences_of_tensors(edit: Any, line: str) -> None:
     assert changed("tensors", edit) == [line]
 
 
+def test_data_that_belong_elsewhere_are_recognised() -> None:
+    other = deepcopy(FILE)
+    other["tensors"][1][3] = FILE["tensors"][0][3]
+    assert differences(FILE, other) == [
+        "tensor data: blk.0.attn_q.weight differs: llama.cpp writes the same as token_embd.weight"
+    ]
+
+
 def test_several_differences_come_in_the_order_of_llama_cpps_file() -> None:
     other = deepcopy(FILE)
     other["tensors"][0][3] = "00"
