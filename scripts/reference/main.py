@@ -113,10 +113,10 @@ def request(args: argparse.Namespace) -> dict[str, Any]:
     is_case = isinstance(given.get("config"), dict)
     config = given["config"] if is_case else given or None
     if args.shrink and (is_case or config is None):
-        sys.exit("--shrink needs a config.json as --config")
+        parser().error("--shrink needs a config.json as --config")
     classes = (config or {}).get("architectures") or [args.hf_class]
     if args.hf_class not in classes:
-        sys.exit(f"{args.config} is of {', '.join(classes)}, not of {args.hf_class}")
+        parser().error(f"{args.config} is of {', '.join(classes)}, not of {args.hf_class}")
     return {
         "class": args.hf_class,
         "name": args.name or (config or {}).get("model_type") or args.hf_class,
