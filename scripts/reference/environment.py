@@ -72,7 +72,10 @@ class Environment:
 
     def _pip(self, *arguments: str) -> None:
         options = ("--quiet", "--disable-pip-version-check", "--no-cache-dir")
-        subprocess.run([self.python, "-m", "pip", *arguments, *options], check=True)
+        command = [self.python, "-m", "pip", *arguments, *options]
+        if subprocess.run(command, check=False).returncode:
+            print("pip failed; the next run goes on from here", file=sys.stderr)
+            raise SystemExit(2)
 
     def _fetch_llama_cpp(self) -> None:
         with tempfile.TemporaryDirectory(dir=self.folder) as temporary:

@@ -46,6 +46,7 @@ SIZES: tuple[tuple[str, int], ...] = (
     (r"qk_rope_head_dim", 16),
     (r"(qk_nope_head_dim|v_head_dim)", 32),
     (r"linear_(key|value)_head_dim", 16),
+    (r"\w+_head_dim", 32),
     (r"q_lora_rank", 48),
     (r"kv_lora_rank", 32),
     (r"index_topk", 16),
@@ -89,8 +90,8 @@ def shrink(config: Config) -> Config:
         for key, value in config.items()
     }
     for key, value in small.items():
-        if isinstance(value, dict) and any(name.isdigit() for name in value):  # by layer
-            small[key] = {n: one for n, one in value.items() if not n.isdigit() or int(n) < after}
+        if "layer" in key and isinstance(value, dict) and all(map(str.isdigit, value)):
+            small[key] = {layer: one for layer, one in value.items() if int(layer) < after}
     for key, value in config.items():
         if isinstance(value, list) and before and len(value) == before:
             small[key] = [_shrunk(key, one, config) for one in value[:after]]

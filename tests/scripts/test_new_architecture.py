@@ -91,6 +91,8 @@ def test_lists_keep_their_first_layers() -> None:
     types = ["linear_attention"] * 3 + ["full_attention"]
     small = shrink({"num_hidden_layers": 48, "layer_types": types * 12, "other": [1, 2, 3]})
     assert small == {"num_hidden_layers": 4, "layer_types": types, "other": [1, 2, 3]}
+    by_layer = {"num_hidden_layers": 9, "per_layer_config": {"0": {"a": 1}, "5": {"a": 2}}}
+    assert shrink(by_layer)["per_layer_config"] == {"0": {"a": 1}}
 
 
 def test_heads_that_are_not_the_width_divided_stay_so() -> None:
