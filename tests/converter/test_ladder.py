@@ -207,6 +207,7 @@ def test_a_quantized_source_needs_permission(source: Path, tmp_path: Path) -> No
     convert(tmp_path / "q8.gguf", tmp_path / "out", ladder="Q4_0", allow_requantize=True)
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
     code = (
         "import sys, resource; from ggufkit import convert; "
