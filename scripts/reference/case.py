@@ -1,4 +1,4 @@
-"""Cases of tests/architectures/converted: a config, a checkpoint's shapes, what the converter wrote."""
+"""Cases of `tests/architectures/converted`: a checkpoint, and what llama.cpp wrote of it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 
 import ggufkit
 from ggufkit.errors import GGUFKitError, UnknownArchitectureError
-from ggufkit.models.common import decoder
+from ggufkit.mapping.blocks import decoder
 from scripts.reference import case as cases
 from scripts.reference.differences import data_difference, differences
 from scripts.reference.environment import VARIABLE, chosen, run
