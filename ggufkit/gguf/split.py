@@ -7,7 +7,7 @@ The first part holds all metadata; every part holds three keys more::
     split.tensors.count i32   tensors in all parts together
 
 The keys are llama.cpp's; the specification does not know them. Two programs split, and differ a
-little (`SplitStyle`): the converter, and ``llama-gguf-split``. `ggufkit.gguf.model` reads the
+little (`SplitStyle`): the converter, and ``llama-gguf-split``. `ggufkit.gguf.open` reads the
 parts as one.
 """
 

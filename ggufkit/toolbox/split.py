@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ggufkit.errors import BadValueError
 from ggufkit.gguf.layout import plan_layout
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import COUNT, GGUF_SPLIT, NO, TENSORS_COUNT, part_name, plan_split
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.copying import CopyTarget, copy_tensors, refuse_existing

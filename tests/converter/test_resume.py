@@ -20,6 +20,8 @@ from ggufkit.converter.ladder import convert
 from ggufkit.errors import OutputError
 from tests.llama import write_llama
 
+pytestmark = pytest.mark.torture
+
 LADDER = "Q2_K,Q4_K_M,Q6_K,Q8_0"
 # Slow enough to be caught in the middle, with every task noted at once.
 CHILD = """

@@ -18,7 +18,7 @@ from ggufkit.errors import (
 )
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.split import (
     CONVERTER,

@@ -23,7 +23,7 @@ from ggufkit.converter.planning.planner import SplitLimits
 from ggufkit.converter.planning.reasons import ReasonCode
 from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.errors import BadValueError, ConversionError
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.types import TensorType as T
 from tests.converter.test_ladder import digests
 from tests.llama import write_llama
