@@ -31,6 +31,7 @@ from ggufkit.converter.sources.checkpoint import CheckpointSource
 from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.io.folder_lock import locked
+from ggufkit.io.http_ranges import is_remote
 
 DEFAULT_LADDER = "Q4_K_M"
 
@@ -75,7 +76,8 @@ def open_source(
     Parameters
     ----------
     source : str or Path
-        A folder with a checkpoint, a Hub repository ``owner/name``, or a GGUF file.
+        A folder with a checkpoint, a Hub repository ``owner/name``, or a GGUF file: its path,
+        ``hf:owner/name/file.gguf`` or a URL, of which byte ranges are read.
     revision : str, optional
         Branch, tag or commit of a Hub repository.
     pre : str, optional
@@ -101,14 +103,13 @@ def open_source(
     CheckpointError, ConversionError, FormatError
         The source can't be converted.
     """
-    path = Path(source)
-    if path.suffix.lower() == ".gguf":
+    if is_gguf_name(source):
         if pre or name or revision or merge_lora or generic:
             raise ConversionError(
-                f"{path}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
+                f"{source}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
                 "--generic and --merge-lora are for checkpoints"
             )
-        return GGUFSource.open(path, allow_requantize=allow_requantize)
+        return GGUFSource.open(source, allow_requantize=allow_requantize, keep=keep)
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream, keep=keep)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
@@ -121,6 +122,11 @@ def open_source(
         generic=generic,
         merged=[merge.origin for merge in merges],
     )
+
+
+def is_gguf_name(source: str | Path) -> bool:
+    """Whether a source is a GGUF file, by its name."""
+    return is_remote(source) or Path(source).suffix.lower() == ".gguf"
 
 
 def plan_ladder(

@@ -6,10 +6,8 @@ any rows of any tensor as float32.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -146,25 +144,3 @@ def file_name(
         encoding=encoding,
         type=kind,
     )
-
-
-def file_identity(paths: list[Path]) -> str:
-    """Return a digest of the files' names, sizes and times, to see whether a source changed."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        status = path.stat()
-        digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def first_axis_rows(shape: Shape, rows: slice) -> tuple[slice, slice]:
-    """Translate rows over all leading dimensions into rows of the first axis, and the rest.
-
-    Returns
-    -------
-    (slice, slice)
-        Rows of the first axis that contain `rows`, and where `rows` lie among their rows.
-    """
-    per_item = max(1, prod(shape[1:-1]))
-    start, stop = rows.start // per_item, -(-rows.stop // per_item)
-    return slice(start, stop), slice(rows.start - start * per_item, rows.stop - start * per_item)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32
+from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32
+from ggufkit.codecs import dequantize
 from ggufkit.errors import ShapeMismatchError
 from ggufkit.mapping.transforms import Floats, Transform, n_rows
 from ggufkit.types import TensorType
@@ -64,6 +65,27 @@ class CheckpointReader:
             return self.transform.apply(StoredBlocks(self.stored), rows)  # type: ignore[return-value]
         except _NeedsRoundingError:
             return None
+
+
+@dataclass(frozen=True)
+class BlockReader:
+    """Rows of a tensor of a GGUF file, whose data start at the byte `offset`."""
+
+    shard: Shard
+    offset: int
+    type: TensorType
+    n_cols: int
+
+    def read(self, rows: slice) -> Floats:
+        """Return rows, decoded."""
+        return dequantize(self.read_blocks(rows), self.type)
+
+    def read_blocks(self, rows: slice) -> NDArray[np.uint8]:
+        """Return rows as stored."""
+        row_size = self.type.row_size(self.n_cols)
+        data = np.empty((rows.stop - rows.start, row_size), np.uint8)
+        self.shard.read_into(data.reshape(-1).data, self.offset + rows.start * row_size)
+        return data
 
 
 class _NeedsRoundingError(Exception):
