@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ggufkit.gguf.metadata import Metadata
+    from ggufkit.gguf.values import ByteOrder
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -122,8 +123,9 @@ def plan_layout(
     *,
     alignment: int | None = None,
     version: int = VERSION,
+    order: ByteOrder = "<",
 ) -> Layout:
-    """Lay out a little-endian file. Reads and writes nothing.
+    """Lay out a file. Reads and writes nothing.
 
     Parameters
     ----------
@@ -136,6 +138,8 @@ def plan_layout(
         Only checked: what the caller takes the alignment to be.
     version : {3, 2}
         GGUF version to write.
+    order : {'<', '>'}
+        Byte order of the file, little-endian by default.
 
     Raises
     ------
@@ -159,18 +163,18 @@ def plan_layout(
         infos.append(replace(info, shape=shape, offset=offset))
         offset += align(infos[-1].nbytes, stated)
     check_unique(info.name for info in infos)
-    head = struct.pack("<4sIQQ", MAGIC, version, len(infos), len(metadata))
-    header = head + metadata.encoded() + b"".join(_encode_info(info) for info in infos)
+    head = struct.pack(f"{order}4sIQQ", MAGIC, version, len(infos), len(metadata))
+    header = head + metadata.encoded(order) + b"".join(_encode_info(info, order) for info in infos)
     data_offset = align(len(header), stated)
     header += bytes(data_offset - len(header))
     return Layout(header, tuple(infos), data_offset, stated, data_offset + offset)
 
 
-def _encode_info(info: TensorInfo) -> bytes:
+def _encode_info(info: TensorInfo, order: ByteOrder) -> bytes:
     name = info.name.encode("utf-8", "surrogateescape")
     n_dims = len(info.shape)
     return struct.pack(
-        f"<Q{len(name)}sI{n_dims}QIQ",
+        f"{order}Q{len(name)}sI{n_dims}QIQ",
         len(name), name, n_dims, *reversed(info.shape), info.type, info.offset,
     )  # fmt: skip
 
