@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize
-from ggufkit.converter.execution.report import ErrorSums
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.model import GGUFModel

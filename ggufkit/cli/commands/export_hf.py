@@ -11,17 +11,14 @@ listed.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.cli.arguments import add_output, positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.export.plan import ExportPlan
-
-HELP = "make a Hugging Face checkpoint of a GGUF file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +89,7 @@ def _show(plan: ExportPlan, *, as_json: bool) -> None:
             "files": ["config.json", *plan.files],
             "notes": list(plan.notes),
         }
-        sys.stdout.write(json.dumps(facts, indent=1) + "\n")
+        emit(facts)
         return
     columns = ("class", "dtype", "tensors", "files of weights", "size", "folder")
     row = (

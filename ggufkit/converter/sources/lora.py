@@ -36,7 +36,7 @@ from ggufkit.mapping.spec import Context, complete_config, config_errors
 from ggufkit.types import TensorType
 
 if TYPE_CHECKING:
-    from ggufkit.gguf.split import TensorSpec
+    from ggufkit.gguf.layout import TensorSpec
     from ggufkit.mapping.spec import Architecture
 
 Floats = NDArray[np.float32]
