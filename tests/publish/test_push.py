@@ -25,6 +25,8 @@ from tests.converter.files import write_file
 from tests.llama import write_llama
 from tests.publish.upload_server import UploadHub, serve_uploads
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 REPO = "me/Tiny-GGUF"
 

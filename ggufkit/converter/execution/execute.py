@@ -54,7 +54,7 @@ def run_task(task: Task, *, report: bool) -> TaskResult:
             written += blocks.nbytes
         if report:
             sums[encoding.key] = rows.errors(blocks, encoding.type)
-    return TaskResult(task.number, written, sums, rows.n_nonfinite)
+    return TaskResult(task.number, task.tensor.name, written, sums, rows.n_nonfinite)
 
 
 _threads = threading.local()
@@ -209,11 +209,11 @@ def execute(
         outputs = stack.enter_context(OutputSet(plan, journal, on_file_complete))
         progress(outputs.n_bytes_done)
         # What is announced of the disk counts single tasks.
-        bundle = 1 if executor is None or one_by_one else bundle_for(outputs.n_tasks, jobs)
+        bundle = 1 if executor is None or one_by_one else bundle_for(plan.n_tasks, jobs)
         work = partial(run_task, report=report)
         with closing(map_bounded(work, outputs.tasks(), pool, jobs, bundle)) as results:
             outputs.collect(results, progress)
-    return Report.collect(plan, journal.done.values())
+    return Report.collect(journal.done.values())
 
 
 def check_space(parts: Sequence[OutputFile], n_bytes: int) -> None:

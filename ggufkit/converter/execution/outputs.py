@@ -41,10 +41,6 @@ class OutputSet:
     on_file_complete : callable, optional
         See `ggufkit.converter.execution.execute.execute`.
 
-    Attributes
-    ----------
-    n_tasks : int
-        Tasks of the plan, those included that an earlier run has done.
     """
 
     def __init__(
@@ -52,7 +48,6 @@ class OutputSet:
     ) -> None:
         self.plan = plan
         self.journal = journal
-        self.n_tasks = 0
         self._on_file_complete = on_file_complete
         self._parts = {part.path: part for part in plan.parts}
         self._missing: Counter[Path] = Counter()  # tasks that a file lacks
@@ -85,12 +80,11 @@ class OutputSet:
     def _count(self) -> None:
         self._missing.clear()
         self._begun.clear()
-        for number, task in enumerate(self.plan.tasks()):
+        for task in self.plan.tasks():
             if task.number in self.journal.done:
                 self._begun |= _paths(task)
             else:
                 self._missing.update(_paths(task))
-            self.n_tasks = number + 1
 
     def _has_what_is_noted(self, path: Path) -> bool:
         """Whether the results of the tasks that the journal has are on disk."""

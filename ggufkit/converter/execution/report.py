@@ -14,9 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What a task did: bytes written, error sums by encoding, weights that are not finite."""
+    """What a task did.
+
+    Attributes
+    ----------
+    number : int
+        The task's.
+    tensor : str
+        Name of the tensor whose rows they were.
+    written : int
+        Bytes, in all files.
+    sums : mapping of str to ErrorSums
+        Errors by `Encoding.key`.
+    n_nonfinite : int
+        Weights that are NaN or infinite.
+    """
 
     number: int
+    tensor: str
     written: int
     sums: Mapping[str, ErrorSums] = field(default_factory=dict)
     n_nonfinite: int = 0
@@ -38,17 +53,15 @@ class Report:
     nonfinite: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def collect(cls, plan: Plan, results: Iterable[TaskResult]) -> Report:
+    def collect(cls, results: Iterable[TaskResult]) -> Report:
         """Add up the results of all tasks, in the order of their numbers."""
-        names = [task.tensor.name for task in plan.tasks()]
         sums: dict[tuple[str, str], ErrorSums] = {}
         nonfinite: dict[str, int] = {}
         for result in sorted(results, key=lambda r: r.number):
+            name = result.tensor
             for encoding, part in result.sums.items():
-                key = (names[result.number], encoding)
-                sums[key] = sums.get(key, ErrorSums()) + part
+                sums[name, encoding] = sums.get((name, encoding), ErrorSums()) + part
             if result.n_nonfinite:
-                name = names[result.number]
                 nonfinite[name] = nonfinite.get(name, 0) + result.n_nonfinite
         return cls(sums, nonfinite)
 
@@ -82,9 +95,7 @@ class Report:
                 {
                     "name": name,
                     "shape": list(shapes[name]),
-                    "type": target.type.name,
-                    "why": target.why,
-                    "bytes": target.n_bytes,
+                    **target.as_dict(),
                     **(sums.as_dict() if (sums := self.of_tensor(rung, name)) else {}),
                 }
                 for name, target in rung.targets.items()

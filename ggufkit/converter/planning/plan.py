@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.converter.planning.reasons import Reason
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.sources.base import Reader, Source, SourceTensor
 from ggufkit.gguf.layout import Layout
@@ -56,25 +57,34 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a tensor goes in a rung.
+    """What a tensor becomes in a rung, and where it goes.
 
     Attributes
     ----------
+    type : TensorType
+        What it is encoded to.
+    reason : Reason
+        Why: the rule, option or fallback that chose the type.
     part : int
         Index of the file among the rung's parts.
     offset, n_bytes : int
         Its data: first byte, counted from the start of the file, and length.
-    type : TensorType
-        What it is encoded to.
-    why : str
-        The rule, option or fallback that chose the type.
     """
 
+    type: TensorType
+    reason: Reason
     part: int
     offset: int
     n_bytes: int
-    type: TensorType
-    why: str
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Return type, size and reason, for JSON."""
+        return {
+            "type": self.type.name,
+            "bytes": self.n_bytes,
+            "why": str(self.reason),
+            "reason": self.reason.code.name,
+        }
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Rung:
     parts : tuple of OutputFile
         The file, or its splits.
     targets : mapping of str to Target
-        Tensor name to its place.
+        Tensor name to its type and place.
     via_intermediate : bool
         See `Encoding`.
     n_weights : int
@@ -216,6 +226,11 @@ class Plan:
         """What tells this ladder from any other."""
         return hashlib.sha256("".join(map(self.fingerprint, self.rungs)).encode()).hexdigest()
 
+    @property
+    def n_tasks(self) -> int:
+        """Number of `tasks`, counted without making them."""
+        return sum(map(self.n_tasks_of, self.source.tensors))
+
     def tasks(self) -> Iterator[Task]:
         """Yield the work, in the order of `tensors`.
 
@@ -243,6 +258,12 @@ class Plan:
             return rows
         return per_matrix if tensor.name in self.importance else rows // per_matrix * per_matrix
 
+    def n_tasks_of(self, tensor: SourceTensor) -> int:
+        """Return how many tasks a tensor is."""
+        per_matrix, step = _rows_per_matrix(tensor), self.rows_per_task(tensor)
+        whole = max(per_matrix, step)
+        return -(-tensor.n_rows // whole) * -(-whole // step)
+
     def _task(self, number: int, tensor: SourceTensor, start: int, stop: int, matrix: int) -> Task:
         places: dict[Encoding, list[tuple[Path, int]]] = {}
         for rung in self.rungs:
@@ -260,16 +281,16 @@ class Plan:
             or self.via in (TensorType.F32, tensor.source_type)
         )
         return Task(
-            number,
-            tensor,
-            start,
-            stop,
-            self.source.reader(tensor),
-            None if exact else self.via,
-            None if importance is None else importance[matrix],
-            self.search,
-            self.nonfinite,
-            places,
+            number=number,
+            tensor=tensor,
+            start=start,
+            stop=stop,
+            reader=self.source.reader(tensor),
+            intermediate_type=None if exact else self.via,
+            importance=None if importance is None else importance[matrix],
+            search=self.search,
+            nonfinite=self.nonfinite,
+            places=places,
         )
 
     def fingerprint(self, rung: Rung) -> str:

@@ -111,7 +111,7 @@ def _places(plan: Plan, tensor: SourceTensor) -> Counter[Path]:
 def _ahead(plan: Plan, jobs: int) -> list[int]:
     """Return, for each tensor, the bytes of the tasks after it that may be done before its last."""
     tensors = plan.tensors
-    n_tasks = [-(-t.n_rows // plan.rows_per_task(t)) for t in tensors]
+    n_tasks = list(map(plan.n_tasks_of, tensors))
     n_bytes = [_places(plan, t).total() for t in tensors]
     result = []
     for i in range(len(tensors)):

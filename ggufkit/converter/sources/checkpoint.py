@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ggufkit.architectures.from_gguf_py import generic_architecture
-from ggufkit.architectures.registry import ARCHITECTURES, find_architecture
+from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
@@ -293,7 +293,7 @@ def _find_architecture(
         known = find_architecture(checkpoint.config)
     except UnknownArchitectureError:
         requested = None if generic is True else generic
-        made = generic_architecture(checkpoint.config, names, requested, known=ARCHITECTURES)
+        made = generic_architecture(checkpoint.config, names, requested, known=architectures())
         return made.architecture, {"generic": made.as_dict()}
     raise ConversionError(
         f"ggufkit has an architecture file for this class, that of {known.hf_classes[0]}: "
@@ -309,7 +309,7 @@ def _map(
         return map_tensors(architecture, checkpoint.tensors, context)
     except TensorNamesError as error:
         raise with_closest(
-            error, architecture, ARCHITECTURES, checkpoint.tensors, checkpoint.config
+            error, architecture, architectures(), checkpoint.tensors, checkpoint.config
         ) from None
 
 

@@ -18,7 +18,7 @@ from ggufkit.converter.sources.row_readers import BlockReader
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.remote import RemoteFile
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
