@@ -95,7 +95,7 @@ def ladder_of(files: dict[str, int]) -> dict[str, tuple[int, int]]:
 def _n_weights(repo_id: str, revision: str | None, files: dict[str, tuple[int, int]]) -> int | None:
     """Return the model's weights, as the head of its smallest file says."""
     from ggufkit.errors import GGUFKitError
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
 
     models = [name for name in files if not name.rpartition("/")[2].startswith("mmproj")]
     if not models:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def tensor_bytes(path: Path) -> int:
     """Return the bytes of a model's tensors, all parts together."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
 
     with open_gguf(path) as model:
         return sum(info.nbytes for info in model.tensors.values())

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggufkit.architectures import jamba
-from ggufkit.architectures.registry import ARCHITECTURES
+from ggufkit.architectures.registry import architectures
 from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.mapping.composition_inverse import invert
 from ggufkit.mapping.inverse_rows import place, source_shape
@@ -269,4 +269,4 @@ def test_every_kind_of_rows_has_a_way_back() -> None:
 def test_every_architecture_has_facts() -> None:
     from ggufkit.architectures.inverse_table import FACTS
 
-    assert {a.hf_classes[0] for a in ARCHITECTURES} == set(FACTS)
+    assert {a.hf_classes[0] for a in architectures()} == set(FACTS)

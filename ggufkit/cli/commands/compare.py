@@ -121,6 +121,6 @@ def _measures(measure: Measure, *, weighted: bool) -> tuple[str, ...]:
     return (
         *(f"{100 * share:#.3g}".rstrip(".") + " %" for share in shares),
         f"{measure.sums.rmse:.2e}",
-        f"{measure.sums.largest:.2e}",
+        f"{measure.sums.max_abs_error:.2e}",
         f"{measure.sums.cosine:.5f}",
     )

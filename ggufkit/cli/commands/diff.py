@@ -18,7 +18,7 @@ from ggufkit.cli.metadata_changes import json_keys, metadata_rows
 from ggufkit.cli.model_files import tensor_bytes
 
 if TYPE_CHECKING:
-    from ggufkit.converter.execution.report import ErrorSums
+    from ggufkit.codecs.error_sums import ErrorSums
     from ggufkit.gguf.layout import TensorInfo
     from ggufkit.toolbox.diff import Difference, TensorDifference
 
@@ -124,4 +124,4 @@ def _measures(errors: ErrorSums | None) -> tuple[str, str, str]:
         return "-", "-", "-"
     if not _is_finite(errors):
         return "not finite", "-", "-"
-    return f"{errors.rmse:.2e}", f"{errors.largest:.2e}", f"{errors.cosine:.5f}"
+    return f"{errors.rmse:.2e}", f"{errors.max_abs_error:.2e}", f"{errors.cosine:.5f}"

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 def _n_weights(path: Path) -> int:
     from math import prod
 
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
 
     with open_gguf(path) as file:
         return sum(prod(info.shape) for info in file.tensors.values())

@@ -85,7 +85,7 @@ def _hash(args: argparse.Namespace) -> int:
 
 def _models(paths: list[Path]) -> tuple[list[Path], int]:
     """Return one file of each model, and the bytes of all their parts."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
 
     models: list[Path] = []
     seen: set[Path | None] = set()

@@ -60,7 +60,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Open the file and print."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
     from ggufkit.io.http_ranges import HUB_NAME
 
     if args.file.endswith(".dat"):

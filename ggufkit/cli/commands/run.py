@@ -84,7 +84,7 @@ def _say(piece: str) -> None:
 
 def _prompt(path: Path, prompt: str, system: str | None) -> str:
     """Return the prompt as the model's chat template puts it."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
     from ggufkit.publish.llama_cpp.chat import chat_prompt
 
     messages = [{"role": "system", "content": system}] if system else []
