@@ -34,16 +34,16 @@ _LAYER = "model.layers.{i}"
 _MLP = f"{_LAYER}.mlp"
 FFN_WEIGHTS = (
     *(
-        Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", blocks=dense_blocks)
+        Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", in_layers=dense_blocks)
         for part in ("gate", "up", "down")
     ),
-    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
-    *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=moe_blocks),
+    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", in_layers=moe_blocks),
+    *experts(f"{_MLP}.experts", EXPERT_PARTS, in_layers=moe_blocks),
     *(
         Weight(
             f"blk.{{i}}.ffn_{part}_shexp",
             f"{_MLP}.shared_experts.{part}_proj",
-            blocks=moe_blocks,
+            in_layers=moe_blocks,
         )
         for part in ("gate", "up", "down")
     ),

@@ -117,10 +117,10 @@ DEEPSEEK2 = Architecture(
     ),
     weights=(
         *only(decoder(), *_SAME),
-        Weight("blk.{i}.attn_q", f"{_ATTENTION}.q_proj", blocks=plain),
-        Weight("blk.{i}.attn_q_a", f"{_ATTENTION}.q_a_proj", blocks=compressed),
-        Weight("blk.{i}.attn_q_a_norm", f"{_ATTENTION}.q_a_layernorm", blocks=compressed),
-        Weight("blk.{i}.attn_q_b", f"{_ATTENTION}.q_b_proj", blocks=compressed),
+        Weight("blk.{i}.attn_q", f"{_ATTENTION}.q_proj", in_layers=plain),
+        Weight("blk.{i}.attn_q_a", f"{_ATTENTION}.q_a_proj", in_layers=compressed),
+        Weight("blk.{i}.attn_q_a_norm", f"{_ATTENTION}.q_a_layernorm", in_layers=compressed),
+        Weight("blk.{i}.attn_q_b", f"{_ATTENTION}.q_b_proj", in_layers=compressed),
         Weight("blk.{i}.attn_kv_a_mqa", f"{_ATTENTION}.kv_a_proj_with_mqa"),
         Weight("blk.{i}.attn_kv_a_norm", f"{_ATTENTION}.kv_a_layernorm"),
         Weight("blk.{i}.attn_k_b", f"{_ATTENTION}.kv_b_proj", key_heads),
@@ -129,7 +129,7 @@ DEEPSEEK2 = Architecture(
         Weight(
             "blk.{i}.exp_probs_b.bias",
             f"{_MLP}.gate.e_score_correction_bias",
-            exact=True,
+            full_name=True,
             optional=True,
         ),
     ),

@@ -25,5 +25,5 @@ ERNIE4_5 = replace(
     },
     hparams=HPARAMS,
     weights=decoder(),
-    generated=(),
+    computed=(),
 )

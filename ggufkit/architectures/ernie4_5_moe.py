@@ -59,19 +59,19 @@ ERNIE4_5MOE = replace(
     ),
     weights=(
         *without(decoder(), *FFN),
-        *(replace(weight, blocks=dense_blocks) for weight in only(decoder(), *FFN)),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
+        *(replace(weight, in_layers=dense_blocks) for weight in only(decoder(), *FFN)),
+        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", in_layers=moe_blocks),
         Weight(
             "blk.{i}.exp_probs_b.bias",
             f"{_MLP}.moe_statics.e_score_correction_bias",
             optional=True,
-            exact=True,
+            full_name=True,
         ),
         *experts(
             f"{_MLP}.experts",
             tuple((f"{part}_proj", part) for part in ("gate", "up", "down")),
-            blocks=moe_blocks,
-            count=lambda config: config["moe_num_experts"],
+            in_layers=moe_blocks,
+            stack_size=lambda config: config["moe_num_experts"],
         ),
         *(
             Weight(

@@ -35,5 +35,5 @@ EXAONE = Architecture(
         Weight("blk.{i}.ffn_up", f"{_BLOCK}.mlp.c_fc_1"),
         Weight("blk.{i}.ffn_down", f"{_BLOCK}.mlp.c_proj"),
     ),
-    generated=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
+    computed=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
 )

@@ -55,5 +55,5 @@ EXAONE4 = Architecture(
         Weight("blk.{i}.post_ffw_norm", f"{_LAYER}.post_feedforward_layernorm"),
         *QK_NORMS,
     ),
-    generated=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
+    computed=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
 )

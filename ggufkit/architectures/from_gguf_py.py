@@ -283,8 +283,8 @@ def _weights(places: Iterable[_Place]) -> Iterator[Weight]:
             source,
             stack if n_experts else keep,
             optional=True,
-            exact=bare,
-            count=lambda config, n=n_experts: expert_count(config) or n,  # type: ignore[misc]
+            full_name=bare,
+            stack_size=lambda config, n=n_experts: expert_count(config) or n,  # type: ignore[misc]
         )
 
 

@@ -91,7 +91,7 @@ _KEYS = (
 GEMMA_WEIGHTS = (
     *without(decoder(), "token_embd", "output", "ffn_norm", "attn_k", "attn_v"),
     *(Weight(f"blk.{{i}}.{name}", f"{_LAYER}.{source}") for name, source in _GEMMA_NAMES),
-    *(replace(weight, blocks=own_keys) for weight in _KEYS),
+    *(replace(weight, in_layers=own_keys) for weight in _KEYS),
 )
 
 
@@ -164,14 +164,14 @@ GEMMA3N = Architecture(
         *GEMMA_WEIGHTS,
         *per_layer_weights(),
         *(
-            Weight(name, f"model.{name}.{{i}}.{{e}}", stack, count=lambda _: _N_PROJECTIONS)
+            Weight(name, f"model.{name}.{{i}}.{{e}}", stack, stack_size=lambda _: _N_PROJECTIONS)
             for name in ("altup_proj", "altup_unembd_proj")
         ),
         *(Weight(f"blk.{{i}}.{name}", f"{_LAYER}.{source}") for name, source in _ALTUP),
         Weight(
             "blk.{i}.altup_correct_scale.weight",
             f"{_LAYER}.altup.correct_output_scale",
-            exact=True,
+            full_name=True,
         ),
     ),
     rename=(

@@ -72,22 +72,22 @@ GLM4MOE = replace(
         *(replace(w, optional=True) for w in QK_NORMS),
         Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
         *(
-            Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", blocks=dense_blocks)
+            Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", in_layers=dense_blocks)
             for part in ("gate", "up", "down")
         ),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
+        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", in_layers=moe_blocks),
         Weight(
             "blk.{i}.exp_probs_b.bias",
             f"{_MLP}.gate.e_score_correction_bias",
-            blocks=moe_blocks,
-            exact=True,
+            in_layers=moe_blocks,
+            full_name=True,
         ),
-        *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=moe_blocks),
+        *experts(f"{_MLP}.experts", EXPERT_PARTS, in_layers=moe_blocks),
         *(
             Weight(
                 f"blk.{{i}}.ffn_{part}_shexp",
                 f"{_MLP}.shared_experts.{part}_proj",
-                blocks=moe_blocks,
+                in_layers=moe_blocks,
             )
             for part in ("gate", "up", "down")
         ),

@@ -78,14 +78,17 @@ GPT_OSS = Architecture(
     weights=(
         *without(decoder(), *FFN, "ffn_norm"),
         Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
-        Weight("blk.{i}.attn_sinks.weight", f"{_LAYER}.self_attn.sinks", exact=True),
+        Weight("blk.{i}.attn_sinks.weight", f"{_LAYER}.self_attn.sinks", full_name=True),
         Weight("blk.{i}.ffn_gate_inp", f"{_LAYER}.mlp.router"),
-        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj", transpose, exact=True),
-        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj_blocks", exact=True),
-        Weight(_EXPS % ("down", "bias"), f"{_EXPERTS}.down_proj_bias", exact=True),
+        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj", transpose, full_name=True),
+        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj_blocks", full_name=True),
+        Weight(_EXPS % ("down", "bias"), f"{_EXPERTS}.down_proj_bias", full_name=True),
         *(
             Weight(
-                _EXPS % (part, "weight"), f"{_EXPERTS}.gate_up_proj", every_other(first), exact=True
+                _EXPS % (part, "weight"),
+                f"{_EXPERTS}.gate_up_proj",
+                every_other(first),
+                full_name=True,
             )
             for first, part in enumerate(("gate", "up"))
         ),
@@ -94,7 +97,7 @@ GPT_OSS = Architecture(
                 _EXPS % (part, "weight"),
                 f"{_EXPERTS}.gate_up_proj_blocks",
                 every_other_row(first),
-                exact=True,
+                full_name=True,
             )
             for first, part in enumerate(("gate", "up"))
         ),
@@ -103,7 +106,7 @@ GPT_OSS = Architecture(
                 _EXPS % (part, "bias"),
                 f"{_EXPERTS}.gate_up_proj_bias",
                 every_other_bias(first),
-                exact=True,
+                full_name=True,
             )
             for first, part in enumerate(("gate", "up"))
         ),

@@ -49,7 +49,7 @@ GRANITE = replace(
         Hparam("logit_scale", given("logits_scaling")),
     ),
     weights=decoder(q=permute, k=permute),
-    generated=(),
+    computed=(),
 )
 
 SHARED_WIDTH = Hparam("expert_shared_feed_forward_length", given("shared_intermediate_size"))
@@ -122,5 +122,5 @@ GRANITE4 = replace(
     defaults=HYBRID_DEFAULTS,
     hparams=HYBRID_HPARAMS,
     weights=DENSE_WEIGHTS,
-    when=lambda config: not is_hybrid(config) and is_dense(config),
+    matches=lambda config: not is_hybrid(config) and is_dense(config),
 )

@@ -37,15 +37,15 @@ def _in_blocks(weights: Iterable[Weight]) -> tuple[Weight, ...]:
     weights = tuple(weights)
     return (
         *without(weights, *_ATTENTION),
-        *(replace(w, blocks=attention_blocks) for w in only(weights, *_ATTENTION)),
+        *(replace(w, in_layers=attention_blocks) for w in only(weights, *_ATTENTION)),
         *(
-            replace(weight, blocks=mamba_blocks)
+            replace(weight, in_layers=mamba_blocks)
             for weight in (
                 Weight("blk.{i}.ssm_in", f"{_MAMBA}.in_proj"),
                 Weight("blk.{i}.ssm_conv1d", f"{_MAMBA}.conv1d", squeeze, bias=keep),
-                Weight("blk.{i}.ssm_dt.bias", f"{_MAMBA}.dt_bias", exact=True),
-                Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", decay_column, exact=True),
-                Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", column, exact=True),
+                Weight("blk.{i}.ssm_dt.bias", f"{_MAMBA}.dt_bias", full_name=True),
+                Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", decay_column, full_name=True),
+                Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", column, full_name=True),
                 Weight("blk.{i}.ssm_norm", f"{_MAMBA}.norm", grouped_by("mamba_n_groups")),
                 Weight("blk.{i}.ssm_out", f"{_MAMBA}.out_proj"),
             )
@@ -67,5 +67,5 @@ GRANITEHYBRID = replace(
 GRANITEHYBRID_DENSE = replace(
     GRANITEHYBRID,
     weights=_in_blocks(DENSE_WEIGHTS),
-    when=lambda config: is_hybrid(config) and is_dense(config),
+    matches=lambda config: is_hybrid(config) and is_dense(config),
 )

@@ -49,5 +49,5 @@ GRANITE4MOE = replace(
     tokenizer="qwen",
     defaults=HYBRID_DEFAULTS,
     hparams=HYBRID_HPARAMS,
-    when=lambda config: not is_hybrid(config) and not is_dense(config),
+    matches=lambda config: not is_hybrid(config) and not is_dense(config),
 )

@@ -93,7 +93,7 @@ _FFN = f"{_LAYER}.feed_forward"
 
 def _weights(names: Iterable[tuple[str, str]], source: str, blocks: object) -> Iterable[Weight]:
     return (
-        Weight(f"blk.{{i}}.{name}", f"{source}.{part}", blocks=blocks)  # type: ignore[arg-type]
+        Weight(f"blk.{{i}}.{name}", f"{source}.{part}", in_layers=blocks)  # type: ignore[arg-type]
         for name, part in names
     )
 
@@ -157,21 +157,23 @@ JAMBA = Architecture(
             f"{_MAMBA}.conv1d",
             squeeze,
             bias=keep,
-            blocks=every("attn", others=True),
+            in_layers=every("attn", others=True),
         ),
         Weight(
             "blk.{i}.ssm_a",
             f"{_MAMBA}.A_log",
             decay,
-            exact=True,
-            blocks=every("attn", others=True),
+            full_name=True,
+            in_layers=every("attn", others=True),
         ),
-        Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", exact=True, blocks=every("attn", others=True)),
+        Weight(
+            "blk.{i}.ssm_d", f"{_MAMBA}.D", full_name=True, in_layers=every("attn", others=True)
+        ),
         *_weights(
             [(f"ffn_{part}", f"{part}_proj") for part in ("gate", "up", "down")], _FFN, dense
         ),
-        Weight("blk.{i}.ffn_gate_inp", f"{_FFN}.router", blocks=sparse),
-        *experts(f"{_FFN}.experts", EXPERT_PARTS, blocks=sparse),
+        Weight("blk.{i}.ffn_gate_inp", f"{_FFN}.router", in_layers=sparse),
+        *experts(f"{_FFN}.experts", EXPERT_PARTS, in_layers=sparse),
     ),
     rename=renames,
 )

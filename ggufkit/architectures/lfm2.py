@@ -87,13 +87,15 @@ LFM2 = Architecture(
         Weight("blk.{i}.ffn_down", f"{_LAYER}.feed_forward.w2"),
         Weight("blk.{i}.ffn_up", f"{_LAYER}.feed_forward.w3"),
         *(
-            Weight(f"blk.{{i}}.{name}", f"{_LAYER}.self_attn.{source}", blocks=attention_blocks)
+            Weight(f"blk.{{i}}.{name}", f"{_LAYER}.self_attn.{source}", in_layers=attention_blocks)
             for name, source in _ATTENTION
         ),
-        Weight("blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", squeeze, blocks=convolution_blocks),
+        Weight(
+            "blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", squeeze, in_layers=convolution_blocks
+        ),
         *(
             Weight(
-                f"blk.{{i}}.shortconv.{name}", f"{_LAYER}.conv.{name}", blocks=convolution_blocks
+                f"blk.{{i}}.shortconv.{name}", f"{_LAYER}.conv.{name}", in_layers=convolution_blocks
             )
             for name in ("in_proj", "out_proj")
         ),

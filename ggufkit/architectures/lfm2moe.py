@@ -52,11 +52,11 @@ LFM2MOE = replace(
     ),
     weights=(
         *without(LFM2.weights, *FFN),
-        *(replace(weight, blocks=dense_blocks) for weight in only(LFM2.weights, *FFN)),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate", blocks=moe_blocks),
-        Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.expert_bias", optional=True, exact=True),
+        *(replace(weight, in_layers=dense_blocks) for weight in only(LFM2.weights, *FFN)),
+        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate", in_layers=moe_blocks),
+        Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.expert_bias", optional=True, full_name=True),
         *experts(
-            f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up")), blocks=moe_blocks
+            f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up")), in_layers=moe_blocks
         ),
     ),
 )

@@ -42,7 +42,7 @@ LLAMA = Architecture(
     ),
     weights=decoder(q=permute, k=permute),
     rename=(*WRAPPED, *BARE),
-    generated=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
+    computed=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
 )
 
 _MOE = "model.layers.{i}.block_sparse_moe"
@@ -79,5 +79,5 @@ INTERNLM3 = replace(
         "num_key_value_heads": 2,
         "head_dim": 128,
     },
-    generated=(),
+    computed=(),
 )

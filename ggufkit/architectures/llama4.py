@@ -85,17 +85,17 @@ LLAMA4 = Architecture(
     weights=(
         *without(decoder(), *FFN),
         *(
-            Weight(f"blk.{{i}}.ffn_{part}", f"{_FFN}.{part}_proj", blocks=plain_blocks)
+            Weight(f"blk.{{i}}.ffn_{part}", f"{_FFN}.{part}_proj", in_layers=plain_blocks)
             for part in ("gate", "up", "down")
         ),
-        Weight("blk.{i}.ffn_gate_inp", f"{_FFN}.router", blocks=expert_blocks),
+        Weight("blk.{i}.ffn_gate_inp", f"{_FFN}.router", in_layers=expert_blocks),
         *(
             Weight(
                 f"blk.{{i}}.ffn_{part}_exps.weight",
                 f"{_FFN}.experts.{source}",
                 transform,
-                blocks=expert_blocks,
-                exact=True,
+                in_layers=expert_blocks,
+                full_name=True,
             )
             for part, source, transform in (
                 ("gate", "gate_up_proj", transposed_gate),
@@ -107,7 +107,7 @@ LLAMA4 = Architecture(
             Weight(
                 f"blk.{{i}}.ffn_{part}_shexp",
                 f"{_FFN}.shared_expert.{part}_proj",
-                blocks=expert_blocks,
+                in_layers=expert_blocks,
             )
             for part in ("gate", "up", "down")
         ),
@@ -115,5 +115,5 @@ LLAMA4 = Architecture(
     rename=LLAMA.rename,
     # the part that sees is another file's
     ignore=("*vision_model.*", "*multi_modal_projector.*"),
-    generated=LLAMA.generated,
+    computed=LLAMA.computed,
 )

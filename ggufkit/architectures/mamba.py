@@ -95,8 +95,8 @@ MAMBA = Architecture(
         *COMMON_WEIGHTS,
         Weight("blk.{i}.ssm_x", f"{_MIXER}.x_proj"),
         Weight("blk.{i}.ssm_dt", f"{_MIXER}.dt_proj"),
-        Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay, exact=True),
-        Weight("blk.{i}.ssm_d", f"{_MIXER}.D", exact=True),
+        Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay, full_name=True),
+        Weight("blk.{i}.ssm_d", f"{_MIXER}.D", full_name=True),
     ),
 )
 

@@ -72,9 +72,9 @@ MAMBA2 = replace(
         *COMMON_WEIGHTS,
         Weight("output", "lm_head", optional=True),
         Weight("blk.{i}.ssm_norm", f"{_MIXER}.norm", grouped),
-        Weight("blk.{i}.ssm_dt.bias", f"{_MIXER}.dt_bias", exact=True),
-        Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay_column, exact=True),
-        Weight("blk.{i}.ssm_d", f"{_MIXER}.D", column, exact=True),
+        Weight("blk.{i}.ssm_dt.bias", f"{_MIXER}.dt_bias", full_name=True),
+        Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay_column, full_name=True),
+        Weight("blk.{i}.ssm_d", f"{_MIXER}.D", column, full_name=True),
     ),
     rename=((r"^model\.(?=backbone|lm_head)", ""),),
 )

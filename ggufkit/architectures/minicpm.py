@@ -49,5 +49,5 @@ MINICPM = Architecture(
         Hparam("logit_scale", logit_scale),
     ),
     weights=decoder(q=permute, k=permute),
-    generated=LONGROPE_FACTORS,
+    computed=LONGROPE_FACTORS,
 )

@@ -51,5 +51,5 @@ MINICPM3 = Architecture(
         Weight("blk.{i}.attn_kv_a_norm", f"{_ATTENTION}.kv_a_layernorm"),
         Weight("blk.{i}.attn_kv_b", f"{_ATTENTION}.kv_b_proj"),
     ),
-    generated=LONGROPE_FACTORS,
+    computed=LONGROPE_FACTORS,
 )

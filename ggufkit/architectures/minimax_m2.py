@@ -33,7 +33,7 @@ MINIMAX_M2 = Architecture(
         *without(decoder(), *FFN),
         *QK_NORMS,
         Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
-        Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.e_score_correction_bias", exact=True),
+        Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.e_score_correction_bias", full_name=True),
         *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
     ),
 )

@@ -78,5 +78,5 @@ MISTRAL3 = replace(
     ),
     # the part that sees is another file's
     ignore=("*vision_tower.*", "*vision_encoder.*", "*multi_modal_projector.*"),
-    when=is_dense,
+    matches=is_dense,
 )

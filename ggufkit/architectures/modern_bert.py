@@ -56,7 +56,7 @@ MODERNBERT = Architecture(
         Weight("token_embd", "embeddings.tok_embeddings"),
         Weight("token_embd_norm", "embeddings.norm"),
         Weight("output_norm", "final_norm"),
-        Weight("blk.{i}.attn_norm", f"{_LAYER}.attn_norm", blocks=normed_blocks),
+        Weight("blk.{i}.attn_norm", f"{_LAYER}.attn_norm", in_layers=normed_blocks),
         Weight("blk.{i}.attn_qkv", f"{_LAYER}.attn.Wqkv"),
         Weight("blk.{i}.attn_output", f"{_LAYER}.attn.Wo"),
         Weight("blk.{i}.ffn_norm", f"{_LAYER}.mlp_norm"),

@@ -48,7 +48,7 @@ PHI3 = Architecture(
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
     },
-    first=(Hparam("rope.scaling.attn_factor", attention_factor),),
+    leading_hparams=(Hparam("rope.scaling.attn_factor", attention_factor),),
     hparams=(
         Hparam("context_length", ("n_positions", "max_position_embeddings")),
         Hparam("rope.scaling.original_context_length", original_context),
@@ -75,7 +75,7 @@ PHI3 = Architecture(
         Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.gate_up_proj"),
         Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.down_proj"),
     ),
-    generated=(
+    computed=(
         ComputedTensor("rope_factors_long.weight", longrope_factors("long")),
         ComputedTensor("rope_factors_short.weight", longrope_factors("short")),
     ),

@@ -26,7 +26,11 @@ _MLP = "model.layers.{i}.mlp"
 # Experts as transformers keeps them in memory: stacked already, gates and ups in one tensor.
 FUSED_EXPERTS = tuple(
     Weight(
-        f"blk.{{i}}.ffn_{part}_exps.weight", f"{_MLP}.experts.{source}", transform, True, exact=True
+        f"blk.{{i}}.ffn_{part}_exps.weight",
+        f"{_MLP}.experts.{source}",
+        transform,
+        True,
+        full_name=True,
     )
     for part, source, transform in (
         ("down", "down_proj", keep),

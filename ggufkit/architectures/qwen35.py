@@ -65,7 +65,7 @@ _LAYER = "model.layers.{i}"
 _MLP = f"{_LAYER}.mlp"
 
 _DENSE = tuple(
-    Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", blocks=all_blocks)
+    Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", in_layers=all_blocks)
     for part in ("gate", "up", "down")
 )
 
@@ -75,8 +75,8 @@ TILED_WEIGHTS = (
     linear("ssm_alpha", "in_proj_a", tiled),
     linear("ssm_beta", "in_proj_b", tiled),
     linear("ssm_conv1d", "conv1d", tiled_convolution),
-    linear("ssm_a", "A_log", tiled_decay, exact=True),
-    linear("ssm_dt.bias", "dt_bias", tiled, exact=True),
+    linear("ssm_a", "A_log", tiled_decay, full_name=True),
+    linear("ssm_dt.bias", "dt_bias", tiled, full_name=True),
     linear("ssm_out", "out_proj", tiled_columns),
 )
 

@@ -115,32 +115,36 @@ _LINEAR = f"{_LAYER}.linear_attn"
 _MLP = f"{_LAYER}.mlp"
 
 
-def linear(name: str, source: str, transform: Any = None, *, exact: bool = False) -> Weight:
+def linear(name: str, source: str, transform: Any = None, *, full_name: bool = False) -> Weight:
     """Return a weight of linear attention."""
     options = {} if transform is None else {"transform": transform}
     return Weight(
-        f"blk.{{i}}.{name}", f"{_LINEAR}.{source}", blocks=linear_blocks, exact=exact, **options
+        f"blk.{{i}}.{name}",
+        f"{_LINEAR}.{source}",
+        in_layers=linear_blocks,
+        full_name=full_name,
+        **options,
     )
 
 
 BLOCK_WEIGHTS = (
     *only(decoder(norm=plus_one), "token_embd", "output_norm", "output"),
-    *(replace(w, blocks=all_blocks) for w in only(decoder(norm=plus_one), "attn_norm")),
+    *(replace(w, in_layers=all_blocks) for w in only(decoder(norm=plus_one), "attn_norm")),
     Weight(
         "blk.{i}.post_attention_norm",
         f"{_LAYER}.post_attention_layernorm",
         plus_one,
-        blocks=all_blocks,
+        in_layers=all_blocks,
     ),
     *(
-        replace(w, blocks=softmax_blocks)
+        replace(w, in_layers=softmax_blocks)
         for w in only(decoder(), "attn_q", "attn_k", "attn_v", "attn_output")
     ),
-    *(replace(w, transform=plus_one, blocks=softmax_blocks) for w in QK_NORMS),
+    *(replace(w, transform=plus_one, in_layers=softmax_blocks) for w in QK_NORMS),
     linear("ssm_norm", "norm"),
-    Weight("blk.{i}.nextn.eh_proj", f"{_LAYER}.mtp.fc", blocks=ahead),
+    Weight("blk.{i}.nextn.eh_proj", f"{_LAYER}.mtp.fc", in_layers=ahead),
     *(
-        Weight(f"blk.{{i}}.nextn.{name}", f"{_LAYER}.mtp.{source}", plus_one, blocks=ahead)
+        Weight(f"blk.{{i}}.nextn.{name}", f"{_LAYER}.mtp.{source}", plus_one, in_layers=ahead)
         for name, source in (
             ("enorm", "pre_fc_norm_embedding"),
             ("hnorm", "pre_fc_norm_hidden"),
@@ -150,14 +154,14 @@ BLOCK_WEIGHTS = (
 )
 
 EXPERT_WEIGHTS = (
-    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=all_blocks),
-    *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=all_blocks),
+    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", in_layers=all_blocks),
+    *experts(f"{_MLP}.experts", EXPERT_PARTS, in_layers=all_blocks),
     *FUSED_EXPERTS,
     *(
-        Weight(f"blk.{{i}}.ffn_{p}_shexp", f"{_MLP}.shared_expert.{p}_proj", blocks=all_blocks)
+        Weight(f"blk.{{i}}.ffn_{p}_shexp", f"{_MLP}.shared_expert.{p}_proj", in_layers=all_blocks)
         for p in ("gate", "up", "down")
     ),
-    Weight("blk.{i}.ffn_gate_inp_shexp", f"{_MLP}.shared_expert_gate", blocks=all_blocks),
+    Weight("blk.{i}.ffn_gate_inp_shexp", f"{_MLP}.shared_expert_gate", in_layers=all_blocks),
 )
 
 LINEAR_HPARAMS = (
@@ -212,8 +216,8 @@ QWEN3NEXT = Architecture(
         linear("attn_gate", "in_proj_qkvz", parts(3)),
         linear("ssm_ba", "in_proj_ba"),
         linear("ssm_conv1d", "conv1d", convolution),
-        linear("ssm_a", "A_log", decay, exact=True),
-        linear("ssm_dt.bias", "dt_bias", exact=True),
+        linear("ssm_a", "A_log", decay, full_name=True),
+        linear("ssm_dt.bias", "dt_bias", full_name=True),
         linear("ssm_out", "out_proj"),
     ),
     rename=rename,

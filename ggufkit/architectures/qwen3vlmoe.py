@@ -54,7 +54,7 @@ QWEN3VLMOE = replace(
                 f"{_MLP}.experts.{source}",
                 transform,
                 optional=True,
-                exact=True,
+                full_name=True,
             )
             for part, source, transform in (
                 ("down", "down_proj", _down),

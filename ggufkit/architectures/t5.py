@@ -27,7 +27,7 @@ def _encoder_depth(config: Config) -> int:
 
 # The copies of the embeddings that files may have, in any order.
 EMBEDDINGS = tuple(
-    Weight("token_embd", source, copies=True)
+    Weight("token_embd", source, allow_duplicates=True)
     for source in ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
 )
 
@@ -41,7 +41,7 @@ ENCODER = (
     Weight(
         "enc.blk.{i}.attn_rel_b",
         f"{_ENCODER}0.SelfAttention.relative_attention_bias",
-        blocks=first_block,
+        in_layers=first_block,
     ),
     Weight("enc.blk.{i}.ffn_norm", f"{_ENCODER}1.layer_norm"),
     Weight("enc.blk.{i}.ffn_gate", f"{_ENCODER}1.DenseReluDense.wi_0", optional=True),
@@ -53,7 +53,9 @@ ENCODER = (
 _DECODER = "decoder.block.{i}.layer"
 
 DECODER = tuple(
-    weight if weight.blocks or "{i}" not in weight.name else replace(weight, blocks=decoder_blocks)
+    weight
+    if weight.in_layers or "{i}" not in weight.name
+    else replace(weight, in_layers=decoder_blocks)
     for weight in (
         Weight("dec.output_norm", "decoder.final_layer_norm"),
         Weight("output", "lm_head", optional=True),
@@ -65,7 +67,7 @@ DECODER = tuple(
         Weight(
             "dec.blk.{i}.attn_rel_b",
             f"{_DECODER}0.SelfAttention.relative_attention_bias",
-            blocks=first_block,
+            in_layers=first_block,
         ),
         Weight("dec.blk.{i}.cross_attn_norm", f"{_DECODER}1.layer_norm"),
         *(

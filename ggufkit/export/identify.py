@@ -115,7 +115,7 @@ def _try(
         if facts.fits and not facts.fits(known):
             return None
         config = recover_config(architecture, facts, known, _generated(file, architecture))
-        if architecture.when and not architecture.when(config):
+        if architecture.matches and not architecture.matches(config):
             return None  # it would be converted as another one of its class
         complete = complete_config(architecture, config)
         context = Context(complete, known.n_tokens)
@@ -128,7 +128,7 @@ def _try(
 
 def _generated(file: GGUFSource, architecture: Architecture) -> dict[str, Any]:
     """Return the tensors that no checkpoint has."""
-    names = {generated.name for generated in architecture.generated}
+    names = {generated.name for generated in architecture.computed}
     return {
         tensor.name: file.reader(tensor).read(slice(0, 1)).reshape(-1)
         for tensor in file.tensors

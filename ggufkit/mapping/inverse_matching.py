@@ -60,7 +60,7 @@ def map_tensors_back(
         A tensor's shape is not what its transform makes.
     """
     finder = _Finder(architecture, facts, known)
-    generated = {g.name for g in architecture.generated}
+    generated = {g.name for g in architecture.computed}
     names = [name for name in known.shapes if name not in generated]
     found = {name: finder.choose(name) for name in names}
     unknown = [name for name, part in found.items() if part is None]
@@ -121,7 +121,7 @@ class _Part:
         yield from (self.source.replace("{e}", str(e)) for e in range(shape[0]))
 
     def transform(self, context: Context) -> Transform:
-        is_bias = not self.weight.exact and self.suffix == ".bias"
+        is_bias = not self.weight.full_name and self.suffix == ".bias"
         make = (self.weight.bias if is_bias else None) or self.weight.transform
         return make(context)
 
@@ -138,7 +138,7 @@ class _Finder:
     def by_name(self) -> Mapping[tuple[str, bool], Sequence[Weight]]:
         index: dict[tuple[str, bool], list[Weight]] = defaultdict(list)
         for weight in self.architecture.weights:
-            index[weight.name, weight.exact].append(weight)
+            index[weight.name, weight.full_name].append(weight)
         return index
 
     def choose(self, name: str) -> _Part | None:

@@ -37,7 +37,7 @@ def invert_hparams(architecture: Architecture, known: ModelHeader) -> dict[str, 
     # where a key is written twice, the later value stands
     by_key = {
         hparam.key: hparam
-        for hparam in (*architecture.first, *architecture.hparams)
+        for hparam in (*architecture.leading_hparams, *architecture.hparams)
         if isinstance(hparam, Hparam)
     }
     hparams = by_key.values()

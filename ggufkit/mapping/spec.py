@@ -70,15 +70,15 @@ class Weight:
         From the `Context` to the `Transform` between the two.
     optional : bool
         Whether a checkpoint may lack it. A bias always may.
-    blocks : callable, optional
-        From the config to the blocks that need it, where not all do.
+    in_layers : callable, optional
+        From the config to the layers that need it, where not all do.
     bias : callable, optional
         Of its bias, where that is not transformed like the weight.
-    exact : bool
+    full_name : bool
         Whether `name` and `source` are complete: no suffix is added to them.
-    count : callable
+    stack_size : callable
         From the config to the number of tensors that a stack is made of.
-    copies : bool
+    allow_duplicates : bool
         Whether a checkpoint may have it several times, of which the first is taken.
     """
 
@@ -86,11 +86,11 @@ class Weight:
     source: str
     transform: Callable[[Context], Transform] = field(default=lambda _: IDENTITY)
     optional: bool = False
-    blocks: Callable[[Config], Iterable[int]] | None = None
+    in_layers: Callable[[Config], Iterable[int]] | None = None
     bias: Callable[[Context], Transform] | None = None
-    exact: bool = False
-    count: Callable[[Config], int] = field(default=lambda config: expert_count(config))
-    copies: bool = False
+    full_name: bool = False
+    stack_size: Callable[[Config], int] = field(default=lambda config: expert_count(config))
+    allow_duplicates: bool = False
 
     @property
     def is_stack(self) -> bool:
@@ -122,11 +122,11 @@ class Architecture:
     ignore : tuple of str or callable
         Globs of checkpoint tensors that have no place in the file; or a function of the config
         that returns them.
-    generated : tuple of ComputedTensor
+    computed : tuple of ComputedTensor
         Tensors computed from the config.
-    first : tuple of Hparam
+    leading_hparams : tuple of Hparam
         Those that are written right after ``general.architecture``.
-    when : callable, optional
+    matches : callable, optional
         From the config to whether it is this architecture, of several with one class.
     title : str
         What people call the models.
@@ -140,9 +140,9 @@ class Architecture:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     rename: Renames | Callable[[Config], Renames] = ()
     ignore: tuple[str, ...] | Callable[[Config], tuple[str, ...]] = ()
-    generated: tuple[ComputedTensor, ...] = ()
-    first: tuple[Hparam, ...] = ()
-    when: Callable[[Config], bool] | None = None
+    computed: tuple[ComputedTensor, ...] = ()
+    leading_hparams: tuple[Hparam, ...] = ()
+    matches: Callable[[Config], bool] | None = None
     title: str = ""
 
 
@@ -234,10 +234,10 @@ def write_hparams(architecture: Architecture, config: Config, file_type: int) ->
     return metadata
 
 
-def write_first(architecture: Architecture, config: Config) -> Metadata:
+def write_leading_hparams(architecture: Architecture, config: Config) -> Metadata:
     """Return the hparams that come before all of ``general.*`` but the architecture."""
     metadata = Metadata()
-    for hparam in architecture.first:
+    for hparam in architecture.leading_hparams:
         _write(metadata, architecture, hparam, config)
     return metadata
 

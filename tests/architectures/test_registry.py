@@ -84,7 +84,7 @@ def test_names_and_classes_are_those_of_the_architectures() -> None:
     assert architecture_names() == sorted({a.name for a in architectures()})
     named = [a for name in architecture_names() for a in architectures_named(name)]
     assert {id(a) for a in named} == {id(a) for a in architectures()}
-    covered = {name for a in architectures() if a.when is None for name in a.hf_classes}
+    covered = {name for a in architectures() if a.matches is None for name in a.hf_classes}
     assert set(class_names()) == covered
 
 

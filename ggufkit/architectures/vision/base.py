@@ -267,7 +267,7 @@ def _third(number: int) -> Callable[[Context], Transform]:
 def frames(source: str) -> tuple[Weight, ...]:
     """Return the weights that a convolution over two frames becomes."""
     return tuple(
-        Weight(f"v.patch_embd.weight{suffix}", f"{source}.weight", _frame(number), exact=True)
+        Weight(f"v.patch_embd.weight{suffix}", f"{source}.weight", _frame(number), full_name=True)
         for number, suffix in enumerate(("", ".1"))
     )
 

@@ -26,7 +26,7 @@ from ggufkit.mapping.spec import (
     Context,
     complete_config,
     config_errors,
-    write_first,
+    write_leading_hparams,
     write_hparams,
 )
 from ggufkit.mapping.transforms import Transform
@@ -126,7 +126,7 @@ class CheckpointSource:
         with config_errors(architecture):
             mapped = match(checkpoint, architecture, context)
             described = [_describe(checkpoint, tensor) for tensor in mapped]
-            computed = {g.name: g.compute(config) for g in architecture.generated}
+            computed = {g.name: g.compute(config) for g in architecture.computed}
         generated = {name: values for name, values in computed.items() if values is not None}
         return cls(
             checkpoint=checkpoint,
@@ -197,7 +197,11 @@ class CheckpointSource:
             file_type = FileType.MXFP4_MOE  # what the converter says of such files
         with config_errors(self.architecture):
             # the converter writes these as it computes tensors
-            first = write_first(self.architecture, self.config) if self.tensors else Metadata()
+            first = (
+                write_leading_hparams(self.architecture, self.config)
+                if self.tensors
+                else Metadata()
+            )
             hparams = write_hparams(self.architecture, self.config, file_type)
         # keys keep the place where they come first
         metadata = Metadata({"general.architecture": self.architecture.name})
