@@ -20,8 +20,8 @@ from ggufkit.mapping.spec import (
     Context,
     complete_config,
     config_errors,
-    write_leading_hparams,
     write_hparams,
+    write_leading_hparams,
 )
 from ggufkit.mapping.transforms import Shape
 

@@ -28,8 +28,8 @@ from ggufkit.mapping.spec import (
     Context,
     complete_config,
     config_errors,
-    write_leading_hparams,
     write_hparams,
+    write_leading_hparams,
 )
 from tests.architectures.checkpoints import write_checkpoint
 from tests.architectures.test_converted import CASES
