@@ -6,6 +6,7 @@ repositories.
 
 from __future__ import annotations
 
+from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import (
     EXPERT_PARTS,
     FFN,
@@ -14,10 +15,10 @@ from ggufkit.mapping.blocks import (
     experts,
     head_dim,
     permute,
-    unscaled,
     without,
 )
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import Always, Architecture, Config, Hparam, Weight
 
 
 def dense_blocks(config: Config) -> range:
@@ -58,12 +59,13 @@ DEEPSEEK = Architecture(
     hparams=(
         *HPARAMS,
         Hparam("rope.dimension_count", head_dim),
-        Hparam("rope.scaling.type", unscaled),
+        Hparam("rope.scaling.type", rope.unscaled),
         Hparam("leading_dense_block_count", "first_k_dense_replace"),
         Hparam("vocab_size", "vocab_size"),
         Hparam("expert_feed_forward_length", "moe_intermediate_size"),
-        Hparam("expert_weights_scale", lambda _: 1.0),
+        Hparam("expert_weights_scale", Always(1.0)),
         Hparam("expert_shared_count", "n_shared_experts"),
     ),
     weights=(*without(decoder(q=permute, k=permute), *FFN), *FFN_WEIGHTS),
+    export=ExportSpec("deepseek"),
 )

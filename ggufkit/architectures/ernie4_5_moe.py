@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.ernie4_5 import ERNIE4_5
 from ggufkit.mapping.blocks import FFN, decoder, experts, only, without
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Config, Hparam, Weight
 
 
@@ -82,7 +83,9 @@ ERNIE4_5MOE = replace(
             for part in ("gate", "up", "down")
         ),
     ),
+    # multi-token prediction, which llama.cpp leaves out
     ignore=tuple(
         f"model.mtp_{part}.*" for part in ("block", "emb_norm", "hidden_norm", "linear_proj")
     ),
+    export=ExportSpec("ernie4_5_moe"),
 )

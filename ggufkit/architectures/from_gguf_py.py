@@ -21,6 +21,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.blocks import HPARAMS, POOLING, keep, stack
 from ggufkit.mapping.matching import IGNORE, SUFFIXES, generalize, mismatch
 from ggufkit.mapping.spec import (
+    Always,
     Architecture,
     Config,
     Hparam,
@@ -47,7 +48,7 @@ _HPARAMS = (
     Hparam("expert_shared_count", ("n_shared_experts", "num_shared_experts")),
     Hparam("leading_dense_block_count", "first_k_dense_replace"),
     Hparam("rope.dimension_count", "rotary_dim"),
-    Hparam(UNVERIFIED_KEY, lambda _: True),
+    Hparam(UNVERIFIED_KEY, Always(True)),
 )
 
 # Buffers that checkpoints carry along, where the table has no place for them.

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.gemma import GEMMA
 from ggufkit.mapping.blocks import plus_one
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Hparam, Weight
 
 _LAYER = "model.layers.{i}"
@@ -39,4 +40,5 @@ GEMMA2 = replace(
         Hparam("attention.sliding_window", "sliding_window"),
     ),
     weights=FOUR_NORM_WEIGHTS,
+    export=ExportSpec("gemma2"),
 )

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from ggufkit.architectures.gemma2 import FOUR_NORM_WEIGHTS
 from ggufkit.mapping.blocks import HPARAMS, WRAPPED, plus_one
+from ggufkit.mapping.export_spec import ExportSpec, inverse_of
 from ggufkit.mapping.row_transforms import TruncateRows
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, NonZero, Weight
 
 
 def known_tokens(context: Context) -> TruncateRows:
@@ -18,14 +19,10 @@ def known_tokens(context: Context) -> TruncateRows:
     return TruncateRows(context.n_tokens)
 
 
+@inverse_of("sliding_window")
 def sliding_window(config: Config) -> int | None:
     """Return the window, unless every layer attends to everything."""
     return None if config.get("sliding_window_pattern") == 1 else int(config["sliding_window"])
-
-
-def final_softcap(config: Config) -> float | None:
-    """Return the cap on logits, if there is one."""
-    return config.get("final_logit_softcapping") or None
 
 
 # Multimodal checkpoints put the language model into one or two others.
@@ -54,7 +51,7 @@ GEMMA3 = Architecture(
     },
     hparams=(
         *HPARAMS,
-        Hparam("final_logit_softcapping", final_softcap),
+        Hparam("final_logit_softcapping", NonZero("final_logit_softcapping")),
         Hparam("attention.sliding_window", sliding_window),
     ),
     weights=(
@@ -68,4 +65,5 @@ GEMMA3 = Architecture(
     rename=RENAME,
     # output weights are the embeddings; a multimodal checkpoint's vision part is another file's
     ignore=("*lm_head.weight", "*vision_tower.*", "*multi_modal_projector.*"),
+    export=ExportSpec("gemma3_text"),
 )

@@ -10,13 +10,16 @@ from dataclasses import replace
 from ggufkit.architectures.deepseek import dense_blocks, moe_blocks
 from ggufkit.architectures.glm4 import GLM4
 from ggufkit.mapping.blocks import EXPERT_PARTS, FFN, QK_NORMS, decoder, experts, replaced, without
-from ggufkit.mapping.spec import Config, Hparam, Weight, block_count
+from ggufkit.mapping.config_inverse import Less
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, HasTensor, inverse_of
+from ggufkit.mapping.spec import Always, Config, Hparam, Weight, block_count
 
 _LAYER = "model.layers.{i}"
 _MLP = f"{_LAYER}.mlp"
 
 
-def all_blocks(config: Config) -> int:
+@inverse_of(Less("num_hidden_layers", "nextn_predict_layers"))
+def layers_with_mtp(config: Config) -> int:
     """Return the number of blocks, with those that predict further tokens."""
     return block_count(config) + int(config.get("num_nextn_predict_layers") or 0)
 
@@ -58,11 +61,11 @@ GLM4MOE = replace(
         "num_nextn_predict_layers": 1,
     },
     hparams=(
-        *replaced(GLM4.hparams, Hparam("block_count", all_blocks)),
+        *replaced(GLM4.hparams, Hparam("block_count", layers_with_mtp)),
         Hparam("expert_feed_forward_length", "moe_intermediate_size"),
         Hparam("expert_shared_count", "n_shared_experts"),
         Hparam("leading_dense_block_count", "first_k_dense_replace"),
-        Hparam("expert_gating_func", lambda _: 2),
+        Hparam("expert_gating_func", Always(2)),
         Hparam("expert_weights_scale", "routed_scaling_factor"),
         Hparam("expert_weights_norm", "norm_topk_prob"),
         Hparam("nextn_predict_layers", "num_nextn_predict_layers"),
@@ -92,5 +95,9 @@ GLM4MOE = replace(
             for part in ("gate", "up", "down")
         ),
         *NEXTN_WEIGHTS,
+    ),
+    export=ExportSpec(
+        "glm4_moe",
+        config={"attention_bias": HAS_BIASES, "use_qk_norm": HasTensor("attn_q_norm.weight")},
     ),
 )

@@ -5,6 +5,7 @@ Source: llama.cpp conversion/gpt2.py GPT2Model; transformers gpt2.
 
 from __future__ import annotations
 
+from ggufkit.mapping.export_spec import ExportSpec, HparamValue
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Context, Hparam, Weight
 from ggufkit.mapping.transforms import Transpose
 
@@ -53,4 +54,5 @@ GPT2 = Architecture(
     rename=((r"^transformer\.", ""),),
     # causal masks of older checkpoints
     ignore=("*.attn.bias", "*.attn.masked_bias"),
+    export=ExportSpec("gpt2", config={"n_positions": HparamValue("context_length")}),
 )

@@ -8,12 +8,12 @@ Source: llama.cpp conversion/gpt_oss.py GptOssModel; transformers gpt_oss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ggufkit.mapping.blocks import FFN, HPARAMS, decoder, without
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Deinterleave
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Always, Architecture, Config, Context, Hparam, Weight
 from ggufkit.mapping.transforms import Compose, Transform, Transpose
 
 
@@ -22,19 +22,19 @@ def transpose(_: Context) -> Transform:
     return Transpose()
 
 
-def every_other(first: int) -> Callable[[Context], Transform]:
-    """Return the transform of fused gates and ups to one of them."""
-    return lambda _: Compose(Transpose(), Deinterleave(first))
+def columns(first: int) -> Always:
+    """Return the transform of fused gates and ups to one of them, stored as (in, out)."""
+    return Always(Compose(Transpose(), Deinterleave(first)))
 
 
-def every_other_row(first: int) -> Callable[[Context], Transform]:
-    """Return the same for matrices that lie as they should."""
-    return lambda _: Deinterleave(first)
+def rows(first: int) -> Always:
+    """Return the same for matrices that are stored as (out, in)."""
+    return Always(Deinterleave(first))
 
 
-def every_other_bias(first: int) -> Callable[[Context], Transform]:
+def bias_columns(first: int) -> Always:
     """Return the same for biases, (n_experts, 2 * n)."""
-    return lambda _: Compose(Compose(Transpose(), Deinterleave(first)), Transpose())
+    return Always(Compose(Compose(Transpose(), Deinterleave(first)), Transpose()))
 
 
 def default_scaling(config: Config) -> dict[str, Any] | None:
@@ -87,7 +87,7 @@ GPT_OSS = Architecture(
             Weight(
                 _EXPS % (part, "weight"),
                 f"{_EXPERTS}.gate_up_proj",
-                every_other(first),
+                columns(first),
                 full_name=True,
             )
             for first, part in enumerate(("gate", "up"))
@@ -96,7 +96,7 @@ GPT_OSS = Architecture(
             Weight(
                 _EXPS % (part, "weight"),
                 f"{_EXPERTS}.gate_up_proj_blocks",
-                every_other_row(first),
+                rows(first),
                 full_name=True,
             )
             for first, part in enumerate(("gate", "up"))
@@ -105,10 +105,11 @@ GPT_OSS = Architecture(
             Weight(
                 _EXPS % (part, "bias"),
                 f"{_EXPERTS}.gate_up_proj_bias",
-                every_other_bias(first),
+                bias_columns(first),
                 full_name=True,
             )
             for first, part in enumerate(("gate", "up"))
         ),
     ),
+    export=ExportSpec("gpt_oss", config={"rope_scaling.truncate": False}),
 )

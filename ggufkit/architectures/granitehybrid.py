@@ -11,6 +11,7 @@ from dataclasses import replace
 from ggufkit.architectures.granite import (
     DENSE_WEIGHTS,
     HYBRID_DEFAULTS,
+    HYBRID_EXPORT,
     HYBRID_HPARAMS,
     attention_blocks,
     is_dense,
@@ -18,9 +19,9 @@ from ggufkit.architectures.granite import (
 )
 from ggufkit.architectures.granitemoe import GRANITEMOE
 from ggufkit.architectures.mamba import keep, squeeze
-from ggufkit.architectures.mamba2 import column, decay_column, grouped_by
+from ggufkit.architectures.mamba2 import GroupedBy, column, decay_column
 from ggufkit.mapping.blocks import only, without
-from ggufkit.mapping.spec import Config, Hparam, Weight, block_count
+from ggufkit.mapping.spec import Always, Config, Hparam, Weight, block_count
 
 
 def mamba_blocks(config: Config) -> list[int]:
@@ -46,7 +47,7 @@ def _in_blocks(weights: Iterable[Weight]) -> tuple[Weight, ...]:
                 Weight("blk.{i}.ssm_dt.bias", f"{_MAMBA}.dt_bias", full_name=True),
                 Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", decay_column, full_name=True),
                 Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", column, full_name=True),
-                Weight("blk.{i}.ssm_norm", f"{_MAMBA}.norm", grouped_by("mamba_n_groups")),
+                Weight("blk.{i}.ssm_norm", f"{_MAMBA}.norm", GroupedBy("mamba_n_groups")),
                 Weight("blk.{i}.ssm_out", f"{_MAMBA}.out_proj"),
             )
         ),
@@ -60,8 +61,9 @@ GRANITEHYBRID = replace(
     hf_classes=("GraniteMoeHybridForCausalLM",),
     tokenizer="granite4",
     defaults=HYBRID_DEFAULTS,
-    hparams=(*HYBRID_HPARAMS, Hparam("context_length", lambda _: 2**20)),  # any, without positions
+    hparams=(*HYBRID_HPARAMS, Hparam("context_length", Always(2**20))),  # any, without positions
     weights=_in_blocks(GRANITEMOE.weights),
+    export=HYBRID_EXPORT,
 )
 
 GRANITEHYBRID_DENSE = replace(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from ggufkit.architectures.granite import (
     GRANITE,
     HYBRID_DEFAULTS,
+    HYBRID_EXPORT,
     HYBRID_HPARAMS,
     MOE_DEFAULTS,
     SHARED_WIDTH,
@@ -18,6 +19,7 @@ from ggufkit.architectures.granite import (
     is_hybrid,
 )
 from ggufkit.mapping.blocks import FFN, gate_half, up_half, without
+from ggufkit.mapping.export_spec import Choose, ExportSpec, HasTensor
 from ggufkit.mapping.spec import Weight
 
 _MOE = "model.layers.{i}.block_sparse_moe"
@@ -40,6 +42,11 @@ GRANITEMOE = replace(
         Weight("blk.{i}.ffn_up_shexp", f"{_SHARED}.input_linear", up_half, optional=True),
         Weight("blk.{i}.ffn_down_shexp", f"{_SHARED}.output_linear", optional=True),
     ),
+    export=ExportSpec(
+        "granitemoe",
+        config={"model_type": Choose(HasTensor("blk.0.ffn_gate_shexp.weight"), "granitemoeshared")},
+        task_heads=(("blk.0.ffn_gate_shexp.weight", "GraniteMoeSharedForCausalLM", ""),),
+    ),
 )
 
 GRANITE4MOE = replace(
@@ -50,4 +57,5 @@ GRANITE4MOE = replace(
     defaults=HYBRID_DEFAULTS,
     hparams=HYBRID_HPARAMS,
     matches=lambda config: not is_hybrid(config) and not is_dense(config),
+    export=HYBRID_EXPORT,
 )

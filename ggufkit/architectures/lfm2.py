@@ -5,7 +5,12 @@ Source: llama.cpp conversion/lfm2.py LFM2Model; transformers lfm2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ggufkit.mapping.blocks import HPARAMS, replaced
+from ggufkit.mapping.config_inverse import KVHeadsByLayer
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
 from ggufkit.mapping.transforms import Squeeze
 
@@ -24,6 +29,7 @@ def convolution_blocks(config: Config) -> list[int]:
     return [i for i in range(config["num_hidden_layers"]) if i not in attention]
 
 
+@inverse_of(KVHeadsByLayer("full_attention", "conv"))
 def heads_kv(config: Config) -> list[int]:
     """Return the heads of keys and values by layer; a convolution has none."""
     attention = set(attention_blocks(config))
@@ -31,6 +37,11 @@ def heads_kv(config: Config) -> list[int]:
     return [n_heads if i in attention else 0 for i in range(n_layers)]
 
 
+def _width_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    return {"intermediate_size": value, "block_auto_adjust_ff_dim": False}
+
+
+@inverse_of(_width_to_config)
 def feed_forward(config: Config) -> int:
     """Return the width of the feed-forward part, which config.json may give before adjustment."""
     width = int(config.get("block_ff_dim", config.get("intermediate_size", 12288)))
@@ -100,4 +111,5 @@ LFM2 = Architecture(
             for name in ("in_proj", "out_proj")
         ),
     ),
+    export=ExportSpec("lfm2"),
 )

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from ggufkit.architectures.lfm2 import LFM2, heads_kv
 from ggufkit.mapping.blocks import FFN, HPARAMS, experts, only, replaced, without
-from ggufkit.mapping.spec import Config, Hparam, Weight
+from ggufkit.mapping.export_spec import ExportSpec, HasTensor
+from ggufkit.mapping.spec import Always, Config, Hparam, Weight
 
 
 def dense_blocks(config: Config) -> range:
@@ -46,7 +47,7 @@ LFM2MOE = replace(
         *replaced(HPARAMS, Hparam("attention.head_count_kv", heads_kv)),
         Hparam("expert_feed_forward_length", "moe_intermediate_size"),
         Hparam("leading_dense_block_count", "num_dense_layers"),
-        Hparam("expert_gating_func", lambda _: 2),  # sigmoid
+        Hparam("expert_gating_func", Always(2)),  # sigmoid
         Hparam("vocab_size", "vocab_size"),
         Hparam("shortconv.l_cache", "conv_L_cache"),
     ),
@@ -59,4 +60,5 @@ LFM2MOE = replace(
             f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up")), in_layers=moe_blocks
         ),
     ),
+    export=ExportSpec("lfm2_moe", config={"use_expert_bias": HasTensor("exp_probs_b.bias")}),
 )

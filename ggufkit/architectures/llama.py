@@ -20,7 +20,8 @@ from ggufkit.mapping.blocks import (
     permute,
     without,
 )
-from ggufkit.mapping.computed import ComputedTensor, llama3_rope_factors
+from ggufkit.mapping.computed import LLAMA3_FACTORS
+from ggufkit.mapping.export_spec import BIASES, HAS_BIASES, ExportSpec
 from ggufkit.mapping.spec import Architecture, Hparam, Weight
 
 LLAMA = Architecture(
@@ -42,7 +43,8 @@ LLAMA = Architecture(
     ),
     weights=decoder(q=permute, k=permute),
     rename=(*WRAPPED, *BARE),
-    computed=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
+    computed=LLAMA3_FACTORS,
+    export=ExportSpec("llama", config=BIASES),
 )
 
 _MOE = "model.layers.{i}.block_sparse_moe"
@@ -65,6 +67,7 @@ MIXTRAL = replace(
         Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
         *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
     ),
+    export=ExportSpec("mixtral"),
 )
 
 INTERNLM3 = replace(
@@ -80,4 +83,5 @@ INTERNLM3 = replace(
         "head_dim": 128,
     },
     computed=(),
+    export=ExportSpec("internlm3", config={"qkv_bias": HAS_BIASES}),
 )

@@ -5,9 +5,13 @@ Source: llama.cpp conversion/llama4.py Llama4Model; transformers llama4.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ggufkit.architectures.llama import LLAMA
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping.blocks import FFN, decoder, replaced, without
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.row_transforms import Chunk
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight, block_count
 from ggufkit.mapping.transforms import Compose, Transform, Transpose
@@ -33,6 +37,12 @@ def default_layer_types(config: Config) -> list[str]:
     return ["chunked_attention" if given else "full_attention" for given in rotated]
 
 
+def _full_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    n = int(header.hparams["block_count"])
+    return {} if value else {"layer_types": ["full_attention"] * n}
+
+
+@inverse_of(_full_to_config)
 def without_sliding_window(config: Config) -> Value | None:
     """Return 0 where all attention is full; otherwise llama.cpp knows the window."""
     return 0 if all(kind == "full_attention" for kind in config["layer_types"]) else None
@@ -113,7 +123,8 @@ LLAMA4 = Architecture(
         ),
     ),
     rename=LLAMA.rename,
-    # the part that sees is another file's
+    # the vision encoder is another file's
     ignore=("*vision_model.*", "*multi_modal_projector.*"),
     computed=LLAMA.computed,
+    export=ExportSpec("llama4_text", hf_class="Llama4ForCausalLM"),
 )

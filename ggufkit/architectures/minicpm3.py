@@ -7,8 +7,9 @@ repositories.
 from __future__ import annotations
 
 from ggufkit.architectures.deepseek2 import key_length_mla
-from ggufkit.architectures.minicpm import LONGROPE_FACTORS
 from ggufkit.mapping.blocks import decoder, without
+from ggufkit.mapping.computed import LONGROPE_FACTORS
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam, Weight
 
 _ATTENTION = "model.layers.{i}.self_attn"
@@ -52,4 +53,5 @@ MINICPM3 = Architecture(
         Weight("blk.{i}.attn_kv_b", f"{_ATTENTION}.kv_b_proj"),
     ),
     computed=LONGROPE_FACTORS,
+    export=ExportSpec("minicpm3"),
 )

@@ -6,6 +6,7 @@ Source: llama.cpp conversion/minimax.py MiniMaxM2Model; transformers minimax_m2.
 from __future__ import annotations
 
 from ggufkit.mapping.blocks import FFN, HPARAMS, QK_NORMS, decoder, experts, without
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture, Hparam, Weight
 
 _MOE = "model.layers.{i}.block_sparse_moe"
@@ -35,5 +36,9 @@ MINIMAX_M2 = Architecture(
         Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
         Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.e_score_correction_bias", full_name=True),
         *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
+    ),
+    export=ExportSpec(
+        "minimax_m2",
+        config={"qk_norm_type": "per_layer", "use_qk_norm": True, "use_routing_bias": True},
     ),
 )

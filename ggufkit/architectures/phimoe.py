@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.phi3 import PHI3
 from ggufkit.mapping.blocks import FFN, decoder, experts, without
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, HasTensor, HparamValue
 from ggufkit.mapping.spec import Hparam, Weight
 
 _LAYER = "model.layers.{i}"
@@ -36,5 +37,19 @@ PHIMOE = replace(
         *without(decoder(), *FFN),
         Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
         *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
+    ),
+    export=ExportSpec(
+        "phimoe",
+        hf_class="PhimoeForCausalLM",
+        config={
+            "attention_bias": HAS_BIASES,
+            "lm_head_bias": HasTensor("output.bias"),
+            # llama.cpp has one factor for both
+            "rope_scaling.long_mscale": HparamValue("rope.scaling.attn_factor"),
+            "rope_scaling.short_mscale": HparamValue("rope.scaling.attn_factor"),
+            "rope_scaling.original_max_position_embeddings": HparamValue(
+                "rope.scaling.original_context_length"
+            ),
+        },
     ),
 )

@@ -19,6 +19,7 @@ from ggufkit.mapping.blocks import (
     up_half,
     without,
 )
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Hparam, Weight
 
 _MLP = "model.layers.{i}.mlp"
@@ -79,4 +80,5 @@ QWEN2MOE = replace(
         ),
         Weight("blk.{i}.ffn_gate_inp_shexp", f"{_MLP}.shared_expert_gate"),
     ),
+    export=ExportSpec("qwen2_moe"),
 )

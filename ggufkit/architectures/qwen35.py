@@ -13,11 +13,13 @@ from ggufkit.architectures.qwen3next import (
     LINEAR_DEFAULTS,
     LINEAR_HPARAMS,
     QWEN3NEXT,
-    all_blocks,
+    layers_with_mtp,
     linear,
+    mtp_names,
 )
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import HPARAMS, replaced
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import ReorderHeads, TileColumns
 from ggufkit.mapping.spec import Config, Context, Hparam, Weight
 from ggufkit.mapping.transforms import Compose, NegativeExp, Squeeze, Transform
@@ -65,7 +67,7 @@ _LAYER = "model.layers.{i}"
 _MLP = f"{_LAYER}.mlp"
 
 _DENSE = tuple(
-    Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", in_layers=all_blocks)
+    Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", in_layers=layers_with_mtp)
     for part in ("gate", "up", "down")
 )
 
@@ -81,7 +83,9 @@ TILED_WEIGHTS = (
 )
 
 SECTIONS = Hparam(
-    "rope.dimension_sections", lambda config: rope.sections(config) or [11, 11, 10, 0]
+    "rope.dimension_sections",
+    lambda config: rope.sections(config) or [11, 11, 10, 0],
+    inverse=rope.sections.inverse,
 )
 
 QWEN35 = replace(
@@ -92,6 +96,9 @@ QWEN35 = replace(
     defaults={**LINEAR_DEFAULTS, "num_key_value_heads": 4},
     hparams=(*replaced(HPARAMS, BLOCK_COUNT), *LINEAR_HPARAMS, SECTIONS),
     weights=(*BLOCK_WEIGHTS, *_DENSE, *TILED_WEIGHTS),
-    # the part that sees is another file's
+    # the vision encoder is another file's
     ignore=("model.visual.*",),
+    export=ExportSpec(
+        "qwen3_5_text", config={"rope_scaling.mrope_interleaved": True}, rename=mtp_names
+    ),
 )

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME
 from ggufkit.architectures.qwen3moe import QWEN3MOE
-from ggufkit.architectures.qwen3vl import DEEPSTACK
+from ggufkit.architectures.qwen3vl import DEEPSTACK, UNDER_LANGUAGE_MODEL
 from ggufkit.mapping.blocks import EXPERT_PARTS, FFN, QK_NORMS, decoder, experts, without
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Chunk
 from ggufkit.mapping.spec import Context, Weight
 from ggufkit.mapping.transforms import Compose, Oriented, Transform
@@ -65,4 +66,14 @@ QWEN3VLMOE = replace(
     ),
     rename=RENAME,
     ignore=OTHER_PARTS,
+    export=ExportSpec(
+        "qwen3_vl_moe_text",
+        config={"rope_scaling.mrope_interleaved": True},
+        nested="qwen3_vl_moe",
+        rename=UNDER_LANGUAGE_MODEL,
+        # its checkpoints have stacks
+        requires_tensor=dict.fromkeys(
+            (f"{_MLP}.experts.down_proj", f"{_MLP}.experts.gate_up_proj"), ""
+        ),
+    ),
 )

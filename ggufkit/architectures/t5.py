@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ggufkit.mapping.export_spec import Choose, ExportSpec, HasTensor
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Hparam, Weight
 
 
@@ -88,6 +89,17 @@ DECODER = tuple(
     )
 )
 
+# In fact, T5 ties its embeddings where the output is scaled: only the first version's is.
+CONFIG = {
+    "feed_forward_proj": Choose(HasTensor("ffn_gate.weight"), "gated-gelu", "relu"),
+    "tie_word_embeddings": Choose(HasTensor("ffn_gate.weight"), False),
+}
+GATED = {
+    "encoder.block.{i}.layer1.DenseReluDense.wi_1": "ffn_gate.weight",
+    "decoder.block.{i}.layer2.DenseReluDense.wi_1": "ffn_gate.weight",
+}
+LAYER_NUMBERS = ((r"\.layer(\d)\.", r".layer.\1."),)
+
 T5 = Architecture(
     name="t5",
     title="T5, mT5, UMT5, Flan-T5",
@@ -124,4 +136,11 @@ T5 = Architecture(
     ),
     weights=(*EMBEDDINGS, *ENCODER, *DECODER),
     rename=((r"\.layer\.(\d+)\.", r".layer\1."),),
+    export=ExportSpec(
+        "t5",
+        task_heads=(("enc.blk.1.attn_rel_b.weight", "UMT5ForConditionalGeneration", ""),),
+        config={**CONFIG, "model_type": Choose(HasTensor("enc.blk.1.attn_rel_b.weight"), "umt5")},
+        requires_tensor=GATED,
+        rename=LAYER_NUMBERS,
+    ),
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping import rope
+from ggufkit.mapping.config_inverse import LayerTypes, RotaryShare, default_head_dim_of
+from ggufkit.mapping.export_spec import Invertible, ModelHeader, inverse_of
 from ggufkit.mapping.row_transforms import Chunk, PermuteRope
 from ggufkit.mapping.spec import (
     BLOCK_COUNT,
@@ -21,6 +23,12 @@ from ggufkit.mapping.spec import (
 from ggufkit.mapping.transforms import IDENTITY, AddOne, StackExperts, Transform
 
 
+def _head_dim_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    """Return head_dim only where it is another than transformers computes."""
+    return {} if value == default_head_dim_of(header) else {"head_dim": value}
+
+
+@inverse_of(_head_dim_to_config)
 def head_dim(config: Config) -> int:
     """Return the rows of one attention head."""
     given = config.get("head_dim")
@@ -32,15 +40,16 @@ def n_heads(config: Config) -> Any:
     return config["num_attention_heads"]
 
 
-def per_head(config: Config) -> int:
+def default_head_dim(config: Config) -> int:
     """Return the width divided by the heads, whatever head_dim says."""
     return int(config["hidden_size"]) // int(config["num_attention_heads"])
 
 
+@inverse_of(RotaryShare("partial_rotary_factor", default_head_dim_of))
 def rope_dim(config: Config) -> int:
-    """Return the number of dimensions of a head that RoPE rotates, of `per_head`."""
+    """Return the number of dimensions of a head that RoPE rotates, of `default_head_dim`."""
     part = rope.full(config).get("partial_rotary_factor")
-    return int((1.0 if part is None else part) * per_head(config))
+    return int((1.0 if part is None else part) * default_head_dim(config))
 
 
 def permute(context: Context) -> Transform:
@@ -66,33 +75,30 @@ def up_half(_: Context) -> Transform:
 _POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
 
 
-def pooling_type(config: Config) -> int | None:
-    """Return how token embeddings become one, where sentence-transformers files say so."""
-    return _POOLING.get(str(config.get("pooling_mode")))
+def _pooling(key: str) -> Invertible[int | None]:
+    """Return the number of a way of pooling that a config key names, and the way back."""
+    names = {number: name for name, number in _POOLING.items()}
+    return Invertible(
+        lambda config: _POOLING.get(str(config.get(key))),
+        lambda value, _: {key: names.get(value)},
+    )
 
 
-def classifier_pooling(config: Config) -> int | None:
-    """Return how they become one before a classifier."""
-    return _POOLING.get(str(config.get("classifier_pooling")))
-
-
+# How token embeddings become one, where sentence-transformers files say so, and before classifiers.
 POOLING = (
-    Hparam("pooling_type", pooling_type),
-    Hparam("classifier.pooling_type", classifier_pooling),
+    Hparam("pooling_type", _pooling("pooling_mode")),
+    Hparam("classifier.pooling_type", _pooling("classifier_pooling")),
 )
 
 
-def unscaled(_: Config) -> str:
-    """Return the scaling type of models whose rope is never scaled."""
-    return "none"
-
-
+@inverse_of(LayerTypes("sliding_attention", "full_attention"))
 def sliding_layers(config: Config) -> list[bool] | None:
-    """Return which layers attend to a window only, where config.json lists their types."""
+    """Return which layers have sliding-window attention, where config.json lists their types."""
     types = config.get("layer_types")
     return None if types is None else [kind == "sliding_attention" for kind in types]
 
 
+@inverse_of("is_causal")
 def not_causal(config: Config) -> Value | None:
     """Return False where the model says that it attends both ways."""
     return False if config.get("is_causal") is False else None
@@ -109,6 +115,12 @@ _GATING_KEYS = (
 )
 
 
+def _gating_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    names = {number: name for name, number in _GATING.items()}
+    return {"scoring_func": names[value]} if value in names else {}
+
+
+@inverse_of(_gating_to_config)
 def gating_function(config: Config) -> int | None:
     """Return the number of the function that turns a router's outputs into probabilities."""
     name = next((config[key] for key in _GATING_KEYS if config.get(key) is not None), None)
@@ -150,11 +162,21 @@ HPARAMS: tuple[Hparam | str, ...] = (
     Hparam("attention.causal", not_causal),
     Hparam("rope.scaling.type", rope.scaling_type),
     Hparam("rope.scaling.factor", rope.scaling_factor),
-    Hparam("rope.scaling.original_context_length", rope.yarn("original_max_position_embeddings")),
-    Hparam("rope.scaling.yarn_ext_factor", rope.yarn("extrapolation_factor")),
-    Hparam("rope.scaling.yarn_attn_factor", rope.yarn("attention_factor", "attn_factor")),
-    Hparam("rope.scaling.yarn_beta_fast", rope.yarn("beta_fast")),
-    Hparam("rope.scaling.yarn_beta_slow", rope.yarn("beta_slow")),
+    Hparam(
+        "rope.scaling.original_context_length", rope.Yarn(("original_max_position_embeddings",))
+    ),
+    Hparam("rope.scaling.yarn_ext_factor", rope.Yarn(("extrapolation_factor",))),
+    Hparam(
+        "rope.scaling.yarn_attn_factor",
+        rope.Yarn(
+            (
+                "attention_factor",
+                "attn_factor",
+            )
+        ),
+    ),
+    Hparam("rope.scaling.yarn_beta_fast", rope.Yarn(("beta_fast",))),
+    Hparam("rope.scaling.yarn_beta_slow", rope.Yarn(("beta_slow",))),
     Hparam("rope.dimension_sections", rope.sections),
     Hparam("rope.freq_base", rope.freq_base),
     Hparam("rope.freq_base_swa", rope.freq_base_swa),

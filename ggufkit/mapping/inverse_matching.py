@@ -10,8 +10,7 @@ from functools import cached_property
 
 from ggufkit.errors import ConversionError, ShapeMismatchError, UnmappedTensorsError
 from ggufkit.mapping.composition_inverse import Inverse, invert
-from ggufkit.mapping.config_inverse import ModelHeader
-from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader
 from ggufkit.mapping.matching import SUFFIXES
 from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, Weight
 from ggufkit.mapping.transforms import Shape, Transform
@@ -151,21 +150,23 @@ class _Finder:
         if suffix:
             stem = full.removesuffix(suffix)
             hits += [(weight, suffix) for weight in self.by_name.get((stem, False), ())]
-        beside = self.facts.beside
+        required = self.facts.requires_tensor
         fitting = [
             (weight, suffix)
             for weight, suffix in hits
-            if weight.source not in beside or self.known.has(beside[weight.source])
+            if weight.source not in required or self.known.has(required[weight.source])
         ]
         order = self.architecture.weights.index
-        fitting.sort(key=lambda hit: (hit[0].source not in beside, order(hit[0])))
+        fitting.sort(key=lambda hit: (hit[0].source not in required, order(hit[0])))
         return _Part(name, fitting[0][0], block, fitting[0][1]) if fitting else None
 
     @cached_property
     def renames(self) -> Sequence[tuple[str, str]]:
         given = self.facts.rename
         renames = given(self.known) if callable(given) else given
-        prefix = next((p for tensor, _, p in self.facts.heads if tensor in self.known.shapes), "")
+        prefix = next(
+            (p for tensor, _, p in self.facts.task_heads if tensor in self.known.shapes), ""
+        )
         # a head's own tensors have no prefix
         return (
             *renames,

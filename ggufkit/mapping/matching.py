@@ -11,8 +11,9 @@ from functools import cached_property
 from itertools import pairwise
 
 from ggufkit.errors import MissingWeightsError, TensorNamesError, UnmappedTensorsError
+from ggufkit.mapping.export_spec import Renames
 from ggufkit.mapping.name_ranges import summarize
-from ggufkit.mapping.spec import Architecture, Config, Context, Renames, Weight, block_count
+from ggufkit.mapping.spec import Architecture, Config, Context, Weight, block_count
 from ggufkit.mapping.transforms import Transform
 
 SUFFIXES = (".weight", ".bias")

@@ -13,11 +13,10 @@ from typing import Any
 
 from ggufkit.errors import ConversionError, GGUFKitError
 from ggufkit.gguf.metadata import Metadata, Value
-from ggufkit.mapping.computed import ComputedTensor
-from ggufkit.mapping.transforms import IDENTITY, Transform
+from ggufkit.mapping.export_spec import ConfigInverse, ExportSpec, Renames
+from ggufkit.mapping.transforms import IDENTITY, Floats, Transform
 
 Config = Mapping[str, Any]
-Renames = tuple[tuple[str, str], ...]
 Derived = Callable[[Config], "Value | None"]
 
 # The place of general.file_type among the hparams; its value is the rung's, not the model's.
@@ -42,10 +41,14 @@ class Hparam:
     source : str, tuple of str or callable
         Config keys, the first that is present decides; or a function of the config. No value
         (absent or None) writes no key.
+    inverse : str or callable, optional
+        The way back from the value to the config, where `source` is a function; one with an
+        ``inverse`` of its own, such as `Invertible`, needs none here.
     """
 
     key: str
     source: str | tuple[str, ...] | Derived
+    inverse: ConfigInverse | None = None
 
     def value(self, config: Config) -> Value | None:
         """Return the value for `config`, or None."""
@@ -53,6 +56,41 @@ class Hparam:
             return self.source(config)
         names = (self.source,) if isinstance(self.source, str) else self.source
         return next((config[name] for name in names if name in config), None)
+
+
+@dataclass(frozen=True)
+class Always:
+    """A value that is the same for all models of an architecture."""
+
+    value: Any
+
+    def __call__(self, _: object) -> Any:
+        """Return it."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class NonZero:
+    """The value of a config key, none where it is 0, false or empty."""
+
+    key: str
+
+    @property
+    def inverse(self) -> str:
+        """The key."""
+        return self.key
+
+    def __call__(self, config: Config) -> Value | None:
+        """Return the value."""
+        return config.get(self.key) or None
+
+
+@dataclass(frozen=True)
+class ComputedTensor:
+    """A tensor that no checkpoint has: it is computed from the config. None where there is none."""
+
+    name: str
+    compute: Callable[[Config], Floats | None]
 
 
 @dataclass(frozen=True)
@@ -130,6 +168,8 @@ class Architecture:
         From the config to whether it is this architecture, of several with one class.
     title : str
         What people call the models.
+    export : ExportSpec, optional
+        What a checkpoint says that the file does not; without it there is no way back.
     """
 
     name: str
@@ -144,6 +184,7 @@ class Architecture:
     leading_hparams: tuple[Hparam, ...] = ()
     matches: Callable[[Config], bool] | None = None
     title: str = ""
+    export: ExportSpec | None = None
 
 
 @dataclass(frozen=True)

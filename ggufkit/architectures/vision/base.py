@@ -15,13 +15,13 @@ import numpy as np
 
 from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.mapping.export_spec import Renames
 from ggufkit.mapping.row_transforms import Chunk, Index, RowGather
 from ggufkit.mapping.spec import (
     MAX_COUNT,
     Architecture,
     Config,
     Context,
-    Renames,
     Weight,
     text_config,
 )

@@ -19,7 +19,8 @@ from ggufkit.architectures.vision.base import (
     thirds,
 )
 from ggufkit.errors import ConversionError
-from ggufkit.mapping.spec import Config, Renames, Weight, text_config
+from ggufkit.mapping.export_spec import Renames
+from ggufkit.mapping.spec import Config, Weight, text_config
 from ggufkit.types import ValueType
 
 _BLOCK = "visual.blocks.{i}"
