@@ -26,11 +26,6 @@ def keys(context: Context) -> Transform:
     return Compose(Chunk(1, of=3), PermuteRope(default_head_dim(context.config)))
 
 
-def values(_: Context) -> Transform:
-    """Return the transform of the fused projection to values."""
-    return Chunk(2, of=3)
-
-
 _FUSED = "model.layers.{i}.self_attn.W_pack"
 
 BAICHUAN = Architecture(
@@ -43,7 +38,7 @@ BAICHUAN = Architecture(
         *without(decoder(), "attn_q", "attn_k", "attn_v"),
         Weight("blk.{i}.attn_q", _FUSED, queries),
         Weight("blk.{i}.attn_k", _FUSED, keys),
-        Weight("blk.{i}.attn_v", _FUSED, values),
+        Weight("blk.{i}.attn_v", _FUSED, Chunk(2, of=3)),
     ),
     export=ExportSpec("baichuan"),
 )

@@ -8,47 +8,18 @@ from __future__ import annotations
 
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import (
-    EXPERT_PARTS,
+    DENSE_LAYERS,
     FFN,
     HPARAMS,
+    MOE_LAYERS,
     decoder,
-    experts,
     head_dim,
+    moe_feed_forward,
     permute,
     without,
 )
 from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Always, Architecture, Config, Hparam, Weight
-
-
-def dense_blocks(config: Config) -> range:
-    """Return the first blocks, which have no experts."""
-    return range(min(config["first_k_dense_replace"], config["num_hidden_layers"]))
-
-
-def moe_blocks(config: Config) -> range:
-    """Return the blocks with experts."""
-    return range(config["first_k_dense_replace"], config["num_hidden_layers"])
-
-
-_LAYER = "model.layers.{i}"
-_MLP = f"{_LAYER}.mlp"
-FFN_WEIGHTS = (
-    *(
-        Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", in_layers=dense_blocks)
-        for part in ("gate", "up", "down")
-    ),
-    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", in_layers=moe_blocks),
-    *experts(f"{_MLP}.experts", EXPERT_PARTS, in_layers=moe_blocks),
-    *(
-        Weight(
-            f"blk.{{i}}.ffn_{part}_shexp",
-            f"{_MLP}.shared_experts.{part}_proj",
-            in_layers=moe_blocks,
-        )
-        for part in ("gate", "up", "down")
-    ),
-)
+from ggufkit.mapping.spec import Always, Architecture, Hparam
 
 DEEPSEEK = Architecture(
     name="deepseek",
@@ -66,6 +37,9 @@ DEEPSEEK = Architecture(
         Hparam("expert_weights_scale", Always(1.0)),
         Hparam("expert_shared_count", "n_shared_experts"),
     ),
-    weights=(*without(decoder(q=permute, k=permute), *FFN), *FFN_WEIGHTS),
+    weights=(
+        *without(decoder(q=permute, k=permute), *FFN),
+        *moe_feed_forward(shared="shared_experts", dense=DENSE_LAYERS, sparse=MOE_LAYERS),
+    ),
     export=ExportSpec("deepseek"),
 )

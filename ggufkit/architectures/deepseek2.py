@@ -10,10 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ggufkit.architectures.deepseek import FFN_WEIGHTS
-from ggufkit.architectures.glm4moe import NEXTN_WEIGHTS, layers_with_mtp
+from ggufkit.architectures.glm4moe import NEXTN_WEIGHTS, n_layers_with_mtp
 from ggufkit.mapping import rope
-from ggufkit.mapping.blocks import HPARAMS, decoder, only, replaced
+from ggufkit.mapping.blocks import (
+    DENSE_LAYERS,
+    HPARAMS,
+    MOE_LAYERS,
+    decoder,
+    moe_feed_forward,
+    only,
+    replaced,
+)
 from ggufkit.mapping.config_inverse import Less, shortest_preimage
 from ggufkit.mapping.export_spec import (
     Both,
@@ -92,7 +99,6 @@ def log_multiplier(config: Config) -> float | None:
 
 _LAYER = "model.layers.{i}"
 _ATTENTION = f"{_LAYER}.self_attn"
-_MLP = f"{_LAYER}.mlp"
 _SAME = ("token_embd", "output_norm", "output", "attn_norm", "attn_output", "ffn_norm")
 
 _NORMED_PROBABILITIES = {
@@ -151,12 +157,12 @@ DEEPSEEK2 = Architecture(
         Weight("blk.{i}.attn_kv_a_norm", f"{_ATTENTION}.kv_a_layernorm"),
         Weight("blk.{i}.attn_k_b", f"{_ATTENTION}.kv_b_proj", key_heads),
         Weight("blk.{i}.attn_v_b", f"{_ATTENTION}.kv_b_proj", value_heads),
-        *FFN_WEIGHTS,
-        Weight(
-            "blk.{i}.exp_probs_b.bias",
-            f"{_MLP}.gate.e_score_correction_bias",
-            full_name=True,
-            optional=True,
+        *moe_feed_forward(
+            bias="gate.e_score_correction_bias",
+            shared="shared_experts",
+            dense=DENSE_LAYERS,
+            sparse=MOE_LAYERS,
+            optional=("bias",),
         ),
     ),
     ignore=ignored_tensors,
@@ -228,7 +234,7 @@ GLM4MOE_LITE = replace(
         "num_nextn_predict_layers": 0,
     },
     hparams=(
-        *_with_late_lengths(replaced(DEEPSEEK3.hparams, Hparam("block_count", layers_with_mtp))),
+        *_with_late_lengths(replaced(DEEPSEEK3.hparams, Hparam("block_count", n_layers_with_mtp))),
         Hparam("nextn_predict_layers", NonZero("num_nextn_predict_layers")),
     ),
     weights=(*DEEPSEEK3.weights, *NEXTN_WEIGHTS),

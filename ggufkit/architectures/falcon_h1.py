@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ggufkit.architectures.mamba import keep, squeeze
-from ggufkit.architectures.mamba2 import GroupedBy, column, decay_column
+from ggufkit.architectures.mamba2 import COLUMN, DECAY_COLUMN, GroupedBy
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import default_head_dim, n_heads
 from ggufkit.mapping.export_spec import (
@@ -25,7 +24,15 @@ from ggufkit.mapping.export_spec import (
     inverse_of,
 )
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
-from ggufkit.mapping.transforms import IDENTITY, Compose, Scale, ScaleParts, Transform
+from ggufkit.mapping.transforms import (
+    IDENTITY,
+    Compose,
+    Reshape,
+    Scale,
+    ScaleParts,
+    Squeeze,
+    Transform,
+)
 
 
 @dataclass(frozen=True)
@@ -142,10 +149,10 @@ FALCON_H1 = Architecture(
         Weight("blk.{i}.attn_v", f"{_ATTENTION}.v_proj", times("attention_in_multiplier")),
         Weight("blk.{i}.attn_output", f"{_ATTENTION}.o_proj", times("attention_out_multiplier")),
         Weight("blk.{i}.ssm_in", f"{_MAMBA}.in_proj", projections),
-        Weight("blk.{i}.ssm_conv1d", f"{_MAMBA}.conv1d", squeeze, bias=keep),
+        Weight("blk.{i}.ssm_conv1d", f"{_MAMBA}.conv1d", Squeeze(), bias=Reshape((-1,))),
         Weight("blk.{i}.ssm_dt.bias", f"{_MAMBA}.dt_bias", full_name=True),
-        Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", decay_column, full_name=True),
-        Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", column, full_name=True),
+        Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", DECAY_COLUMN, full_name=True),
+        Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", COLUMN, full_name=True),
         Weight("blk.{i}.ssm_norm", f"{_MAMBA}.norm", GroupedBy("mamba_n_groups"), optional=True),
         Weight("blk.{i}.ssm_out", f"{_MAMBA}.out_proj", times("ssm_out_multiplier")),
         # llama.cpp looks for this one without a suffix

@@ -18,7 +18,7 @@ from typing import Any
 from ggufkit.architectures.suggest import best_fit, closest_name, stem
 from ggufkit.errors import UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.mapping.blocks import HPARAMS, POOLING, keep, stack
+from ggufkit.mapping.blocks import HPARAMS, POOLING
 from ggufkit.mapping.matching import IGNORE, SUFFIXES, generalize, mismatch
 from ggufkit.mapping.spec import (
     Always,
@@ -31,6 +31,7 @@ from ggufkit.mapping.spec import (
     expert_count,
     text_config,
 )
+from ggufkit.mapping.transforms import IDENTITY, StackExperts
 
 # True in the metadata of files made this way; llama.cpp passes over keys that it does not know.
 UNVERIFIED_KEY = "ggufkit.generic"
@@ -171,7 +172,7 @@ def _names(config: Config) -> list[str]:
 
 
 def _transformed(name: str, known: Iterable[Architecture]) -> set[str]:
-    plain = (keep, stack, Weight("", "").transform)
+    plain = (IDENTITY, StackExperts())
     weights = [
         w for architecture in known if architecture.name == name for w in architecture.weights
     ]
@@ -282,7 +283,7 @@ def _weights(places: Iterable[_Place]) -> Iterator[Weight]:
             # what is stacked already has no suffix in the checkpoint
             f"{target}.weight" if bare and target.endswith("_exps") else target,
             source,
-            stack if n_experts else keep,
+            StackExperts() if n_experts else IDENTITY,
             optional=True,
             full_name=bare,
             stack_size=lambda config, n=n_experts: expert_count(config) or n,  # type: ignore[misc]

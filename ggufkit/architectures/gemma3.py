@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.gemma2 import FOUR_NORM_WEIGHTS
-from ggufkit.mapping.blocks import HPARAMS, WRAPPED, plus_one
+from ggufkit.mapping.blocks import HPARAMS, WRAPPED
 from ggufkit.mapping.export_spec import ExportSpec, inverse_of
 from ggufkit.mapping.row_transforms import TruncateRows
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, NonZero, Weight
+from ggufkit.mapping.transforms import AddOne
 
 
 def known_tokens(context: Context) -> TruncateRows:
@@ -59,8 +60,8 @@ GEMMA3 = Architecture(
             replace(w, transform=known_tokens) if w.name == "token_embd" else w
             for w in FOUR_NORM_WEIGHTS
         ),
-        Weight("blk.{i}.attn_q_norm", f"{_LAYER}.self_attn.q_norm", plus_one),
-        Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm", plus_one),
+        Weight("blk.{i}.attn_q_norm", f"{_LAYER}.self_attn.q_norm", AddOne()),
+        Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm", AddOne()),
     ),
     rename=RENAME,
     # output weights are the embeddings; a multimodal checkpoint's vision part is another file's

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ggufkit.architectures.gemma3 import GEMMA3, RENAME
-from ggufkit.mapping.blocks import decoder, only, replaced, sliding_layers, stack, without
+from ggufkit.mapping.blocks import decoder, only, replaced, sliding_layers, without
 from ggufkit.mapping.config_inverse import shortest_preimage
 from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, RowCount, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight, block_count
-from ggufkit.mapping.transforms import PadRows
+from ggufkit.mapping.transforms import PadRows, StackExperts
 
 # Streams beside the first, to and from each of which there is a projection.
 _N_PROJECTIONS = 3
@@ -186,7 +186,12 @@ GEMMA3N = Architecture(
         *GEMMA_WEIGHTS,
         *per_layer_weights(),
         *(
-            Weight(name, f"model.{name}.{{i}}.{{e}}", stack, stack_size=lambda _: _N_PROJECTIONS)
+            Weight(
+                name,
+                f"model.{name}.{{i}}.{{e}}",
+                StackExperts(),
+                stack_size=lambda _: _N_PROJECTIONS,
+            )
             for name in ("altup_proj", "altup_unembd_proj")
         ),
         *(Weight(f"blk.{{i}}.{name}", f"{_LAYER}.{source}") for name, source in _ALTUP),

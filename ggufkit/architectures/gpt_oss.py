@@ -13,28 +13,23 @@ from typing import Any
 from ggufkit.mapping.blocks import FFN, HPARAMS, decoder, without
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Deinterleave
-from ggufkit.mapping.spec import Always, Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 from ggufkit.mapping.transforms import Compose, Transform, Transpose
 
 
-def transpose(_: Context) -> Transform:
-    """Return the transform of experts, which are stored as (in, out)."""
-    return Transpose()
-
-
-def columns(first: int) -> Always:
+def columns(first: int) -> Transform:
     """Return the transform of fused gates and ups to one of them, stored as (in, out)."""
-    return Always(Compose(Transpose(), Deinterleave(first)))
+    return Compose(Transpose(), Deinterleave(first))
 
 
-def rows(first: int) -> Always:
+def rows(first: int) -> Transform:
     """Return the same for matrices that are stored as (out, in)."""
-    return Always(Deinterleave(first))
+    return Deinterleave(first)
 
 
-def bias_columns(first: int) -> Always:
+def bias_columns(first: int) -> Transform:
     """Return the same for biases, (n_experts, 2 * n)."""
-    return Always(Compose(Compose(Transpose(), Deinterleave(first)), Transpose()))
+    return Compose(Compose(Transpose(), Deinterleave(first)), Transpose())
 
 
 def default_scaling(config: Config) -> dict[str, Any] | None:
@@ -80,7 +75,7 @@ GPT_OSS = Architecture(
         Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
         Weight("blk.{i}.attn_sinks.weight", f"{_LAYER}.self_attn.sinks", full_name=True),
         Weight("blk.{i}.ffn_gate_inp", f"{_LAYER}.mlp.router"),
-        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj", transpose, full_name=True),
+        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj", Transpose(), full_name=True),
         Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj_blocks", full_name=True),
         Weight(_EXPS % ("down", "bias"), f"{_EXPERTS}.down_proj_bias", full_name=True),
         *(

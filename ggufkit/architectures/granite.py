@@ -12,11 +12,11 @@ from ggufkit.architectures.llama import LLAMA
 from ggufkit.architectures.mamba import expanded_width
 from ggufkit.mapping.blocks import (
     FFN,
+    GATE_HALF,
+    UP_HALF,
     decoder,
     default_head_dim,
-    gate_half,
     replaced,
-    up_half,
     without,
 )
 from ggufkit.mapping.config_inverse import KVHeadsByLayer
@@ -135,8 +135,8 @@ HYBRID_HPARAMS = (
 
 DENSE_WEIGHTS = (
     *without(GRANITE.weights, *FFN),
-    Weight("blk.{i}.ffn_gate", f"{_SHARED}.input_linear", gate_half),
-    Weight("blk.{i}.ffn_up", f"{_SHARED}.input_linear", up_half),
+    Weight("blk.{i}.ffn_gate", f"{_SHARED}.input_linear", GATE_HALF),
+    Weight("blk.{i}.ffn_up", f"{_SHARED}.input_linear", UP_HALF),
     Weight("blk.{i}.ffn_down", f"{_SHARED}.output_linear"),
 )
 

@@ -18,10 +18,10 @@ from ggufkit.architectures.granite import (
     is_hybrid,
 )
 from ggufkit.architectures.granitemoe import GRANITEMOE
-from ggufkit.architectures.mamba import keep, squeeze
-from ggufkit.architectures.mamba2 import GroupedBy, column, decay_column
+from ggufkit.architectures.mamba2 import COLUMN, DECAY_COLUMN, GroupedBy
 from ggufkit.mapping.blocks import only, without
 from ggufkit.mapping.spec import Always, Config, Hparam, Weight, block_count
+from ggufkit.mapping.transforms import Reshape, Squeeze
 
 
 def mamba_blocks(config: Config) -> list[int]:
@@ -43,10 +43,10 @@ def _in_blocks(weights: Iterable[Weight]) -> tuple[Weight, ...]:
             replace(weight, in_layers=mamba_blocks)
             for weight in (
                 Weight("blk.{i}.ssm_in", f"{_MAMBA}.in_proj"),
-                Weight("blk.{i}.ssm_conv1d", f"{_MAMBA}.conv1d", squeeze, bias=keep),
+                Weight("blk.{i}.ssm_conv1d", f"{_MAMBA}.conv1d", Squeeze(), bias=Reshape((-1,))),
                 Weight("blk.{i}.ssm_dt.bias", f"{_MAMBA}.dt_bias", full_name=True),
-                Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", decay_column, full_name=True),
-                Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", column, full_name=True),
+                Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", DECAY_COLUMN, full_name=True),
+                Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", COLUMN, full_name=True),
                 Weight("blk.{i}.ssm_norm", f"{_MAMBA}.norm", GroupedBy("mamba_n_groups")),
                 Weight("blk.{i}.ssm_out", f"{_MAMBA}.out_proj"),
             )

@@ -18,7 +18,7 @@ from ggufkit.architectures.granite import (
     is_dense,
     is_hybrid,
 )
-from ggufkit.mapping.blocks import FFN, gate_half, up_half, without
+from ggufkit.mapping.blocks import FFN, GATE_HALF, UP_HALF, without
 from ggufkit.mapping.export_spec import Choose, ExportSpec, HasTensor
 from ggufkit.mapping.spec import Weight
 
@@ -35,11 +35,11 @@ GRANITEMOE = replace(
     weights=(
         *without(GRANITE.weights, *FFN),
         Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.router.layer"),
-        Weight("blk.{i}.ffn_gate_exps", f"{_MOE}.input_linear", gate_half),
-        Weight("blk.{i}.ffn_up_exps", f"{_MOE}.input_linear", up_half),
+        Weight("blk.{i}.ffn_gate_exps", f"{_MOE}.input_linear", GATE_HALF),
+        Weight("blk.{i}.ffn_up_exps", f"{_MOE}.input_linear", UP_HALF),
         Weight("blk.{i}.ffn_down_exps", f"{_MOE}.output_linear"),
-        Weight("blk.{i}.ffn_gate_shexp", f"{_SHARED}.input_linear", gate_half, optional=True),
-        Weight("blk.{i}.ffn_up_shexp", f"{_SHARED}.input_linear", up_half, optional=True),
+        Weight("blk.{i}.ffn_gate_shexp", f"{_SHARED}.input_linear", GATE_HALF, optional=True),
+        Weight("blk.{i}.ffn_up_shexp", f"{_SHARED}.input_linear", UP_HALF, optional=True),
         Weight("blk.{i}.ffn_down_shexp", f"{_SHARED}.output_linear", optional=True),
     ),
     export=ExportSpec(

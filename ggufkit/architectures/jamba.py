@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ggufkit.architectures.mamba import decay, expanded_width, keep, squeeze
-from ggufkit.mapping.blocks import EXPERT_PARTS, experts
+from ggufkit.architectures.mamba import expanded_width
+from ggufkit.mapping.blocks import moe_feed_forward
 from ggufkit.mapping.export_spec import MAMBA_BIASES, ExportSpec, ModelHeader, Renames, inverse_of
 from ggufkit.mapping.spec import (
     FILE_TYPE,
@@ -21,6 +21,7 @@ from ggufkit.mapping.spec import (
     block_count,
     expert_count,
 )
+from ggufkit.mapping.transforms import NegativeExp, Reshape, Squeeze
 
 
 @dataclass(frozen=True)
@@ -183,23 +184,19 @@ JAMBA = Architecture(
         Weight(
             "blk.{i}.ssm_conv1d",
             f"{_MAMBA}.conv1d",
-            squeeze,
-            bias=keep,
+            Squeeze(),
+            bias=Reshape((-1,)),
             in_layers=_MAMBA_LAYERS,
         ),
         Weight(
             "blk.{i}.ssm_a",
             f"{_MAMBA}.A_log",
-            decay,
+            NegativeExp(),
             full_name=True,
             in_layers=_MAMBA_LAYERS,
         ),
         Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", full_name=True, in_layers=_MAMBA_LAYERS),
-        *_weights(
-            [(f"ffn_{part}", f"{part}_proj") for part in ("gate", "up", "down")], _FFN, dense
-        ),
-        Weight("blk.{i}.ffn_gate_inp", f"{_FFN}.router", in_layers=sparse),
-        *experts(f"{_FFN}.experts", EXPERT_PARTS, in_layers=sparse),
+        *moe_feed_forward(_FFN, router="router", dense=dense, sparse=sparse),
     ),
     rename=renames,
     export=ExportSpec("jamba", config={**MAMBA_BIASES, **_SPARSE_LAYERS}),

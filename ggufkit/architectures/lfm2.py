@@ -11,7 +11,7 @@ from typing import Any
 from ggufkit.mapping.blocks import HPARAMS, replaced
 from ggufkit.mapping.config_inverse import KVHeadsByLayer
 from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 from ggufkit.mapping.transforms import Squeeze
 
 
@@ -50,11 +50,6 @@ def feed_forward(config: Config) -> int:
         width = int(config["block_ffn_dim_multiplier"] * int(2 * width / 3))
         width = -(-width // multiple) * multiple
     return width
-
-
-def squeeze(_: Context) -> Squeeze:
-    """Return the transform of convolutions."""
-    return Squeeze()
 
 
 _LAYER = "model.layers.{i}"
@@ -102,7 +97,7 @@ LFM2 = Architecture(
             for name, source in _ATTENTION
         ),
         Weight(
-            "blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", squeeze, in_layers=convolution_blocks
+            "blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", Squeeze(), in_layers=convolution_blocks
         ),
         *(
             Weight(

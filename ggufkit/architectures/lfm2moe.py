@@ -8,21 +8,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.lfm2 import LFM2, heads_kv
-from ggufkit.mapping.blocks import FFN, HPARAMS, experts, only, replaced, without
+from ggufkit.mapping.blocks import (
+    FFN,
+    HPARAMS,
+    MIXTRAL_PARTS,
+    LayersAfter,
+    LeadingLayers,
+    moe_feed_forward,
+    only,
+    replaced,
+    without,
+)
 from ggufkit.mapping.export_spec import ExportSpec, HasTensor
-from ggufkit.mapping.spec import Always, Config, Hparam, Weight
+from ggufkit.mapping.spec import Always, Hparam
 
-
-def dense_blocks(config: Config) -> range:
-    """Return the first blocks, which have no experts."""
-    return range(min(config["num_dense_layers"], config["num_hidden_layers"]))
-
-
-def moe_blocks(config: Config) -> range:
-    """Return the blocks with experts."""
-    return range(config["num_dense_layers"], config["num_hidden_layers"])
-
-
+DENSE_LAYERS = LeadingLayers("num_dense_layers")
+MOE_LAYERS = LayersAfter("num_dense_layers")
 _LAYER = "model.layers.{i}"
 _MOE = f"{_LAYER}.feed_forward"
 
@@ -53,11 +54,9 @@ LFM2MOE = replace(
     ),
     weights=(
         *without(LFM2.weights, *FFN),
-        *(replace(weight, in_layers=dense_blocks) for weight in only(LFM2.weights, *FFN)),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate", in_layers=moe_blocks),
-        Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.expert_bias", optional=True, full_name=True),
-        *experts(
-            f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up")), in_layers=moe_blocks
+        *(replace(weight, in_layers=DENSE_LAYERS) for weight in only(LFM2.weights, *FFN)),
+        *moe_feed_forward(
+            _MOE, bias="expert_bias", parts=MIXTRAL_PARTS, sparse=MOE_LAYERS, optional=("bias",)
         ),
     ),
     export=ExportSpec("lfm2_moe", config={"use_expert_bias": HasTensor("exp_probs_b.bias")}),

@@ -12,17 +12,18 @@ from ggufkit.mapping.blocks import (
     BARE,
     FFN,
     HPARAMS,
+    MIXTRAL_PARTS,
     WRAPPED,
     decoder,
-    experts,
     head_dim,
+    moe_feed_forward,
     n_heads,
     permute,
     without,
 )
 from ggufkit.mapping.computed import LLAMA3_FACTORS
 from ggufkit.mapping.export_spec import BIASES, HAS_BIASES, ExportSpec
-from ggufkit.mapping.spec import Architecture, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Hparam
 
 LLAMA = Architecture(
     name="llama",
@@ -64,8 +65,7 @@ MIXTRAL = replace(
     },
     weights=(
         *without(LLAMA.weights, *FFN),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
-        *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
+        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS),
     ),
     export=ExportSpec("mixtral"),
 )

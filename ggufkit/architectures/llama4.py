@@ -10,11 +10,18 @@ from typing import Any
 
 from ggufkit.architectures.llama import LLAMA
 from ggufkit.gguf.metadata import Value
-from ggufkit.mapping.blocks import FFN, decoder, replaced, without
+from ggufkit.mapping.blocks import (
+    FFN,
+    GATE_HALF,
+    UP_HALF,
+    decoder,
+    moe_feed_forward,
+    replaced,
+    without,
+)
 from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.row_transforms import Chunk
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight, block_count
-from ggufkit.mapping.transforms import Compose, Transform, Transpose
+from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight, block_count
+from ggufkit.mapping.transforms import Compose, Transpose
 
 
 def expert_blocks(config: Config) -> list[int]:
@@ -48,21 +55,6 @@ def without_sliding_window(config: Config) -> Value | None:
     return 0 if all(kind == "full_attention" for kind in config["layer_types"]) else None
 
 
-def transposed(_: Context) -> Transform:
-    """Return the transform of experts whose rows are the columns."""
-    return Transpose()
-
-
-def transposed_gate(_: Context) -> Transform:
-    """Return the transform of such gates and ups to gates."""
-    return Compose(Transpose(), Chunk(0))
-
-
-def transposed_up(_: Context) -> Transform:
-    """Return the transform of such gates and ups to ups."""
-    return Compose(Transpose(), Chunk(1))
-
-
 _FFN = "model.layers.{i}.feed_forward"
 
 LLAMA4 = Architecture(
@@ -94,11 +86,14 @@ LLAMA4 = Architecture(
     ),
     weights=(
         *without(decoder(), *FFN),
-        *(
-            Weight(f"blk.{{i}}.ffn_{part}", f"{_FFN}.{part}_proj", in_layers=plain_blocks)
-            for part in ("gate", "up", "down")
+        *moe_feed_forward(
+            _FFN,
+            router="router",
+            parts=(),
+            shared="shared_expert",
+            dense=plain_blocks,
+            sparse=expert_blocks,
         ),
-        Weight("blk.{i}.ffn_gate_inp", f"{_FFN}.router", in_layers=expert_blocks),
         *(
             Weight(
                 f"blk.{{i}}.ffn_{part}_exps.weight",
@@ -108,18 +103,10 @@ LLAMA4 = Architecture(
                 full_name=True,
             )
             for part, source, transform in (
-                ("gate", "gate_up_proj", transposed_gate),
-                ("up", "gate_up_proj", transposed_up),
-                ("down", "down_proj", transposed),
+                ("gate", "gate_up_proj", Compose(Transpose(), GATE_HALF)),
+                ("up", "gate_up_proj", Compose(Transpose(), UP_HALF)),
+                ("down", "down_proj", Transpose()),
             )
-        ),
-        *(
-            Weight(
-                f"blk.{{i}}.ffn_{part}_shexp",
-                f"{_FFN}.shared_expert.{part}_proj",
-                in_layers=expert_blocks,
-            )
-            for part in ("gate", "up", "down")
         ),
     ),
     rename=LLAMA.rename,

@@ -11,8 +11,8 @@ from typing import Any
 
 from ggufkit.mapping.blocks import replaced
 from ggufkit.mapping.export_spec import ExportSpec, HparamValue, ModelHeader, inverse_of
-from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, Context, Hparam, Weight
-from ggufkit.mapping.transforms import NegativeExp, Reshape, Squeeze, Transform
+from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, Hparam, Weight
+from ggufkit.mapping.transforms import NegativeExp, Reshape, Squeeze
 
 
 def first(config: Config, names: tuple[str, ...], default: int | float) -> int | float:
@@ -74,21 +74,6 @@ def time_step_rank(config: Config) -> int:
     return int(first(config, ("time_step_rank", "dt_rank"), -(-width(config) // 16)))
 
 
-def squeeze(_: Context) -> Transform:
-    """Return the transform of convolutions; their biases stay as they are."""
-    return Squeeze()
-
-
-def decay(_: Context) -> Transform:
-    """Return the transform of decays."""
-    return NegativeExp()
-
-
-def keep(_: Context) -> Transform:
-    """Return the transform of convolutions' biases."""
-    return Reshape((-1,))
-
-
 EPS = ("layer_norm_epsilon", "rms_norm_eps")
 
 _LAYER = "backbone.layers.{i}"
@@ -98,7 +83,7 @@ COMMON_WEIGHTS = (
     Weight("output_norm", "backbone.norm_f"),
     Weight("blk.{i}.attn_norm", f"{_LAYER}.norm"),
     Weight("blk.{i}.ssm_in", f"{_MIXER}.in_proj"),
-    Weight("blk.{i}.ssm_conv1d", f"{_MIXER}.conv1d", squeeze, bias=keep),
+    Weight("blk.{i}.ssm_conv1d", f"{_MIXER}.conv1d", Squeeze(), bias=Reshape((-1,))),
     Weight("blk.{i}.ssm_out", f"{_MIXER}.out_proj"),
 )
 
@@ -129,7 +114,7 @@ MAMBA = Architecture(
         *COMMON_WEIGHTS,
         Weight("blk.{i}.ssm_x", f"{_MIXER}.x_proj"),
         Weight("blk.{i}.ssm_dt", f"{_MIXER}.dt_proj"),
-        Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay, full_name=True),
+        Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", NegativeExp(), full_name=True),
         Weight("blk.{i}.ssm_d", f"{_MIXER}.D", full_name=True),
     ),
     export=ExportSpec("mamba"),

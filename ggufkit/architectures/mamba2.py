@@ -40,14 +40,9 @@ def n_groups(config: Config) -> int:
     return int(first(config, ("n_groups",), 1))
 
 
-def decay_column(_: Context) -> Transform:
-    """Return the transform of one decay per head."""
-    return Compose(NegativeExp(), Reshape((-1, 1)))
-
-
-def column(_: Context) -> Transform:
-    """Return the transform of one value per head."""
-    return Reshape((-1, 1))
+# One row per head.
+COLUMN = Reshape((-1, 1))
+DECAY_COLUMN = Compose(NegativeExp(), COLUMN)
 
 
 def grouped(context: Context) -> Transform:
@@ -88,8 +83,8 @@ MAMBA2 = replace(
         Weight("output", "lm_head", optional=True),
         Weight("blk.{i}.ssm_norm", f"{_MIXER}.norm", grouped),
         Weight("blk.{i}.ssm_dt.bias", f"{_MIXER}.dt_bias", full_name=True),
-        Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay_column, full_name=True),
-        Weight("blk.{i}.ssm_d", f"{_MIXER}.D", column, full_name=True),
+        Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", DECAY_COLUMN, full_name=True),
+        Weight("blk.{i}.ssm_d", f"{_MIXER}.D", COLUMN, full_name=True),
     ),
     rename=((r"^model\.(?=backbone|lm_head)", ""),),
     export=ExportSpec("mamba2"),

@@ -12,14 +12,13 @@ from ggufkit.mapping.blocks import (
     HPARAMS,
     decoder,
     default_head_dim,
-    keep,
     n_heads,
-    plus_one,
     without,
 )
 from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
 from ggufkit.mapping.export_spec import BIASES, ExportSpec, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Hparam
+from ggufkit.mapping.transforms import IDENTITY, AddOne
 
 
 @inverse_of(RotaryShare("partial_rotary_factor", default_head_dim_of))
@@ -65,6 +64,6 @@ NEMOTRON = Architecture(
         Hparam("rope.scaling.type", scaling_type),
         Hparam("rope.scaling.factor", scaling_factor),
     ),
-    weights=tuple(replace(w, bias=keep) for w in without(decoder(norm=plus_one), "ffn_gate")),
+    weights=tuple(replace(w, bias=IDENTITY) for w in without(decoder(norm=AddOne()), "ffn_gate")),
     export=ExportSpec("nemotron", config=BIASES),
 )

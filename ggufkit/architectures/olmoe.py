@@ -8,9 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.olmo import DEFAULTS, OLMO
-from ggufkit.mapping.blocks import EXPERT_PARTS, FFN, HPARAMS, QK_NORMS, decoder, experts, without
+from ggufkit.mapping.blocks import (
+    FFN,
+    HPARAMS,
+    QK_NORMS,
+    decoder,
+    moe_feed_forward,
+    without,
+)
 from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Always, Hparam, Weight
+from ggufkit.mapping.spec import Always, Hparam
 
 _LAYER = "model.layers.{i}"
 
@@ -30,8 +37,7 @@ OLMOE = replace(
     weights=(
         *without(decoder(), *FFN),
         *QK_NORMS,
-        Weight("blk.{i}.ffn_gate_inp", f"{_LAYER}.mlp.gate"),
-        *experts(f"{_LAYER}.mlp.experts", EXPERT_PARTS),
+        *moe_feed_forward(),
     ),
     export=ExportSpec("olmoe"),
 )

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.phi3 import PHI3
-from ggufkit.mapping.blocks import FFN, decoder, experts, without
+from ggufkit.mapping.blocks import FFN, MIXTRAL_PARTS, decoder, moe_feed_forward, without
 from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, HasTensor, HparamValue
-from ggufkit.mapping.spec import Hparam, Weight
+from ggufkit.mapping.spec import Hparam
 
 _LAYER = "model.layers.{i}"
 _MOE = f"{_LAYER}.block_sparse_moe"
@@ -35,8 +35,7 @@ PHIMOE = replace(
     ),
     weights=(
         *without(decoder(), *FFN),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
-        *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
+        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS),
     ),
     export=ExportSpec(
         "phimoe",

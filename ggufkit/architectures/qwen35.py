@@ -18,10 +18,10 @@ from ggufkit.architectures.qwen3next import (
     mtp_names,
 )
 from ggufkit.mapping import rope
-from ggufkit.mapping.blocks import HPARAMS, replaced
+from ggufkit.mapping.blocks import HPARAMS, feed_forward, replaced
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import ReorderHeads, TileColumns
-from ggufkit.mapping.spec import Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Config, Context, Hparam
 from ggufkit.mapping.transforms import Compose, NegativeExp, Squeeze, Transform
 
 
@@ -66,10 +66,6 @@ def tiled_decay(context: Context) -> Transform:
 _LAYER = "model.layers.{i}"
 _MLP = f"{_LAYER}.mlp"
 
-_DENSE = tuple(
-    Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", in_layers=layers_with_mtp)
-    for part in ("gate", "up", "down")
-)
 
 TILED_WEIGHTS = (
     linear("attn_qkv", "in_proj_qkv", tiled_after_keys),
@@ -95,7 +91,7 @@ QWEN35 = replace(
     hf_classes=("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"),
     defaults={**LINEAR_DEFAULTS, "num_key_value_heads": 4},
     hparams=(*replaced(HPARAMS, BLOCK_COUNT), *LINEAR_HPARAMS, SECTIONS),
-    weights=(*BLOCK_WEIGHTS, *_DENSE, *TILED_WEIGHTS),
+    weights=(*BLOCK_WEIGHTS, *feed_forward(_MLP, in_layers=layers_with_mtp), *TILED_WEIGHTS),
     # the vision encoder is another file's
     ignore=("model.visual.*",),
     export=ExportSpec(

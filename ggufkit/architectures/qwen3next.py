@@ -14,20 +14,18 @@ from typing import Any
 from ggufkit.architectures.qwen2moe import FUSED_EXPERTS, MOE_HPARAMS
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import (
-    EXPERT_PARTS,
     QK_NORMS,
     WRAPPED,
     decoder,
-    experts,
+    moe_feed_forward,
     only,
-    plus_one,
     replaced,
 )
 from ggufkit.mapping.config_inverse import Less, RotaryShare, head_dim_of
 from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, Renames, inverse_of
 from ggufkit.mapping.row_transforms import UnfuseGroups
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
-from ggufkit.mapping.transforms import NegativeExp, Squeeze, Transform
+from ggufkit.mapping.transforms import AddOne, NegativeExp, Squeeze
 
 
 @inverse_of("mtp_num_hidden_layers")
@@ -115,16 +113,6 @@ def rope_dim(config: Config) -> int:
     return int(config["head_dim"] * rope.full(config).get("partial_rotary_factor", 0.25))
 
 
-def convolution(_: Context) -> Transform:
-    """Return the transform of convolutions whose channels stay in order."""
-    return Squeeze()
-
-
-def decay(_: Context) -> Transform:
-    """Return the transform of decays."""
-    return NegativeExp()
-
-
 @dataclass(frozen=True)
 class LinearParts:
     """The transform to some of queries, keys, values and gates, which are fused by group."""
@@ -157,24 +145,24 @@ def linear(name: str, source: str, transform: Any = None, *, full_name: bool = F
 
 
 BLOCK_WEIGHTS = (
-    *only(decoder(norm=plus_one), "token_embd", "output_norm", "output"),
-    *(replace(w, in_layers=layers_with_mtp) for w in only(decoder(norm=plus_one), "attn_norm")),
+    *only(decoder(norm=AddOne()), "token_embd", "output_norm", "output"),
+    *(replace(w, in_layers=layers_with_mtp) for w in only(decoder(norm=AddOne()), "attn_norm")),
     Weight(
         "blk.{i}.post_attention_norm",
         f"{_LAYER}.post_attention_layernorm",
-        plus_one,
+        AddOne(),
         in_layers=layers_with_mtp,
     ),
     *(
         replace(w, in_layers=full_attention_layers)
         for w in only(decoder(), "attn_q", "attn_k", "attn_v", "attn_output")
     ),
-    *(replace(w, transform=plus_one, in_layers=full_attention_layers) for w in QK_NORMS),
+    *(replace(w, transform=AddOne(), in_layers=full_attention_layers) for w in QK_NORMS),
     linear("ssm_norm", "norm"),
     Weight("blk.{i}.nextn.eh_proj", f"{_LAYER}.mtp.fc", in_layers=first_mtp_layer),
     *(
         Weight(
-            f"blk.{{i}}.nextn.{name}", f"{_LAYER}.mtp.{source}", plus_one, in_layers=first_mtp_layer
+            f"blk.{{i}}.nextn.{name}", f"{_LAYER}.mtp.{source}", AddOne(), in_layers=first_mtp_layer
         )
         for name, source in (
             ("enorm", "pre_fc_norm_embedding"),
@@ -185,15 +173,8 @@ BLOCK_WEIGHTS = (
 )
 
 EXPERT_WEIGHTS = (
-    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", in_layers=layers_with_mtp),
-    *experts(f"{_MLP}.experts", EXPERT_PARTS, in_layers=layers_with_mtp),
+    *moe_feed_forward(shared="shared_expert", sparse=layers_with_mtp),
     *FUSED_EXPERTS,
-    *(
-        Weight(
-            f"blk.{{i}}.ffn_{p}_shexp", f"{_MLP}.shared_expert.{p}_proj", in_layers=layers_with_mtp
-        )
-        for p in ("gate", "up", "down")
-    ),
     Weight("blk.{i}.ffn_gate_inp_shexp", f"{_MLP}.shared_expert_gate", in_layers=layers_with_mtp),
 )
 
@@ -252,8 +233,8 @@ QWEN3NEXT = Architecture(
         linear("attn_qkv", "in_proj_qkvz", LinearParts((0, 1, 2))),
         linear("attn_gate", "in_proj_qkvz", LinearParts((3,))),
         linear("ssm_ba", "in_proj_ba"),
-        linear("ssm_conv1d", "conv1d", convolution),
-        linear("ssm_a", "A_log", decay, full_name=True),
+        linear("ssm_conv1d", "conv1d", Squeeze()),
+        linear("ssm_a", "A_log", NegativeExp(), full_name=True),
         linear("ssm_dt.bias", "dt_bias", full_name=True),
         linear("ssm_out", "out_proj"),
     ),

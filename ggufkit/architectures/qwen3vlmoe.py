@@ -10,7 +10,13 @@ from dataclasses import replace
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME
 from ggufkit.architectures.qwen3moe import QWEN3MOE
 from ggufkit.architectures.qwen3vl import DEEPSTACK, UNDER_LANGUAGE_MODEL
-from ggufkit.mapping.blocks import EXPERT_PARTS, FFN, QK_NORMS, decoder, experts, without
+from ggufkit.mapping.blocks import (
+    FFN,
+    QK_NORMS,
+    decoder,
+    moe_feed_forward,
+    without,
+)
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Chunk
 from ggufkit.mapping.spec import Context, Weight
@@ -46,8 +52,7 @@ QWEN3VLMOE = replace(
     weights=(
         *without(decoder(), *FFN),
         *QK_NORMS,
-        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate"),
-        *experts(f"{_MLP}.experts", EXPERT_PARTS),
+        *moe_feed_forward(),
         # published stacks have inputs as rows; what transformers 5 saves is like other models'
         *(
             Weight(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ggufkit.errors import ConversionError
@@ -20,7 +21,7 @@ from ggufkit.mapping.spec import (
     Hparam,
     Weight,
 )
-from ggufkit.mapping.transforms import IDENTITY, AddOne, StackExperts, Transform
+from ggufkit.mapping.transforms import IDENTITY, StackExperts, Transform
 
 
 def _head_dim_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
@@ -52,24 +53,16 @@ def rope_dim(config: Config) -> int:
     return int((1.0 if part is None else part) * default_head_dim(config))
 
 
+Make = Transform | Callable[[Context], Transform]
+Layers = Callable[[Config], Iterable[int]]
+
+# Fused gates and ups, gates first.
+GATE_HALF, UP_HALF = Chunk(0), Chunk(1)
+
+
 def permute(context: Context) -> Transform:
     """Return the row order of llama.cpp's queries and keys, for models that rotate neighbours."""
     return PermuteRope(head_dim(context.config))
-
-
-def plus_one(_: Context) -> Transform:
-    """Return the transform of norms that are stored as their difference from one."""
-    return AddOne()
-
-
-def gate_half(_: Context) -> Transform:
-    """Return the transform of fused gates and ups to gates."""
-    return Chunk(0)
-
-
-def up_half(_: Context) -> Transform:
-    """Return the transform of fused gates and ups to ups."""
-    return Chunk(1)
 
 
 _POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
@@ -201,11 +194,6 @@ def replaced(hparams: Iterable[Hparam | str], *others: Hparam) -> tuple[Hparam |
     return tuple(h if isinstance(h, str) else by_key.get(h.key, h) for h in hparams)
 
 
-def keep(_: Context) -> Transform:
-    """Return the transform that changes nothing."""
-    return IDENTITY
-
-
 def only(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
     """Return the weights with these names, which may leave out ``blk.{i}.``."""
     return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") in names)
@@ -216,12 +204,12 @@ def without(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
     return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") not in names)
 
 
-def decoder(*, q: Any = keep, k: Any = keep, norm: Any = keep) -> tuple[Weight, ...]:
+def decoder(*, q: Make = IDENTITY, k: Make = IDENTITY, norm: Make = IDENTITY) -> tuple[Weight, ...]:
     """Return the weights of a llama-like decoder.
 
     Parameters
     ----------
-    q, k, norm : callable
+    q, k, norm : Transform or callable
         Transforms of queries, keys and norms.
     """
     layer = "model.layers.{i}"
@@ -255,20 +243,116 @@ def experts(source: str, names: tuple[tuple[str, str], ...], **options: Any) -> 
         Of each `Weight`.
     """
     return tuple(
-        Weight(f"blk.{{i}}.ffn_{part}_exps", f"{source}.{{e}}.{name}", stack, **options)
+        Weight(f"blk.{{i}}.ffn_{part}_exps", f"{source}.{{e}}.{name}", StackExperts(), **options)
         for name, part in names
     )
 
 
-def stack(_: Context) -> Transform:
-    """Return the transform of experts."""
-    return StackExperts()
-
-
 FFN = ("ffn_gate", "ffn_up", "ffn_down")
 
-# The names that most models give the parts of an expert.
+# The names that most models give the parts of an expert, and those of Mixtral's.
 EXPERT_PARTS = (("down_proj", "down"), ("gate_proj", "gate"), ("up_proj", "up"))
+MIXTRAL_PARTS = (("w1", "gate"), ("w2", "down"), ("w3", "up"))
+
+
+@dataclass(frozen=True)
+class LeadingLayers:
+    """The first layers, whose number is a config key."""
+
+    key: str
+
+    def __call__(self, config: Config) -> range:
+        """Return them."""
+        return range(min(config[self.key], config["num_hidden_layers"]))
+
+
+@dataclass(frozen=True)
+class LayersAfter:
+    """The layers after `LeadingLayers`."""
+
+    key: str
+
+    def __call__(self, config: Config) -> range:
+        """Return them."""
+        return range(config[self.key], config["num_hidden_layers"])
+
+
+DENSE_LAYERS = LeadingLayers("first_k_dense_replace")
+MOE_LAYERS = LayersAfter("first_k_dense_replace")
+
+
+def feed_forward(source: str, suffix: str = "", **options: Any) -> tuple[Weight, ...]:
+    """Return the weights of a gated feed-forward part.
+
+    Parameters
+    ----------
+    source : str
+        Its name in the checkpoint.
+    suffix : str
+        What its names in the file end with: ``_shexp`` for shared experts.
+    **options
+        Of each `Weight`.
+    """
+    return tuple(
+        Weight(f"blk.{{i}}.ffn_{part}{suffix}", f"{source}.{part}_proj", **options)
+        for part in ("gate", "up", "down")
+    )
+
+
+def moe_feed_forward(
+    mlp: str = "model.layers.{i}.mlp",
+    *,
+    router: str = "gate",
+    parts: tuple[tuple[str, str], ...] = EXPERT_PARTS,
+    bias: str = "",
+    shared: str = "",
+    dense: Layers | None = None,
+    sparse: Layers | None = None,
+    optional: tuple[str, ...] = (),
+    **options: Any,
+) -> tuple[Weight, ...]:
+    """Return the weights of feed-forward parts with experts.
+
+    Parameters
+    ----------
+    mlp : str
+        The name of the part in the checkpoint; the following names are inside of it.
+    router : str
+        The router.
+    parts : tuple of (str, str)
+        See `experts`; none where the checkpoint stores stacks, which differ between models.
+    bias : str
+        The bias that corrects the router's choice; empty without one.
+    shared : str
+        The shared experts; empty without them.
+    dense, sparse : callable, optional
+        From the config to the layers without and with experts; by default all have experts.
+    optional : tuple of str
+        Which of ``bias`` and ``shared`` a checkpoint may lack.
+    **options
+        Of the `Weight` of each stack.
+    """
+    correction = Weight(
+        "blk.{i}.exp_probs_b.bias",
+        f"{mlp}.{bias}",
+        optional="bias" in optional,
+        in_layers=sparse,
+        full_name=True,
+    )
+    return (
+        *(feed_forward(mlp, in_layers=dense) if dense else ()),
+        Weight("blk.{i}.ffn_gate_inp", f"{mlp}.{router}", in_layers=sparse),
+        *((correction,) if bias else ()),
+        *experts(f"{mlp}.experts", parts, in_layers=sparse, **options),
+        *(
+            feed_forward(
+                f"{mlp}.{shared}", "_shexp", optional="shared" in optional, in_layers=sparse
+            )
+            if shared
+            else ()
+        ),
+    )
+
 
 # Norms of queries and keys, per head.
 QK_NORMS = tuple(

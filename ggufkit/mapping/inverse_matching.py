@@ -13,7 +13,7 @@ from ggufkit.mapping.composition_inverse import Inverse, invert
 from ggufkit.mapping.export_spec import ExportSpec, ModelHeader
 from ggufkit.mapping.matching import SUFFIXES
 from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, Weight
-from ggufkit.mapping.transforms import Shape, Transform
+from ggufkit.mapping.transforms import Shape
 
 _BLOCK = re.compile(r"(?<=\.)\d{1,5}(?=\.)")
 
@@ -79,7 +79,7 @@ def map_tensors_back(
 def _origin(
     name: str, parts: Sequence[_Part], finder: _Finder, context: Context
 ) -> CheckpointTensorPlan:
-    transforms = [part.transform(context) for part in parts]
+    transforms = [part.weight.transform_to(part.target, context) for part in parts]
     shapes = [finder.known.shapes[part.target] for part in parts]
     expert = re.search(parts[0].expert_pattern, name)
     number = int(expert[1]) if expert and parts[0].weight.is_stack else 0
@@ -118,11 +118,6 @@ class _Part:
         if shape[0] > MAX_COUNT:
             raise ShapeMismatchError(f"{self.target}: {shape[0]} experts are more than any model's")
         yield from (self.source.replace("{e}", str(e)) for e in range(shape[0]))
-
-    def transform(self, context: Context) -> Transform:
-        is_bias = not self.weight.full_name and self.suffix == ".bias"
-        make = (self.weight.bias if is_bias else None) or self.weight.transform
-        return make(context)
 
 
 @dataclass(frozen=True)

@@ -149,10 +149,7 @@ class _Matcher:
         return index
 
     def transform(self, match: _Match) -> Transform:
-        """Return the transform of a weight, or of its bias."""
-        is_bias = not match.weight.full_name and match.target.endswith(".bias")
-        make = (match.weight.bias if is_bias else None) or match.weight.transform
-        return make(self.context)
+        return match.weight.transform_to(match.target, self.context)
 
     @cached_property
     def renames(self) -> Renames:

@@ -104,13 +104,13 @@ class Weight:
     name, source : str
         Name in the GGUF file and in the checkpoint, without ``.weight`` or ``.bias``; ``{i}`` is
         the block. With ``{e}`` in it, `source` is one tensor per expert.
-    transform : callable
-        From the `Context` to the `Transform` between the two.
+    transform : Transform or callable
+        Between the two; or a function of the `Context` that returns it.
     optional : bool
         Whether a checkpoint may lack it. A bias always may.
     in_layers : callable, optional
         From the config to the layers that need it, where not all do.
-    bias : callable, optional
+    bias : Transform or callable, optional
         Of its bias, where that is not transformed like the weight.
     full_name : bool
         Whether `name` and `source` are complete: no suffix is added to them.
@@ -122,10 +122,10 @@ class Weight:
 
     name: str
     source: str
-    transform: Callable[[Context], Transform] = field(default=lambda _: IDENTITY)
+    transform: Transform | Callable[[Context], Transform] = IDENTITY
     optional: bool = False
     in_layers: Callable[[Config], Iterable[int]] | None = None
-    bias: Callable[[Context], Transform] | None = None
+    bias: Transform | Callable[[Context], Transform] | None = None
     full_name: bool = False
     stack_size: Callable[[Config], int] = field(default=lambda config: expert_count(config))
     allow_duplicates: bool = False
@@ -134,6 +134,12 @@ class Weight:
     def is_stack(self) -> bool:
         """Whether it is made of one tensor per expert."""
         return "{e}" in self.source
+
+    def transform_to(self, target: str, context: Context) -> Transform:
+        """Return the transform to one of its tensors in the file, the weight or the bias."""
+        is_bias = not self.full_name and target.endswith(".bias")
+        given = self.bias if is_bias and self.bias is not None else self.transform
+        return given(context) if callable(given) else given
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def tensors(architecture: Architecture) -> set[str]:
 
 
 def keys(architecture: Architecture) -> Iterator[str]:
-    for hparam in (*architecture.hparams, *architecture.first):
+    for hparam in (*architecture.hparams, *architecture.leading_hparams):
         yield hparam if isinstance(hparam, str) else hparam.key
 
 
