@@ -58,7 +58,7 @@ def test_commands_and_options_in_the_pages_exist() -> None:
     known = {"--help", "--version"}
     for action in parser._actions:
         for sub in getattr(action, "choices", None) or {}:
-            known |= {o for a in action.choices[sub]._actions for o in a.option_strings}
+            known |= {o for a in action.choices[sub].filled()._actions for o in a.option_strings}
     for path in PAGES:
         for line in re.findall(r"^(?:\$ )?ggufkit (.+)$", path.read_text(encoding="utf-8"), re.M):
             shown = line.split("#")[0].split()

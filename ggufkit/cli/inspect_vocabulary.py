@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli.json_output import emit
 from ggufkit.errors import MissingKeyError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def show_template(metadata: Metadata, *, as_json: bool) -> None:
     if not found:
         raise MissingKeyError(f"no {_TEMPLATE}: the file has no chat template")
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        emit(found)
         return
     from ggufkit.cli import render
 
@@ -71,7 +71,7 @@ def show_tokens(metadata: Metadata, text: str, *, as_json: bool) -> None:
         if str(i) == text or any(part in token for part in wanted)
     ]
     if as_json:
-        sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        emit(found)
         return
     from ggufkit.cli import render
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
-
 from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.cli import render
+from ggufkit.cli.json_output import emit
 
 
 def show(path: str, *, as_json: bool) -> int:
@@ -21,7 +19,7 @@ def show(path: str, *, as_json: bool) -> int:
         "tensors": sizes,
     }
     if as_json:
-        sys.stdout.write(json.dumps(facts) + "\n")
+        emit(facts)
         return 0
     render.heading(imatrix.name)
     render.fields(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.header_summary import json_value
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.gguf.model import GGUFModel
@@ -29,8 +27,7 @@ def show_stats(
     with render.progress(total, "stats", enabled=not quiet) as advance:
         found = tensor_stats(file, wanted, jobs=jobs, progress=advance)
     if as_json:
-        listed = [{k: json_value(v) for k, v in stats.as_dict().items()} for stats in found]
-        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+        emit([stats.as_dict() for stats in found])
         return
     columns = ("min", "max", "mean", "std", "outliers", "zero blocks", "not finite")
     rows = [

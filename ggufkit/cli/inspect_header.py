@@ -1,21 +1,16 @@
-"""How `ggufkit inspect` shows the head of a GGUF file to people."""
+"""How `ggufkit inspect` shows the header of a GGUF file to people."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli.header_summary import file_name, summary, type_mix
+from ggufkit.cli.metadata_values import N_ITEMS, items_text, number_text, short_type, shorten
 
 if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata
     from ggufkit.gguf.model import GGUFModel
-
-#: Longest value shown in the table of metadata; ``--json`` shows all of it.
-MAX_SHOWN = 72
-_FIRST_ITEMS = 6
 
 #: Row of the summary -> key, under the architecture.
 _HPARAMS = {
@@ -35,7 +30,7 @@ _TEXTS = {
 }
 
 
-def show_head(
+def show_header(
     file: GGUFModel, wanted: Callable[[str], bool], *, tensors: bool, everything: bool
 ) -> None:
     """Show the summary and the mix of types, if `everything`, and what is `wanted` by name."""
@@ -51,7 +46,7 @@ def show_head(
     if keys:
         render.blank()
         render.heading(f"Metadata: {len(keys)} keys")
-        render.table(("key", "type", "value"), [metadata_row(file.metadata, key) for key in keys])
+        render.table(("key", "type", "value"), [_metadata_row(file.metadata, key) for key in keys])
     if tensors or not everything:
         _show_tensors(file, wanted)
 
@@ -85,7 +80,7 @@ def _summary_rows(file: GGUFModel) -> Iterator[tuple[str, str]]:
         yield "vocabulary", str(facts["vocab_size"])
     for label, key in _TEXTS.items():
         if key in metadata:
-            yield label, _shorten(str(metadata[key]))
+            yield label, shorten(str(metadata[key]))
 
 
 def _imatrix_rows(file: GGUFModel) -> Iterator[tuple[str, str]]:
@@ -104,7 +99,7 @@ def _per_layer(value: Any) -> str:
         try:
             return f"{min(value)} to {max(value)}, by layer"
         except TypeError:
-            return _shorten(str(value))
+            return shorten(str(value))
     return str(value[0]) if isinstance(value, list) and value else str(value)
 
 
@@ -160,7 +155,7 @@ def _show_tensors(file: GGUFModel, wanted: Callable[[str], bool]) -> None:
     )
 
 
-def metadata_row(metadata: Metadata, key: str) -> tuple[str, str, str]:
+def _metadata_row(metadata: Metadata, key: str) -> tuple[str, str, str]:
     """Return key, type and value as text, the value shortened."""
     stored = metadata.type_of(key)
     shown = short_type(stored.name)
@@ -169,29 +164,9 @@ def metadata_row(metadata: Metadata, key: str) -> tuple[str, str, str]:
     return key, shown, _shown_value(metadata, key)
 
 
-def short_type(name: str) -> str:
-    """Return the short name of a value type: u32 for UINT32."""
-    short = {"UINT": "u", "INT": "i", "FLOAT": "f"}
-    match = re.fullmatch(r"(UINT|INT|FLOAT)(\d+)", name)
-    return short[match[1]] + match[2] if match else name.lower()
-
-
 def _shown_value(metadata: Metadata, key: str) -> str:
     if metadata.type_of(key).name != "ARRAY":
         value = metadata[key]
-        return _shorten(value if isinstance(value, str) else number_text(value))
-    more = ", ..." if metadata.n_items_of(key) > _FIRST_ITEMS else ""
-    items = [
-        json.dumps(item, ensure_ascii=False) if isinstance(item, str) else number_text(item)
-        for item in metadata.first_items_of(key, _FIRST_ITEMS)
-    ]
-    return _shorten(", ".join(items) + more)
-
-
-def number_text(value: Any) -> str:
-    """Return a number as people write it."""
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+        return shorten(value if isinstance(value, str) else number_text(value))
+    items = items_text(metadata.first_items_of(key, N_ITEMS))
+    return shorten(items + (", ..." if metadata.n_items_of(key) > N_ITEMS else ""))

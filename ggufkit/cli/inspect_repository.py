@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 
+from ggufkit.cli.json_output import emit
 from ggufkit.errors import MissingFileError, RemoteError
 
 _PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
@@ -37,7 +36,7 @@ def show_repository(repo_id: str, revision: str | None, *, as_json: bool) -> int
         for name, (parts, size) in sorted(files.items(), key=lambda item: item[1][1])
     ]
     if as_json:
-        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+        emit(listed)
         return 0
     rows = [
         (
@@ -96,7 +95,7 @@ def ladder_of(files: dict[str, int]) -> dict[str, tuple[int, int]]:
 def _n_weights(repo_id: str, revision: str | None, files: dict[str, tuple[int, int]]) -> int | None:
     """Return the model's weights, as the head of its smallest file says."""
     from ggufkit.errors import GGUFKitError
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
 
     models = [name for name in files if not name.rpartition("/")[2].startswith("mmproj")]
     if not models:
