@@ -78,17 +78,17 @@ class GenericArchitecture:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what there is to say of it, for provenance."""
-        return _said(self.architecture.name, self.absent, self.transformed)
+        return _provenance(self.architecture.name, self.absent, self.transformed)
 
 
-def marked(metadata: Metadata) -> dict[str, Any]:
-    """Return what provenance says of a file that was made this way; nothing of another."""
+def generic_provenance(metadata: Metadata) -> dict[str, Any]:
+    """Return the provenance of a file that was made this way; empty for any other."""
     if metadata.get(UNVERIFIED_KEY) is not True:
         return {}
-    return {"generic": _said(str(metadata.get("general.architecture", "")))}
+    return {"generic": _provenance(str(metadata.get("general.architecture", "")))}
 
 
-def _said(
+def _provenance(
     table: str, absent: Sequence[str] = (), transformed: Sequence[str] = ()
 ) -> dict[str, Any]:
     return {

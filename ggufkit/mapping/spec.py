@@ -15,6 +15,7 @@ from ggufkit.errors import ConversionError, GGUFKitError
 from ggufkit.gguf.metadata import Metadata, Value
 from ggufkit.mapping.export_spec import ConfigInverse, ExportSpec, Renames
 from ggufkit.mapping.transforms import IDENTITY, Floats, Transform
+from ggufkit.types import ValueType
 
 Config = Mapping[str, Any]
 Derived = Callable[[Config], "Value | None"]
@@ -44,11 +45,14 @@ class Hparam:
     inverse : str or callable, optional
         The way back from the value to the config, where `source` is a function; one with an
         ``inverse`` of its own, such as `Invertible`, needs none here.
+    type : ValueType, optional
+        The value's type, of a key that `ggufkit.gguf.keys` does not list.
     """
 
     key: str
     source: str | tuple[str, ...] | Derived
     inverse: ConfigInverse | None = None
+    type: ValueType | None = None
 
     def value(self, config: Config) -> Value | None:
         """Return the value for `config`, or None."""
@@ -291,9 +295,13 @@ def write_leading_hparams(architecture: Architecture, config: Config) -> Metadat
 
 def _write(metadata: Metadata, architecture: Architecture, hparam: Hparam, config: Config) -> None:
     value = hparam.value(config)
-    if value is not None:
-        prefix = "" if hparam.key.startswith(UNPREFIXED) else f"{architecture.name}."
+    if value is None:
+        return
+    prefix = "" if hparam.key.startswith(UNPREFIXED) else f"{architecture.name}."
+    if hparam.type is None:
         metadata[prefix + hparam.key] = value
+    else:
+        metadata.set(prefix + hparam.key, value, hparam.type)
 
 
 def block_count(config: Config) -> int:

@@ -137,7 +137,7 @@ def test_a_broken_package_is_named(installed, code: str, said: str) -> None:
 def test_a_file_takes_precedence_and_covers_what_it_says(tmp_path: Path) -> None:
     path = tmp_path / "my-model.py"
     path.write_text(MINE.replace("MineForCausalLM", "LlamaForCausalLM"))
-    given = third_party.load_file(path)
+    given = third_party.load_file(path).architectures
     assert [a.name for a in given] == ["mine"]
     config = json.loads((write_llama(tmp_path / "model") / "config.json").read_text())
     assert find_architecture(config, given=given).name == "mine"
