@@ -112,7 +112,7 @@ def open_source(
         if pre or name or revision or merge_lora or generic or architecture:
             raise ConversionError(
                 f"{source}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
-                "--generic, --architecture and --merge-lora are for checkpoints"
+                "--architecture, --generic and --merge-lora are for checkpoints"
             )
         return GGUFSource.open(source, allow_requantize=allow_requantize, keep=keep)
     given = load_file(Path(architecture)) if architecture else None
