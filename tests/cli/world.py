@@ -26,6 +26,11 @@ from tests.architectures.test_vision import write_case as write_vision
 from tests.converter.lora.adapters import load, write_case
 from tests.llama import write_llama
 
+ARCHITECTURE = """
+from dataclasses import replace
+from ggufkit.architectures.llama import LLAMA
+MINE = replace(LLAMA, name="mine", hf_classes=("NewForCausalLM",))
+"""
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 
 
@@ -38,6 +43,7 @@ def build_world(folder: Path) -> Path:
     (folder / "text.txt").write_text("Some prose.")
     (folder / "template.txt").write_text(TEMPLATE)
     (folder / "types.txt").write_text("ffn_up=Q8_0")
+    (folder / "mine.py").write_text(ARCHITECTURE)
     (folder / "taken.html").write_text("mine")
     (folder / "taken.json").write_text("mine")
     (folder / "taken.gguf").write_bytes(b"mine")
