@@ -18,7 +18,6 @@ from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.stream import CACHE_BYTES
 from ggufkit.converter.execution.execute import execute
 from ggufkit.converter.execution.manifest import LadderManifest
-from ggufkit.converter.execution.outputs import Progress
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.planning.plan import OutputFile, Plan
@@ -32,6 +31,7 @@ from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.io.folder_lock import locked
 from ggufkit.io.http_ranges import is_remote
+from ggufkit.types import Progress
 
 DEFAULT_LADDER = "Q4_K_M"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +22,7 @@ from ggufkit.export.plan import INDEX, ExportPlan, ExportTensor, ShardPlan, plan
 from ggufkit.export.rows import FileRows, stretches, values_of
 from ggufkit.io.atomic import SUFFIX, PartialFile, output_errors
 from ggufkit.io.folder_lock import locked
+from ggufkit.types import Progress
 
 CONFIG = "config.json"
 POOLING = "1_Pooling/config.json"
@@ -35,7 +36,6 @@ OURS = (
     "README.md",
 )
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
-Progress = Callable[[int], None]
 
 
 def run_export(

@@ -14,9 +14,9 @@ from typing import Any
 from ggufkit.errors import ConversionError, GGUFKitError
 from ggufkit.gguf.metadata import Metadata, Value
 from ggufkit.mapping.computed import ComputedTensor
+from ggufkit.mapping.rope import Config as Config
 from ggufkit.mapping.transforms import IDENTITY, Transform
 
-Config = Mapping[str, Any]
 Renames = tuple[tuple[str, str], ...]
 Derived = Callable[[Config], "Value | None"]
 

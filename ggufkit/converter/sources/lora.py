@@ -25,7 +25,6 @@ from ggufkit.converter.lora.factors import Factors, transformed
 from ggufkit.converter.sources.base import (
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
-    Floats,
     Reader,
     SourceTensor,
     file_name,
@@ -37,7 +36,7 @@ from ggufkit.io.guarded_files import has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import Context, complete_config, config_errors
 from ggufkit.mapping.transforms import Identity, Transform
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, Floats, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.mapping.spec import Architecture

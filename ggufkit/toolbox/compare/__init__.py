@@ -30,6 +30,7 @@ from ggufkit.gguf.open import open_gguf
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.compare.measures import Comparison, Measure, RungErrors
 from ggufkit.toolbox.fit.candidates import file_type_of
+from ggufkit.types import Floats
 
 __all__ = ["Comparison", "Measure", "RungErrors", "compare"]
 
@@ -39,7 +40,6 @@ _CHUNK = 1 << 20
 _TILE = 1 << 17
 _QUEUE_PER_JOB = 4
 
-Floats = NDArray[np.float32]
 _T = TypeVar("_T")
 
 
