@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,14 @@ Shape: TypeAlias = tuple[int, ...]
 Floats: TypeAlias = NDArray[np.float32]
 Progress: TypeAlias = Callable[[int], None]
 """Is called, from any thread, with the bytes or tasks that were done since the last call."""
+
+FloatName: TypeAlias = Literal["f32", "f16", "bf16"]
+OutType: TypeAlias = Literal["f32", "f16", "bf16", "q8_0"]
+"""``--outtype`` of llama.cpp's converters, for files that are not quantized any further."""
+Search: TypeAlias = Literal["ggml", "thorough"]
+"""How scales are found, see `ggufkit.codecs.quantize`."""
+NonFinite: TypeAlias = Literal["error", "zero", "keep"]
+"""What becomes of weights that are NaN or infinite: an error; they become 0; they stay."""
 
 
 class TensorType(IntEnum):

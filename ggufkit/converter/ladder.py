@@ -22,7 +22,7 @@ from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.planning.plan import OutputFile, Plan
 from ggufkit.converter.planning.planner import SplitLimits, make_plan
-from ggufkit.converter.planning.recipes import parse_ladder
+from ggufkit.converter.planning.recipes import DEFAULT_LADDER, parse_ladder
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.converter.sources.base import Source
@@ -31,9 +31,7 @@ from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.io.folder_lock import locked
 from ggufkit.io.http_ranges import is_remote
-from ggufkit.types import Progress
-
-DEFAULT_LADDER = "Q4_K_M"
+from ggufkit.types import FloatName, NonFinite, Progress, Search
 
 
 @dataclass(frozen=True)
@@ -135,12 +133,12 @@ def plan_ladder(
     ladder: str | None = None,
     *,
     recipes: Sequence[Recipe] = (),
-    via: str | None = None,
+    via: FloatName | None = None,
     imatrix: str | Path | Imatrix | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
 ) -> Plan:
     """Plan a ladder: every file's name and bytes, before any weight is read.
 
@@ -259,7 +257,7 @@ def convert(
     out: str | Path,
     *,
     ladder: str = DEFAULT_LADDER,
-    via: str | None = None,
+    via: FloatName | None = None,
     revision: str | None = None,
     pre: str | None = None,
     name: str | None = None,
@@ -267,8 +265,8 @@ def convert(
     imatrix: str | Path | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
     jobs: int | None = None,
     executor: Executor | None = None,
     force: bool = False,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def export_hf(
     path: str | Path,
     out: str | Path | None = None,
     *,
-    dtype: str = "auto",
+    dtype: Literal["auto", "bf16", "f16", "f32"] = "auto",
     max_shard_size: int = 5_000_000_000,
     lenient: bool = False,
     force: bool = False,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.converter.planning.plan import (
-    NONFINITE,
     OutputFile,
     Plan,
     Rung,
@@ -37,13 +36,11 @@ from ggufkit.converter.sources.base import (
 from ggufkit.errors import ConversionError, ImportanceRequiredError
 from ggufkit.gguf.layout import TensorInfo, plan_layout
 from ggufkit.gguf.split import CONVERTER, GGUF_SPLIT, part_name, plan_split
-from ggufkit.types import TensorType
+from ggufkit.types import FloatName, NonFinite, Search, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.calibration.imatrix import Imatrix
     from ggufkit.gguf.metadata import Metadata
-
-VIA = {"f32": TensorType.F32, "f16": TensorType.F16, "bf16": TensorType.BF16}
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,13 @@ def make_plan(
     recipes: Sequence[Recipe],
     names: Mapping[str, Path],
     *,
-    via: str | None = None,
+    via: FloatName | None = None,
     imatrix: Imatrix | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
     skip_impossible: bool = False,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
 ) -> Plan:
     """Plan a ladder. Reads no tensor data.
 
@@ -92,7 +89,7 @@ def make_plan(
         Write each rung as several files.
     skip_impossible : bool
         Leave out rungs that need an importance matrix, instead of refusing.
-    search : str
+    search : {"ggml", "thorough"}
         How scales are found, see `ggufkit.codecs.quantize`.
     nonfinite : {"error", "zero", "keep"}
         What becomes of weights that are NaN or infinite: nothing is published; they become 0; or
@@ -103,10 +100,10 @@ def make_plan(
     ImportanceRequiredError
         A rung needs an importance matrix.
     ConversionError
-        The options contradict each other.
+        A mode is unknown, or the options contradict each other.
     """
-    if nonfinite not in NONFINITE:
-        raise ConversionError(f"nonfinite is one of {', '.join(NONFINITE)}, not {nonfinite!r}")
+    _check_mode("search", search, get_args(Search))
+    _check_mode("nonfinite", nonfinite, get_args(NonFinite))
     planner = _Planner(
         source=source,
         via=_via_type(source, via),
@@ -266,12 +263,18 @@ def _float_type(tensor: SourceTensor, recipe: Recipe) -> tuple[TensorType, Reaso
     return recipe.base, Reason(ReasonCode.BASE)
 
 
-def _via_type(source: Source, via: str | None) -> TensorType:
+def _check_mode(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConversionError(f"{name} is {value!r}, expected one of {', '.join(known)}")
+
+
+def _via_type(source: Source, via: FloatName | None) -> TensorType:
     """Return the intermediate type; without `via` the narrowest that loses nothing."""
     if via is not None:
         if source.is_gguf:
             raise ConversionError("--via is for checkpoints: a GGUF file is quantized as it is")
-        return VIA[via]
+        _check_mode("via", via, get_args(FloatName))
+        return TensorType[via.upper()]
     plain = [
         t for t in source.tensors if t.required_type is None and not t.source_type.is_quantized
     ]
