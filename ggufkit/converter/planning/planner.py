@@ -151,7 +151,7 @@ class _Planner:
         if direct:
             metadata = self.source.metadata(recipe.file_type)
             tensors = self.source.tensors
-            chosen = {tensor.name: _float_type(tensor, recipe) for tensor in tensors}
+            chosen = {tensor.name: self._own_type(tensor, recipe) for tensor in tensors}
         else:
             tensors = tuple(sorted(self.source.tensors, key=quantize_order))
             metadata = self._quantized_metadata(recipe)
@@ -189,6 +189,16 @@ class _Planner:
             names = ", ".join(file_type.name for file_type in allowed)
             raise ConversionError(f"{recipe.name}: this file can be {names} only")
         return True
+
+    def _own_type(self, tensor: SourceTensor, recipe: Recipe) -> tuple[TensorType, Reason]:
+        """Return a tensor's type in a file of the source's own converter, and why."""
+        if tensor.source_type.is_quantized:
+            return tensor.source_type, Reason(ReasonCode.KEPT_BLOCKS)
+        if tensor.required_type is None:
+            return recipe.base, Reason(ReasonCode.BASE)
+        small = self.source.file_types is None
+        code = ReasonCode.KEPT_SMALL if small else ReasonCode.CONVERTER
+        return tensor.required_type, Reason(code)
 
     def _quantized_metadata(self, recipe: Recipe) -> Metadata:
         metadata = self.source.metadata(recipe.file_type)
@@ -252,15 +262,6 @@ class _Planner:
                     for i, part in enumerate(parts)
                 )
         return (OutputFile(path, plan_layout(metadata, infos, pad_header=not direct)),)
-
-
-def _float_type(tensor: SourceTensor, recipe: Recipe) -> tuple[TensorType, Reason]:
-    """Return a tensor's type in a float rung of a checkpoint, and why."""
-    if tensor.source_type.is_quantized:
-        return tensor.source_type, Reason(ReasonCode.KEPT_BLOCKS)
-    if tensor.required_type is not None:
-        return tensor.required_type, Reason(ReasonCode.KEPT_SMALL)
-    return recipe.base, Reason(ReasonCode.BASE)
 
 
 def _check_mode(name: str, value: str, known: Sequence[str]) -> None:
