@@ -30,6 +30,7 @@ from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.writer import write
+from ggufkit.io.atomic import PartialFile
 from ggufkit.types import Floats, TensorType, ValueType
 
 SUMS, COUNTS = ".in_sum2", ".counts"
@@ -166,7 +167,10 @@ class Imatrix:
         """
         path = Path(path)
         if path.suffix == ".dat":
-            path.write_bytes(self._legacy_bytes())
+            data = self._legacy_bytes()
+            with PartialFile(path, len(data)) as file:
+                file.write_at(0, data)
+                file.publish()
             return
         metadata = Metadata({"general.type": "imatrix"})
         metadata.set("imatrix.datasets", list(self.datasets), ValueType.STRING)
