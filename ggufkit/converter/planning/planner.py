@@ -161,21 +161,10 @@ class _Planner:
             for t in tensors
         ]
         parts = self._lay_out(metadata, infos, path, direct)
-        targets = {
-            info.name: Target(
-                type=info.type,
-                reason=chosen[info.name][1],
-                part=index,
-                offset=part.layout.data_offset + info.offset,
-                n_bytes=info.nbytes,
-            )
-            for index, part in enumerate(parts)
-            for info in part.layout.tensors
-        }
         return Rung(
             recipe=recipe,
             parts=parts,
-            targets=targets,
+            targets=_targets(parts, chosen),
             via_intermediate=not direct,
             n_weights=sum(tensor.n_rows * tensor.n_cols for tensor in tensors),
         )
@@ -262,6 +251,22 @@ class _Planner:
                     for i, part in enumerate(parts)
                 )
         return (OutputFile(path, plan_layout(metadata, infos, pad_header=not direct)),)
+
+
+def _targets(
+    parts: Sequence[OutputFile], chosen: Mapping[str, tuple[TensorType, Reason]]
+) -> dict[str, Target]:
+    return {
+        info.name: Target(
+            type=info.type,
+            reason=chosen[info.name][1],
+            part=index,
+            offset=part.layout.data_offset + info.offset,
+            n_bytes=info.nbytes,
+        )
+        for index, part in enumerate(parts)
+        for info in part.layout.tensors
+    }
 
 
 def _check_mode(name: str, value: str, known: Sequence[str]) -> None:
