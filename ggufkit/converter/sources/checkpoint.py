@@ -16,7 +16,6 @@ from ggufkit.converter.sources.base import (
     FILE_TYPE_KEY,
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
-    Floats,
     Reader,
     SourceTensor,
     file_name,
@@ -45,7 +44,7 @@ from ggufkit.mapping.spec import (
 from ggufkit.mapping.transforms import Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
 from ggufkit.tokenizers import self_test as check_tokenizer
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, Floats, TensorType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
