@@ -244,7 +244,7 @@ def _run_locked(
 ) -> Ladder:
     journal = journal_of(plan)
     manifest = LadderManifest.read(journal.parent)
-    done = [rung for rung in plan.rungs if manifest.has(rung, plan.fingerprint(rung))]
+    done = [rung for rung in plan.rungs if manifest.is_complete(rung, plan.fingerprint(rung))]
     todo = plan.only([rung for rung in plan.rungs if rung not in done])
     if not force:
         refuse_foreign_files(todo.parts, journal)
@@ -253,7 +253,7 @@ def _run_locked(
         results = execute(
             todo, journal, executor=executor, jobs=jobs, report=report, progress=progress
         )
-        manifest.add(todo, results)
+        manifest.record_all(todo, results)
         journal.unlink(missing_ok=True)
     paths = tuple(part.path for part in plan.parts)
     return Ladder(plan, paths, results, tuple(rung.name for rung in done))
