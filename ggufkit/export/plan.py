@@ -153,7 +153,7 @@ def plan_export(
     """
     path = Path(path)
     file = GGUFSource.open(path, allow_requantize=True)
-    metadata = file.whole_metadata()
+    metadata = file.base_metadata.copy()
     found = identify(file, metadata, lenient=lenient)
     origins = sorted(found.origins, key=lambda origin: _in_order(origin.name))
     main, dtypes = _dtypes(file, origins, dtype, jobs or os.cpu_count() or 1, progress)

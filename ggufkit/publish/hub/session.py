@@ -151,7 +151,7 @@ class PublishSession:
             The folder can't be written.
         """
         digest = sha256_of(part.path)
-        self.manifest.note(self.plan, self._rung_of[part.path], part, digest)
+        self.manifest.record(self.plan, self._rung_of[part.path], part, digest)
         self.manifest.files[part.path.name][PUBLISHED] = self.repo_id
         self.manifest.write()
         if self.remote_sums.get(part.path.name) != digest:
@@ -172,7 +172,7 @@ class PublishSession:
         OutputError
             The folder can't be written.
         """
-        self.manifest.rate(self.plan, measured)
+        self.manifest.record_errors(self.plan, measured)
         self.manifest.write()
         folder = self.manifest.folder
         with hub_client(self.repo_id) as api:
