@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.architectures.from_gguf_py import generic_architecture
 from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import pooling_mode
@@ -43,7 +44,7 @@ from ggufkit.mapping.spec import (
 from ggufkit.mapping.transforms import Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
 from ggufkit.tokenizers import self_test as check_tokenizer
-from ggufkit.types import FileType, Floats, TensorType
+from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
