@@ -13,17 +13,17 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ggufkit.architectures.third_party import load_file
 from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.stream import CACHE_BYTES
 from ggufkit.converter.execution.execute import execute
 from ggufkit.converter.execution.manifest import LadderManifest
-from ggufkit.converter.execution.outputs import Progress
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.planning.plan import OutputFile, Plan
 from ggufkit.converter.planning.planner import SplitLimits, make_plan
-from ggufkit.converter.planning.recipes import parse_ladder
+from ggufkit.converter.planning.recipes import DEFAULT_LADDER, parse_ladder
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.converter.sources.base import Source
@@ -32,8 +32,7 @@ from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.io.folder_lock import locked
 from ggufkit.io.http_ranges import is_remote
-
-DEFAULT_LADDER = "Q4_K_M"
+from ggufkit.types import FloatName, NonFinite, Progress, Search
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,7 @@ def open_source(
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
+    architecture: str | Path | None = None,
 ) -> Source:
     """Open what a ladder is made from.
 
@@ -97,6 +97,9 @@ def open_source(
     generic : bool or str
         Convert a class without an architecture file by gguf-py's tables, unverified; the name in
         them, where the config does not tell it. See `ggufkit.architectures.from_gguf_py`.
+    architecture : str or Path, optional
+        A Python file that defines the checkpoint's `Architecture`, to use instead of all others.
+        Its code is executed.
 
     Raises
     ------
@@ -104,22 +107,24 @@ def open_source(
         The source can't be converted.
     """
     if is_gguf_name(source):
-        if pre or name or revision or merge_lora or generic:
+        if pre or name or revision or merge_lora or generic or architecture:
             raise ConversionError(
                 f"{source}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
-                "--generic and --merge-lora are for checkpoints"
+                "--architecture, --generic and --merge-lora are for checkpoints"
             )
         return GGUFSource.open(source, allow_requantize=allow_requantize, keep=keep)
+    given = load_file(Path(architecture)) if architecture else None
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream, keep=keep)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
-        checkpoint = merged(checkpoint, merges)
+        checkpoint = merged(checkpoint, merges, given)
     return CheckpointSource.open(
         checkpoint,
         pre=pre,
         name=name,
         self_test=self_test,
         generic=generic,
+        given=given,
         merged=[merge.origin for merge in merges],
     )
 
@@ -135,12 +140,12 @@ def plan_ladder(
     ladder: str | None = None,
     *,
     recipes: Sequence[Recipe] = (),
-    via: str | None = None,
+    via: FloatName | None = None,
     imatrix: str | Path | Imatrix | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
 ) -> Plan:
     """Plan a ladder: every file's name and bytes, before any weight is read.
 
@@ -259,7 +264,7 @@ def convert(
     out: str | Path,
     *,
     ladder: str = DEFAULT_LADDER,
-    via: str | None = None,
+    via: FloatName | None = None,
     revision: str | None = None,
     pre: str | None = None,
     name: str | None = None,
@@ -267,14 +272,15 @@ def convert(
     imatrix: str | Path | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
     jobs: int | None = None,
     executor: Executor | None = None,
     force: bool = False,
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
+    architecture: str | Path | None = None,
     progress: Progress = lambda _: None,
 ) -> Ladder:
     """Turn a checkpoint or a GGUF file into a ladder of GGUF files.
@@ -295,6 +301,7 @@ def convert(
         self_test=self_test,
         merge_lora=merge_lora,
         generic=generic,
+        architecture=architecture,
     )
     plan = plan_ladder(
         opened,

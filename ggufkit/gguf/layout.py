@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ggufkit.errors import BadLayoutError, BadValueError, LimitExceededError
 from ggufkit.gguf import limits
-from ggufkit.types import TensorType, ValueType
+from ggufkit.types import Shape, TensorType, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ggufkit.gguf.metadata import Metadata
+    from ggufkit.gguf.values import ByteOrder
 
-Shape: TypeAlias = tuple[int, ...]
 TensorSpec: TypeAlias = "TensorInfo | tuple[str, Shape, TensorType]"
 
 MAGIC = b"GGUF"
@@ -124,8 +124,9 @@ def plan_layout(
     alignment: int | None = None,
     version: int = VERSION,
     pad_header: bool = True,
+    order: ByteOrder = "<",
 ) -> Layout:
-    """Lay out a little-endian file. Reads and writes nothing.
+    """Lay out a file. Reads and writes nothing.
 
     Parameters
     ----------
@@ -141,6 +142,8 @@ def plan_layout(
     pad_header : bool
         Whether zeros fill the header up to the alignment. gguf-py writes none where no tensors
         follow.
+    order : {'<', '>'}
+        Byte order of the file, little-endian by default.
 
     Raises
     ------
@@ -163,8 +166,8 @@ def plan_layout(
         infos.append(replace(info, shape=shape, offset=offset))
         offset += align(infos[-1].nbytes, stated)
     check_unique(info.name for info in infos)
-    head = struct.pack("<4sIQQ", MAGIC, version, len(infos), len(metadata))
-    header = head + metadata.encoded() + b"".join(_encode_info(info) for info in infos)
+    head = struct.pack(f"{order}4sIQQ", MAGIC, version, len(infos), len(metadata))
+    header = head + metadata.encoded(order) + b"".join(_encode_info(info, order) for info in infos)
     data_offset = align(len(header), stated) if pad_header or infos else len(header)
     header += bytes(data_offset - len(header))
     return Layout(header, tuple(infos), data_offset, stated, data_offset + offset)
@@ -175,11 +178,11 @@ def tensor_info(spec: TensorSpec) -> TensorInfo:
     return spec if isinstance(spec, TensorInfo) else TensorInfo(*spec)
 
 
-def _encode_info(info: TensorInfo) -> bytes:
+def _encode_info(info: TensorInfo, order: ByteOrder) -> bytes:
     name = info.name.encode("utf-8", "surrogateescape")
     n_dims = len(info.shape)
     return struct.pack(
-        f"<Q{len(name)}sI{n_dims}QIQ",
+        f"{order}Q{len(name)}sI{n_dims}QIQ",
         len(name), name, n_dims, *reversed(info.shape), info.type, info.offset,
     )  # fmt: skip
 

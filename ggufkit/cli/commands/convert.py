@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ALIASES = {"--mmproj": mmproj, "--vocab-only": vocabulary}
 FOR_CHECKPOINTS = (
     *("--revision", "--stream", "--pre", "--no-self-test", "--name", "--merge-lora", "--generic"),
-    "--via",
+    *("--architecture", "--via"),
 )
 
 
@@ -131,7 +131,8 @@ def run(args: argparse.Namespace) -> int:
         return mmproj.run(args)
     from ggufkit.calibration.imatrix import Imatrix
     from ggufkit.cli import show
-    from ggufkit.converter.ladder import DEFAULT_LADDER, open_source, plan_ladder
+    from ggufkit.converter.ladder import open_source, plan_ladder
+    from ggufkit.converter.planning.recipes import DEFAULT_LADDER
     from ggufkit.converter.planning.resources import estimate_resources
     from ggufkit.io.http_ranges import is_remote
 
@@ -147,6 +148,7 @@ def run(args: argparse.Namespace) -> int:
         self_test=not args.no_self_test,
         merge_lora=args.merge_lora,
         generic=args.generic,
+        architecture=args.architecture,
     )
     planning = {
         "via": args.via,

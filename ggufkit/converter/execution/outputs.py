@@ -18,11 +18,11 @@ from ggufkit.converter.execution.journal import Journal
 from ggufkit.converter.execution.report import TaskResult
 from ggufkit.converter.planning.plan import OutputFile, Plan, Task
 from ggufkit.io.atomic import PartialFile, partial_path
+from ggufkit.types import Progress
 
 # Finished tasks are made durable and noted down at least this often.
 NOTE_SECONDS = 3.0
 
-Progress = Callable[[int], None]
 OnFileComplete = Callable[[OutputFile], None]
 
 
@@ -40,7 +40,6 @@ class OutputSet:
         Where finished tasks are noted.
     on_file_complete : callable, optional
         See `ggufkit.converter.execution.execute.execute`.
-
     """
 
     def __init__(
@@ -80,11 +79,12 @@ class OutputSet:
     def _count(self) -> None:
         self._missing.clear()
         self._begun.clear()
-        for task in self.plan.tasks():
-            if task.number in self.journal.done:
-                self._begun |= _paths(task)
-            else:
-                self._missing.update(_paths(task))
+        done = Counter(result.tensor for result in self.journal.done.values())
+        for tensor in self.plan.tensors:
+            paths = self.plan.paths_of(tensor)
+            n_missing = self.plan.n_tasks_of(tensor) - done[tensor.name]
+            self._missing.update(dict.fromkeys(paths, n_missing))
+            self._begun |= paths if done[tensor.name] else set()
 
     def _has_what_is_noted(self, path: Path) -> bool:
         """Whether the results of the tasks that the journal has are on disk."""
@@ -101,8 +101,8 @@ class OutputSet:
         delivered = sum(
             target.n_bytes
             for rung in self.plan.rungs
-            for target in rung.targets.values()
-            if rung.parts[target.part].path in self.plan.delivered
+            for name, target in rung.targets.items()
+            if rung.path_of(name) in self.plan.delivered
         )
         return delivered + sum(result.written for result in self.journal.done.values())
 

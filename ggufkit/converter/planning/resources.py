@@ -103,8 +103,8 @@ def _places(plan: Plan, tensor: SourceTensor) -> Counter[Path]:
     """Return how many bytes of each file are a tensor's."""
     found: Counter[Path] = Counter()
     for rung in plan.rungs:
-        target = rung.targets[tensor.name]
-        found[rung.parts[target.part].path] += target.n_bytes + DEFAULT_ALIGNMENT
+        n_bytes = rung.targets[tensor.name].n_bytes
+        found[rung.path_of(tensor.name)] += n_bytes + DEFAULT_ALIGNMENT
     return found
 
 

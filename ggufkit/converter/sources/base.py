@@ -15,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.gguf.naming import build_name
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, Floats, Shape, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata
-
-Shape = tuple[int, ...]
-Floats = NDArray[np.float32]
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 QUANTIZATION_VERSION_KEY = "general.quantization_version"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from ggufkit.architectures.from_gguf_py import marked
+from ggufkit.architectures.from_gguf_py import generic_provenance
 from ggufkit.checkpoint.hub import explain
 from ggufkit.checkpoint.safetensors import Shard, ShardFile
 from ggufkit.checkpoint.stream import CACHE_BYTES, RemoteShard
@@ -76,7 +76,7 @@ class GGUFSource(Source):
                     "name": Path(file.path or path).name,
                     "revision": commit,
                     "identity": _identity(file.parts, shards),
-                    **marked(metadata),
+                    **generic_provenance(metadata),
                 },
                 base_metadata=metadata,
                 readers={

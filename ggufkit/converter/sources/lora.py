@@ -25,7 +25,6 @@ from ggufkit.converter.lora.factors import Factors, transformed
 from ggufkit.converter.sources.base import (
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
-    Floats,
     Reader,
     Source,
     SourceTensor,
@@ -38,7 +37,7 @@ from ggufkit.io.guarded_files import has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import Context, complete_config, config_errors
 from ggufkit.mapping.transforms import Identity, Transform
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, Floats, OutType, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.mapping.spec import Architecture
@@ -74,7 +73,7 @@ class LoraSource(Source):
 
     @classmethod
     def open(
-        cls, adapter: str | Path, *, base: str | Path | None = None, outtype: str = "f32"
+        cls, adapter: str | Path, *, base: str | Path | None = None, outtype: OutType = "f32"
     ) -> LoraSource:
         """Match an adapter with its base model. Reads no weights.
 
@@ -206,7 +205,7 @@ def _readers_of(
         yield f"{tensor.name}.lora_{part}", replace(reader, shape=shape)
 
 
-def _describe(name: str, shape: tuple[int, ...], outtype: str) -> SourceTensor:
+def _describe(name: str, shape: tuple[int, ...], outtype: OutType) -> SourceTensor:
     wanted = TensorType[outtype.upper()]
     if len(shape) < 2:
         wanted = TensorType.F32

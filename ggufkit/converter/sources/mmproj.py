@@ -32,7 +32,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES, has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, canonical_name, map_tensors
 from ggufkit.mapping.spec import Context, config_errors
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, OutType, TensorType
 
 # Where transformers keeps how images are prepared; the later file counts.
 PROCESSORS = (
@@ -62,7 +62,7 @@ class MmprojSource(Source):
         cls,
         source: str | Path,
         *,
-        outtype: str = "f16",
+        outtype: OutType = "f16",
         revision: str | None = None,
         name: str | None = None,
         stream: bool = False,
@@ -137,7 +137,7 @@ def _general(checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str 
 
 
 def _describe(
-    checkpoint: Checkpoint, family: VisionFamily, mapped: MappedTensor, outtype: str
+    checkpoint: Checkpoint, family: VisionFamily, mapped: MappedTensor, outtype: OutType
 ) -> SourceTensor:
     shape = shape_of(checkpoint, mapped)
     wanted = _type_of(family, mapped.name, shape, outtype)
@@ -161,7 +161,9 @@ def _map(
     return tuple(map_tensors(architecture, names, Context(config, n_tokens=0)))
 
 
-def _type_of(family: VisionFamily, name: str, shape: tuple[int, ...], outtype: str) -> TensorType:
+def _type_of(
+    family: VisionFamily, name: str, shape: tuple[int, ...], outtype: OutType
+) -> TensorType:
     """Return a tensor's type, which the converter decides in this order."""
     if len(shape) < 2 or name.endswith("_norm.weight"):
         return TensorType.F32

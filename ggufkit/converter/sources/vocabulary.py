@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufkit.architectures.third_party import load_file
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.converter.sources.base import FILE_TYPE_KEY, Reader, Source, SourceTensor, file_name
 from ggufkit.converter.sources.checkpoint import IdentifiedModel, checkpoint_origin
@@ -44,12 +45,13 @@ class VocabularySource(Source):
         name: str | None = None,
         self_test: bool = True,
         generic: bool | str = False,
+        architecture: str | Path | None = None,
     ) -> VocabularySource:
         """Read a checkpoint's config and tokenizer.
 
         Parameters
         ----------
-        source, revision, pre, name, self_test, generic
+        source, revision, pre, name, self_test, generic, architecture
             See `ggufkit.converter.ladder.open_source`; a GGUF file is no source.
 
         Raises
@@ -60,14 +62,15 @@ class VocabularySource(Source):
         if Path(source).suffix.lower() == ".gguf":
             raise ConversionError(f"{source}: a vocabulary is for checkpoints, not for GGUF files")
         checkpoint = Checkpoint.open(source, revision=revision, weights=False)
-        model = IdentifiedModel.of(checkpoint, pre=pre, generic=generic)
+        given = load_file(Path(architecture)) if architecture else None
+        model = IdentifiedModel.of(checkpoint, pre=pre, generic=generic, given=given)
         tested = check_tokenizer(checkpoint.path, model.tokenizer) if self_test else None
         file_type = _file_type(checkpoint)
         metadata = model.metadata(checkpoint, (), name)
         metadata[FILE_TYPE_KEY] = int(file_type)
         return cls(
             tensors=(),
-            origin={**checkpoint_origin(checkpoint), **model.generic},
+            origin={**checkpoint_origin(checkpoint, given), **model.provenance},
             base_metadata=metadata,
             file_types=(file_type,),
             self_test=tested,

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from ggufkit.converter.execution.execute import execute
 from ggufkit.converter.execution.manifest import LADDER_NAME, SUMS_NAME, LadderManifest, sha256_of
-from ggufkit.converter.execution.outputs import Progress
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.ladder import Ladder, journal_of, make_folder, refuse_foreign_files
 from ggufkit.io.atomic import output_errors
 from ggufkit.io.folder_lock import locked
 from ggufkit.publish.hub.model_card import CARD_NAME, LadderFolder, model_card
 from ggufkit.publish.hub.push import check_name, hub_client, send, sums_there
+from ggufkit.types import Progress
 
 # In the entry of a file that is kept in a repository only.
 PUBLISHED = "published"
