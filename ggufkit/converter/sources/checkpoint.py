@@ -14,6 +14,7 @@ from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import pooling_mode
 from ggufkit.converter.sources.base import (
+    FILE_TYPE_KEY,
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
     Reader,
@@ -242,6 +243,8 @@ class CheckpointSource(Source):
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`."""
+        if FILE_TYPE_KEY not in self.base_metadata:  # MPT's and GPT-NeoX's files have none
+            return self.base_metadata.copy()
         if file_type in FLOATS and any(t.source_type is TensorType.MXFP4 for t in self.tensors):
             file_type = FileType.MXFP4_MOE  # what the converter says of such files
         return super().metadata(file_type)
