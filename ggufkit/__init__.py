@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata as Metadata
     from ggufkit.gguf.model import GGUFModel as GGUFModel
     from ggufkit.toolbox.checks.engine import check as check
-    from ggufkit.toolbox.compare import compare as compare
+    from ggufkit.toolbox.compare.compare import compare as compare
+    from ggufkit.toolbox.copy import copy as copy
     from ggufkit.toolbox.diff import diff as diff
     from ggufkit.toolbox.edit import edit as edit
     from ggufkit.toolbox.endian import convert_endian as convert_endian
-    from ggufkit.toolbox.endian import copy as copy
-    from ggufkit.toolbox.fit import fit as fit
+    from ggufkit.toolbox.fit.fit import fit as fit
     from ggufkit.toolbox.hash import hash_file as hash_file
-    from ggufkit.toolbox.split import merge as merge
+    from ggufkit.toolbox.merge import merge as merge
     from ggufkit.toolbox.split import split as split
     from ggufkit.toolbox.verify import verify as verify
     from ggufkit.types import FileType as FileType
@@ -65,17 +65,17 @@ _HOMES = {
     "TypeOptions": "ggufkit.converter.planning.type_selection",
     "ValueType": "ggufkit.types",
     "check": "ggufkit.toolbox.checks.engine",
-    "compare": "ggufkit.toolbox.compare",
+    "compare": "ggufkit.toolbox.compare.compare",
     "convert": "ggufkit.converter.ladder",
     "convert_endian": "ggufkit.toolbox.endian",
-    "copy": "ggufkit.toolbox.endian",
+    "copy": "ggufkit.toolbox.copy",
     "dequantize": "ggufkit.api",
     "diff": "ggufkit.toolbox.diff",
     "edit": "ggufkit.toolbox.edit",
     "export_hf": "ggufkit.export.write",
-    "fit": "ggufkit.toolbox.fit",
+    "fit": "ggufkit.toolbox.fit.fit",
     "hash_file": "ggufkit.toolbox.hash",
-    "merge": "ggufkit.toolbox.split",
+    "merge": "ggufkit.toolbox.merge",
     "open": "ggufkit.api",
     "quantize": "ggufkit.codecs",
     "save": "ggufkit.api",

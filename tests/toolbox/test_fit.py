@@ -13,7 +13,8 @@ import ggufkit
 from ggufkit.cli.main import main
 from ggufkit.errors import BadValueError, GGUFKitError, MissingFileError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.toolbox.fit import candidates, fit, table
+from ggufkit.toolbox.fit import candidates
+from ggufkit.toolbox.fit.fit import fit, table
 from ggufkit.toolbox.fit.machine import this_machine
 from ggufkit.toolbox.fit.placing import RAM_OVERHEAD, VRAM_OVERHEAD
 from ggufkit.toolbox.fit.shape import ModelShape

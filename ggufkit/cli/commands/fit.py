@@ -16,7 +16,7 @@ from ggufkit.cli.arguments import positive
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
-    from ggufkit.toolbox.fit import Fit
+    from ggufkit.toolbox.fit.fit import Fit
     from ggufkit.toolbox.fit.placing import Placement
 
 _MARK = {"gpu": "yes", "ram": "yes", "both": "partly", "nowhere": "no"}
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and print."""
-    from ggufkit.toolbox.fit import fit
+    from ggufkit.toolbox.fit.fit import fit
 
     found = fit(
         args.model,
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_json(found: Fit, *, with_table: bool) -> None:
-    from ggufkit.toolbox.fit import table
+    from ggufkit.toolbox.fit.fit import table
 
     result = found.as_dict()
     if with_table:
@@ -101,7 +101,7 @@ def _show_rungs(found: Fit) -> None:
 
 
 def _columns_of(placed: Placement) -> dict[str, str]:
-    from ggufkit.toolbox.fit import gib
+    from ggufkit.toolbox.fit.fit import gib
 
     need = placed.need
     return {
@@ -120,7 +120,7 @@ def _columns_of(placed: Placement) -> dict[str, str]:
 
 def _show_table(found: Fit) -> None:
     from ggufkit.cli import render
-    from ggufkit.toolbox.fit import table
+    from ggufkit.toolbox.fit.fit import table
 
     by_context = table(found)
     columns = ("GiB at tokens", *map(str, by_context))
@@ -132,7 +132,7 @@ def _show_table(found: Fit) -> None:
 
 
 def _cell(placed: Placement) -> str:
-    from ggufkit.toolbox.fit import gib
+    from ggufkit.toolbox.fit.fit import gib
 
     return f"{gib(placed.needed)} {_MARK[placed.where]}"
 

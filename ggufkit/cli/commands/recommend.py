@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Plan, choose and show."""
     from ggufkit.cli import render
     from ggufkit.publish.recommend import read_quality, recommend
-    from ggufkit.toolbox.fit import fit, gib
+    from ggufkit.toolbox.fit.fit import fit, gib
 
     found = fit(
         args.model,

@@ -1,0 +1,1 @@
+"""How far rungs are from their source, tensor by tensor."""

@@ -1,0 +1,1 @@
+"""Which rung of a ladder a machine can run, and how."""
