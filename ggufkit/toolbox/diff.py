@@ -22,7 +22,7 @@ from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.model import GGUFModel
 from ggufkit.gguf.open import open_gguf
-from ggufkit.gguf.scan import Chunk, chunks_of, map_in_order, sum_by_tensor
+from ggufkit.gguf.scan import TensorChunk, chunks_of, map_in_order, sum_by_tensor
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
 from ggufkit.gguf.values import Value, encode, encode_array
 from ggufkit.toolbox import Progress, silent
@@ -230,15 +230,15 @@ class _DataComparison:
             for name, tensor in found.items()
         }
 
-    def _chunks(self, names: Iterable[str]) -> list[Chunk]:
+    def _chunks(self, names: Iterable[str]) -> list[TensorChunk]:
         return list(chunks_of(self.a.tensors[name] for name in names))
 
-    def _name_if_different(self, chunk: Chunk) -> str | None:
+    def _name_if_different(self, chunk: TensorChunk) -> str | None:
         one, other = chunk.read(self.a), chunk.read(self.b)
         self.progress(len(one) + len(other))
         return None if one == other else chunk.name
 
-    def _measure(self, chunk: Chunk) -> ErrorSums:
+    def _measure(self, chunk: TensorChunk) -> ErrorSums:
         one, other = chunk.read(self.a), chunk.read(self.b)
         types = self.a.tensors[chunk.name].type, self.b.tensors[chunk.name].type
         if types[0] is not types[1]:

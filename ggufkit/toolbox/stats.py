@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ggufkit.codecs import dequantize
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.model import GGUFModel
-from ggufkit.gguf.scan import Chunk, chunks_of, sum_by_tensor
+from ggufkit.gguf.scan import TensorChunk, chunks_of, sum_by_tensor
 from ggufkit.toolbox import Progress, silent
 from ggufkit.types import TensorType
 
@@ -85,12 +85,12 @@ def tensor_stats(
     """
     infos = [info for info in file.tensors.values() if wanted(info.name)]
 
-    def sums_of(chunk: Chunk) -> _Sums:
+    def sums_of(chunk: TensorChunk) -> _Sums:
         data = chunk.read(file)
         progress(len(data))
         return _Sums.of(_decode(data, file.tensors[chunk.name].type))
 
-    def outliers_of(chunk: Chunk) -> int:
+    def outliers_of(chunk: TensorChunk) -> int:
         values = _decode(chunk.read(file), file.tensors[chunk.name].type)
         return found[chunk.name].count_outliers(values)
 
