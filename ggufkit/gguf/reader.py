@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ggufkit.gguf.layout import TensorInfo
     from ggufkit.gguf.metadata import Metadata
     from ggufkit.gguf.values import Buffer, ByteOrder
+    from ggufkit.types import TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Tensor:
     Attributes
     ----------
     info : TensorInfo
-        Name, shape, type and place.
+        Name, shape, type and offset.
     data : NDArray of uint8
         Shape ``info.shape[:-1] + (row_size,)``; a read-only view of the mapped file, in the
         file's byte order.
@@ -38,6 +39,16 @@ class Tensor:
 
     info: TensorInfo
     data: NDArray[np.uint8]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weights, in numpy order."""
+        return self.info.shape
+
+    @property
+    def type(self) -> TensorType:
+        """How the weights are stored."""
+        return self.info.type
 
 
 class GGUFFile(Mapping[str, Tensor]):
