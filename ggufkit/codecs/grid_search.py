@@ -68,7 +68,7 @@ class GridSpec:
 
 @dataclass(frozen=True)
 class GridFit:
-    """What a search found: scale (n_columns,), points (n_groups, n_columns), signs like x."""
+    """Result of a search: scale (n_columns,), points (n_groups, n_columns), signs like x."""
 
     scale: Floats
     points: Index
@@ -162,9 +162,9 @@ def search(
     dead : (n_columns,) bool
         Sub-blocks of zeros.
     limit : (n_columns,) float32
-        What the largest level should stand for.
+        Magnitude that the largest level stands for.
     scale : (n_columns,) float32
-        Scale where no step is better than nothing.
+        Scale if no step improves the fit.
     """
     work = _Projection(x, weights, spec)
     limit = np.where(dead, np.float32(np.inf), limit)

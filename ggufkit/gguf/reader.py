@@ -97,14 +97,14 @@ class GGUFFile(Mapping[str, Tensor]):
         Parameters
         ----------
         path : path-like
-            A regular file. A file of a split is opened on its own; see `open_gguf`.
+            A regular file. A part of a split model is opened on its own; see `open_gguf`.
         strict : bool
             See `parse_header`.
 
         Raises
         ------
         MissingFileError
-            There is no such file, or it can't be opened.
+            The file does not exist or can't be opened.
         FormatError
             One of its subclasses: the file is not what the format allows.
         """
@@ -146,7 +146,7 @@ class GGUFFile(Mapping[str, Tensor]):
         Raises
         ------
         MissingTensorError
-            There is none of this name.
+            No tensor has this name.
         """
         import numpy as np
 
@@ -174,7 +174,7 @@ class GGUFFile(Mapping[str, Tensor]):
         return f"<GGUFFile {str(self.path)!r}: {len(self.tensors)} tensors>"
 
     def read_bytes(self, info: TensorInfo, start: int = 0, size: int | None = None) -> bytes:
-        """Read a stretch of a tensor's data by ``pread``: nothing of it stays mapped.
+        """Read bytes of a tensor's data by ``pread``, so that nothing stays mapped.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class GGUFFile(Mapping[str, Tensor]):
         Raises
         ------
         TruncatedError
-            The stretch is not within the tensor, or the file has shrunk since it was opened.
+            The bytes are not within the tensor, or the file has shrunk since it was opened.
         """
         size = info.nbytes - start if size is None else size
         if start < 0 or size < 0 or start + size > info.nbytes:
@@ -217,7 +217,7 @@ def open_regular(path: Path) -> int:
     Raises
     ------
     MissingFileError
-        It can't be opened, or is no regular file.
+        It can't be opened, or is not a regular file.
     """
     import stat
 

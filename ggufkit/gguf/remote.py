@@ -34,7 +34,7 @@ class RemoteFile(GGUFFile):
     Attributes
     ----------
     source : RangeReader
-        Where bytes come from; it counts them.
+        The connection; it counts the bytes received.
     """
 
     source: RangeReader
@@ -46,7 +46,7 @@ class RemoteFile(GGUFFile):
         Parameters
         ----------
         path : str
-            ``hf:owner/name/file.gguf``, with ``@revision`` if need be, or a URL.
+            ``hf:owner/name/file.gguf``, with an optional ``@revision``, or a URL.
         strict : bool
             See `ggufkit.gguf.header.parse_header`.
 
@@ -55,7 +55,7 @@ class RemoteFile(GGUFFile):
         MissingFileError, RemoteError
             It can't be reached.
         FormatError
-            It is no GGUF file, or damaged.
+            It is not a GGUF file, or damaged.
         """
         source = RangeReader(url_of(str(path)))
         name = Path(PurePosixPath(unquote(urlsplit(source.url).path)).name)
@@ -81,7 +81,7 @@ class RemoteFile(GGUFFile):
         return Tensor(info, flat.reshape(info.data_shape))
 
     def read_bytes(self, info: TensorInfo, start: int = 0, size: int | None = None) -> bytes:
-        """Fetch a stretch of a tensor's data; see `GGUFFile.read_bytes`."""
+        """Fetch bytes of a tensor's data; see `GGUFFile.read_bytes`."""
         size = info.nbytes - start if size is None else size
         if start < 0 or size < 0 or start + size > info.nbytes:
             raise TruncatedError(

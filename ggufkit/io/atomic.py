@@ -1,4 +1,4 @@
-"""Files that are either complete under their final name, or not there.
+"""Files that exist under their final name only when complete.
 
 Data goes to ``NAME.partial``, at known offsets and in any order. Only when all of it has reached
 the disk does the file take its final name.
@@ -27,7 +27,7 @@ SUFFIX = ".partial"
 
 
 def partial_path(final_path: Path) -> Path:
-    """Return where a file grows until it is whole."""
+    """Return the path of a file while it is being written."""
     return final_path.with_name(final_path.name + SUFFIX)
 
 
@@ -90,7 +90,7 @@ class PartialFile:
         Raises
         ------
         OutputError
-            The disk is full or failed, or the data would reach behind the file's end.
+            The disk is full or failed, or the data would go past the file's end.
         """
         view = memoryview(data)
         if view.nbytes == 0:
@@ -109,7 +109,7 @@ class PartialFile:
             os.fsync(self._open_fd())
 
     def publish(self) -> Path:
-        """Give the finished file its final name; it replaces a file of that name."""
+        """Give the finished file its final name, replacing an existing file."""
         self.sync()
         with output_errors(self.final_path):
             # Rename while the lock is held: nobody else can be writing this file.
@@ -126,7 +126,7 @@ class PartialFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file and leave it where it is."""
+        """Close the file and keep the partial file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -149,7 +149,7 @@ def write_into_partial(final_path: str | os.PathLike[str], offset: int, data: An
     Raises
     ------
     OutputError
-        There is no such partial file, or the disk is full or failed.
+        The partial file does not exist, or the disk is full or failed.
     """
     path = partial_path(Path(final_path))
     with output_errors(path):
@@ -183,12 +183,12 @@ def open_locked(path: Path) -> int:
     Returns
     -------
     int
-        Its descriptor; the lock ends when that is closed, or the process ends.
+        Its descriptor; the lock is released when it is closed or the process ends.
 
     Raises
     ------
     OSError
-        With ``EAGAIN``: another process has it locked.
+        With ``EAGAIN``: another process holds the lock.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     while True:
@@ -245,7 +245,7 @@ _ADVICE = {
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turn the system's errors into ours, with path and advice.
+    """Turn an `OSError` into an `OutputError` with path and advice.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reading at a position of a file, without moving anybody's file pointer."""
+"""Reading at a position of a file, without a shared file pointer."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Verbs on finished files: hash, diff, split, merge, edit. None of them changes a weight."""
+"""Tools for finished files: hash, diff, split, merge, edit. None of them changes a weight."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeAlias
 
-#: Is called with bytes as they are done, from any thread.
+#: Called with the number of bytes that are done, from any thread.
 Progress: TypeAlias = Callable[[int], None]
 
 

@@ -1,4 +1,4 @@
-r"""Replacing a file's header in place, so that a kill at any moment loses nothing.
+r"""Replacing a file's header in place so that a kill at any moment loses nothing.
 
 The new header is first written to ``FILE.edit-journal``, next to the file::
 
@@ -10,8 +10,8 @@ The digest is that of all bytes before it. Each step is on disk before the next 
 2. write the header       killed here: the header may be torn: write it again
 3. remove the journal     killed here: the header is complete: write it again, which changes nothing
 
-Whoever edits next finishes what was interrupted (`HeaderEditor`). A journal is only replayed into
-a file of the noted size whose every header byte is that of the old or of the new header.
+The next edit finishes an interrupted one (`HeaderEditor`). A journal is only replayed into a file
+of the recorded size, each header byte of which is that of the old or of the new header.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class HeaderEditor:
     Parameters
     ----------
     path : Path
-        A regular file, no symbolic link.
+        A regular file, not a symbolic link.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class HeaderEditor:
                 raise
 
     def replace(self, header: bytes) -> None:
-        """Replace the first bytes of the file by as many others."""
+        """Replace the header by one of the same length."""
         with _errors(self.journal):
             try:
                 self._write_journal(header)
@@ -129,7 +129,7 @@ class HeaderEditor:
             or any(byte not in pair for byte, *pair in zip(now, old, new, strict=True))
         ):
             raise OutputError(
-                f"{self.journal} is of an interrupted edit, but not of {self.path}: "
+                f"{self.journal} is of an interrupted edit of another file than {self.path}: "
                 "remove it if the file was replaced since"
             )
         return new
@@ -172,7 +172,7 @@ def _write_all(fd: int, data: bytes) -> None:
 _ADVICE = {
     errno.EAGAIN: "another process is editing it",
     errno.ELOOP: "it is a symbolic link: name the file itself, or write another file",
-    errno.ENOENT: "there is no such file",
+    errno.ENOENT: "no such file",
     errno.EACCES: "it is not writable: write another file",
     errno.EROFS: "it is not writable: write another file",
 }

@@ -1,1 +1,1 @@
-"""How far rungs are from their source, tensor by tensor."""
+"""Errors of rungs against their source, tensor by tensor."""

@@ -1,7 +1,7 @@
-"""How far rungs are from their source, tensor by tensor: `compare`.
+"""Errors of rungs against their source, tensor by tensor: `compare`.
 
-The source's weights are read once for all rungs, in stretches of rows on several threads; memory
-does not grow with the files. These are errors of weights; they do not rate a model.
+The source's weights are read once for all rungs, in chunks of rows on several threads; memory does
+not grow with the files. These are errors of weights; they do not rate a model.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ def compare(
     source : str or path-like
         A checkpoint's folder or repository, or a GGUF file.
     files : sequence of path-like
-        GGUF files, or any parts of split ones; of folders, all models in them.
+        GGUF files, any parts of split ones, or folders of models.
     imatrix : str or Path, optional
-        An importance matrix: squared errors are also added up weighted by it.
+        An importance matrix: squared errors are also summed with its weights.
     jobs : int, optional
         Threads; one per CPU by default.
     progress : callable
-        Is called with bytes of the rungs as they are measured.
+        Called with the number of the rungs' bytes, as they are measured.
 
     Raises
     ------
     GGUFKitError
-        A file can't be read, or is not of this source: it has no tensor in common with it.
+        A file can't be read, or has no tensor in common with the source.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def compare(
 
 
 def _with_names_of_their_own(rungs: Sequence[RungErrors]) -> Iterator[RungErrors]:
-    """Name files of the same type after themselves, and count those of the same name."""
+    """Name files of the same type by their file names, and number those of the same name."""
     types = Counter(rung.name for rung in rungs)
     seen: Counter[str] = Counter()
     for rung in rungs:
@@ -111,7 +111,7 @@ def expand(files: Iterable[str | os.PathLike[str]]) -> list[Path]:
     Raises
     ------
     BadValueError
-        There is none.
+        There are none.
     """
     from ggufkit.gguf.split import parse_part_name
 
@@ -120,12 +120,12 @@ def expand(files: Iterable[str | os.PathLike[str]]) -> list[Path]:
         inside = sorted(file.glob("*.gguf")) if file.is_dir() else [file]
         found += [p for p in inside if (parse_part_name(p.name) or ("", 0, 1))[1] == 0]
     if not found:
-        raise BadValueError("there are no GGUF files to compare")
+        raise BadValueError("no GGUF files to compare")
     return list(dict.fromkeys(found))
 
 
 class _Rung:
-    """An open file, and what was measured of it so far."""
+    """An open file, and its errors so far."""
 
     def __init__(self, file: GGUFModel, name: str) -> None:
         self.file = file
@@ -134,7 +134,7 @@ class _Rung:
         self.sums: dict[str, Measure] = {}
 
     def match(self, tensors: Iterable[SourceTensor]) -> None:
-        """Find the source's tensors; dimensions of 1 in front do not count."""
+        """Find the source's tensors; leading dimensions of 1 do not count."""
         for tensor in tensors:
             info = self.file.tensors.get(tensor.name)
             if info is not None and _without_ones(info.shape) == _without_ones(tensor.shape):
@@ -155,7 +155,7 @@ class _Rung:
         return np.frombuffer(data, np.uint8).reshape(n_rows, row_size)
 
     def result(self, tensors: Iterable[SourceTensor]) -> RungErrors:
-        """Return what was measured."""
+        """Return the errors."""
         missing = tuple(t.name for t in tensors if t.name not in self.common)
         extra = tuple(name for name in self.file.tensors if name not in self.common)
         return RungErrors(
@@ -170,7 +170,7 @@ class _Rung:
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Drop dimensions of 1 in front, as llama-quantize does."""
+    """Drop leading dimensions of 1, as llama-quantize does."""
     first = next((i for i, n in enumerate(shape) if n != 1), max(len(shape) - 1, 0))
     return shape[first:]
 
@@ -182,7 +182,7 @@ def _measure(
     jobs: int | None,
     progress: Progress,
 ) -> None:
-    """Measure all stretches; sums are added in the order of the files, whatever the threads."""
+    """Measure all chunks; sums are added in file order, whatever the threads."""
 
     def run(stretch: tuple[SourceTensor, slice]) -> list[tuple[_Rung, str, Measure]]:
         tensor, rows = stretch

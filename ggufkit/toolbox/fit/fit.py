@@ -30,9 +30,9 @@ class Fit:
     Attributes
     ----------
     memory : Memory
-        What there is.
+        The memory available.
     placements : tuple of Placement
-        One for each rung, in the order of its size.
+        One for each rung, by size.
     """
 
     memory: Memory
@@ -40,12 +40,12 @@ class Fit:
 
     @property
     def estimated(self) -> bool:
-        """Whether sizes are those of a usual model."""
+        """Whether sizes are those of a typical model."""
         return any(placed.need.candidate.estimated for placed in self.placements)
 
     @cached_property
     def best(self) -> Placement | None:
-        """The largest rung that fits: on the GPU alone, else anywhere; None if none does."""
+        """The largest rung that fits, preferably on the GPU alone; None if none does."""
         for wanted in (("gpu",), ("ram", "both")):
             found = [placed for placed in self.placements if placed.where in wanted]
             if found:
@@ -86,30 +86,30 @@ def fit(
     Parameters
     ----------
     source : str or path-like, optional
-        A GGUF file or a part of a split one, here or remote; a folder of GGUF files; a
+        A GGUF file or a part of a split model, local or remote; a folder of GGUF files; a
         checkpoint's folder or repository, whose rungs are planned. No weight is read.
     params : str, optional
-        Instead of a source: a number of weights such as ``70B``. Sizes are those of a usual
-        dense model then, an estimate.
+        Instead of a source: a number of parameters such as ``70B``. Sizes are then estimates, those
+        of a typical dense model.
     ladder : str, optional
-        Rungs to plan, see `ggufkit.convert`; all by default. A GGUF file is taken as it is
-        without it.
+        Rungs to plan, see `ggufkit.convert`; all by default. Without it a GGUF file
+        is taken as it is.
     context : int, optional
-        Tokens; by default 8192, or what the model was trained for if that is less.
+        Tokens; by default 8192, or the trained context if that is less.
     k, v : str
-        What keys and values are kept as: a name of `CACHE_TYPES`.
+        Types of the KV cache: names of `CACHE_TYPES`.
     vram, ram : str or int, optional
         Memory such as ``24G``, in powers of 1024. If neither is given: this machine's. If only
-        one is: without `vram` there is no GPU, without `ram` all must fit on the GPU.
+        `ram` is, there is no GPU; if only `vram` is, everything must fit on the GPU.
     parallel : int
-        Sequences at a time; they share the context out.
+        Parallel sequences, which share the context.
     ubatch : int
-        Tokens that are computed at a time.
+        Tokens per micro-batch.
 
     Raises
     ------
     GGUFKitError
-        The source can't be read or planned, or an option can't be.
+        The source can't be read or planned, or an option is invalid.
 
     Examples
     --------
@@ -118,7 +118,7 @@ def fit(
     ['gpu', 'nowhere']
     """
     if (source is None) == (params is None):
-        raise BadValueError("name either a model or its number of weights (--params)")
+        raise BadValueError("name either a model or its number of parameters (--params)")
     memory = Memory.stated(vram, ram)
     if source is None:
         candidates = typical_candidates(str(params), ladder)
@@ -126,7 +126,7 @@ def fit(
         candidates = candidates_of(source, ladder)
     for name, value in (("parallel", parallel), ("ubatch", ubatch)):
         if not 0 < value <= _MOST * _MOST:
-            raise BadValueError(f"{name} is {value}: it must be above 0")
+            raise BadValueError(f"{name} is {value}: expected a number above 0")
     types = (_cache_type(k), _cache_type(v))
     needs = [_need(c, context, types, parallel, ubatch) for c in candidates]
     needs.sort(key=lambda need: need.weights.total)
@@ -141,7 +141,7 @@ def table(found: Fit, contexts: Sequence[int] | None = None) -> dict[int, tuple[
     found : Fit
         From `fit`.
     contexts : sequence of int, optional
-        Tokens; by default powers of 2 up to what the model was trained for.
+        Tokens; by default powers of 2 up to the trained context.
     """
     if contexts is None:
         trained = max((p.need.shape.trained_context for p in found.placements), default=0)
@@ -179,7 +179,7 @@ def _cache_type(name: str) -> TensorType:
         return CACHE_TYPES[name.lower()]
     except KeyError:
         raise BadValueError(
-            f"{name!r} is no type of a KV cache: known are {' '.join(CACHE_TYPES)}"
+            f"{name!r} is not a type of a KV cache, expected one of {' '.join(CACHE_TYPES)}"
         ) from None
 
 
@@ -205,7 +205,7 @@ def _nothing_fits(found: Fit) -> str:
     advice = f" It would fit with {shorter} tokens." if shorter else ""
     return (
         f"Nothing fits: {least.need.candidate.name}, the smallest, needs {gib(least.needed)} GiB "
-        f"at {least.need.options.context} tokens, and there are {gib(there)} GiB.{advice}"
+        f"at {least.need.options.context} tokens, {gib(there)} GiB are available.{advice}"
     )
 
 
