@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ggufkit.errors import BadLayoutError, BadValueError, LimitExceededError
 from ggufkit.gguf import limits
-from ggufkit.types import TensorType, ValueType
+from ggufkit.types import Shape, TensorType, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata
     from ggufkit.gguf.values import ByteOrder
 
-Shape: TypeAlias = tuple[int, ...]
 TensorSpec: TypeAlias = "TensorInfo | tuple[str, Shape, TensorType]"
 
 MAGIC = b"GGUF"
@@ -124,6 +123,7 @@ def plan_layout(
     *,
     alignment: int | None = None,
     version: int = VERSION,
+    pad_header: bool = True,
     order: ByteOrder = "<",
 ) -> Layout:
     """Lay out a file. Reads and writes nothing.
@@ -139,6 +139,9 @@ def plan_layout(
         The alignment that the caller expects; only checked.
     version : {3, 2}
         GGUF version to write.
+    pad_header : bool
+        Whether zeros fill the header up to the alignment. gguf-py writes none where no tensors
+        follow.
     order : {'<', '>'}
         Byte order of the file, little-endian by default.
 
@@ -165,7 +168,7 @@ def plan_layout(
     check_unique(info.name for info in infos)
     head = struct.pack(f"{order}4sIQQ", MAGIC, version, len(infos), len(metadata))
     header = head + metadata.encoded(order) + b"".join(_encode_info(info, order) for info in infos)
-    data_offset = align(len(header), stated)
+    data_offset = align(len(header), stated) if pad_header or infos else len(header)
     header += bytes(data_offset - len(header))
     return Layout(header, tuple(infos), data_offset, stated, data_offset + offset)
 

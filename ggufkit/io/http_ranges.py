@@ -74,12 +74,15 @@ class RangeReader:
         Bytes read so far.
     token : str or None
         The Hub's access token, if not the stored one.
+    etag : str or None
+        The file's ETag as of the last read, if the server sent one.
     """
 
     url: str
     size: int | None = None
     received: int = 0
     token: str | None = field(default=None, repr=False)
+    etag: str | None = None
 
     def read(self, offset: int, n_bytes: int) -> bytes:
         """Return `n_bytes` from `offset` on; fewer only at the file's end.
@@ -159,7 +162,7 @@ class RangeReader:
             raise RemoteError(f"{self.url}: the file changed while it was read")
         if last - first + 1 < min(n_bytes, size - offset):
             raise RemoteError(f"{self.url}: the server sends fewer bytes than requested")
-        self.size = size
+        self.size, self.etag = size, response.headers.get("ETag")
         return last - first + 1
 
     def _authorization(self) -> dict[str, str]:

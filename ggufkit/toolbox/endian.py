@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -30,7 +31,7 @@ _ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
 def convert_endian(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    order: str,
+    order: Literal["little", "big"],
     *,
     dry_run: bool = False,
     force: bool = False,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ggufkit.errors import ConversionError
 from ggufkit.mapping.row_transforms import RowGather, TileColumns
@@ -27,8 +26,8 @@ from ggufkit.mapping.transforms import (
     Transpose,
     n_rows,
 )
+from ggufkit.types import Floats
 
-Floats = NDArray[np.float32]
 Factors = tuple[Floats, Floats]
 
 
