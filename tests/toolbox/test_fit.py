@@ -240,7 +240,7 @@ def test_options_that_can_not_be(tmp_path: Path) -> None:
         ({"k": "q3_k"}, "'q3_k' is not a type of a KV cache"),
         ({"context": 1 << 30}, "a context of 1073741824 tokens"),
         ({"ram": "much"}, "'much' is not an amount of memory"),
-        ({"vram": "99999999T"}, "is no amount of memory"),
+        ({"vram": "99999999T"}, "is not an amount of memory"),
         ({"parallel": 0}, "parallel is 0"),
         ({"params": "8B"}, "name either a model"),
     ]:
