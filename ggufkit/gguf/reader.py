@@ -194,7 +194,9 @@ class GGUFFile(Mapping[str, Tensor]):
                 f"bytes {start} to {start + size} of tensor {info.name!r}, which has {info.nbytes}",
                 path=self.path,
             )
-        at = self.data_offset + info.offset + start
+        return self._read(self.data_offset + info.offset + start, size)
+
+    def _read(self, at: int, size: int) -> bytes:
         if self._fd is None:
             return bytes(self._open_data()[at : at + size])
         return read_range(self._fd, at, size, self.path)

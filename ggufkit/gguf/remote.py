@@ -8,16 +8,13 @@ or nearly what they need. So a few requests fetch the header, and little more.
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from ggufkit.errors import FormatError, LimitExceededError, TruncatedError
+from ggufkit.errors import FormatError, LimitExceededError
 from ggufkit.gguf.header import HeaderParser, parse_version
 from ggufkit.gguf.reader import GGUFFile, Tensor, check_data
 from ggufkit.io.http_ranges import RangeReader, url_of
-
-if TYPE_CHECKING:
-    from ggufkit.gguf.layout import TensorInfo
 
 FIRST_BYTES = 1 << 17
 #: Share of what is known of the header that is fetched beyond the estimate: what follows may be
@@ -80,15 +77,8 @@ class RemoteFile(GGUFFile):
         flat = np.frombuffer(self.read_bytes(info), np.uint8)
         return Tensor(info, flat.reshape(info.data_shape))
 
-    def read_bytes(self, info: TensorInfo, start: int = 0, size: int | None = None) -> bytes:
-        """Fetch bytes of a tensor's data; see `GGUFFile.read_bytes`."""
-        size = info.nbytes - start if size is None else size
-        if start < 0 or size < 0 or start + size > info.nbytes:
-            raise TruncatedError(
-                f"bytes {start} to {start + size} of tensor {info.name!r}, which has {info.nbytes}",
-                path=self.path,
-            )
-        return self.source.read(self.data_offset + info.offset + start, size)
+    def _read(self, at: int, size: int) -> bytes:
+        return self.source.read(at, size)
 
 
 class _RemoteParser(HeaderParser):

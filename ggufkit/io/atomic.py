@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ggufkit.errors import OutputError
+from ggufkit.io.positional import sync_folder, write_range
 
 try:
     import fcntl
@@ -21,7 +22,7 @@ except ImportError:  # pragma: no cover - Windows has no advisory locks
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SUFFIX = ".partial"
 
@@ -101,7 +102,7 @@ class PartialFile:
                 f"{self.path}: {len(view)} bytes at {offset} reach behind its {self.size} bytes"
             )
         with output_errors(self.path):
-            _write_all(self._open_fd(), view, offset)
+            write_range(self._open_fd(), offset, view)
 
     def sync(self) -> None:
         """Wait until everything written so far is on disk."""
@@ -115,7 +116,7 @@ class PartialFile:
             # Rename while the lock is held: nobody else can be writing this file.
             self.path.replace(self.final_path)
             self.close()
-            _sync_folder(self.final_path.parent)
+            sync_folder(self.final_path.parent)
         return self.final_path
 
     def discard(self) -> None:
@@ -155,16 +156,9 @@ def write_into_partial(final_path: str | os.PathLike[str], offset: int, data: An
     with output_errors(path):
         fd = os.open(path, os.O_WRONLY)
         try:
-            _write_all(fd, memoryview(data).cast("B"), offset)
+            write_range(fd, offset, memoryview(data).cast("B"))
         finally:
             os.close(fd)
-
-
-def _write_all(fd: int, view: memoryview, offset: int) -> None:
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view = view[written:]
-        offset += written
 
 
 def _check_final(path: Path) -> None:
@@ -222,15 +216,7 @@ def _check_space(path: Path, size: int) -> None:
         )
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-_ADVICE = {
+ADVICE = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
     errno.EFBIG: "the file system or a limit does not allow files of this size",
@@ -244,16 +230,14 @@ _ADVICE = {
 
 
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` into an `OutputError` with path and advice.
-
-    Raises
-    ------
-    OutputError
-        Instead of an `OSError`.
-    """
+def output_errors(
+    path: Path,
+    advice: Mapping[int, str] = ADVICE,
+    otherwise: str = "check the disk and the path",
+) -> Iterator[None]:
+    """Turn an `OSError` into an `OutputError` with path and advice."""
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the disk and the path")
-        raise OutputError(f"{path}: {error.strerror}; {advice}") from error
+        what = advice.get(error.errno or 0, otherwise)
+        raise OutputError(f"{path}: {error.strerror}; {what}") from error

@@ -20,12 +20,14 @@ import errno
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from ggufkit.errors import OutputError
+from ggufkit.io.atomic import output_errors
+from ggufkit.io.positional import sync_folder, write_range
 
 try:
     import fcntl
@@ -140,33 +142,20 @@ class HeaderEditor:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
         fd = os.open(self.journal, flags, 0o666)
         try:
-            _write_all(fd, body + hashlib.sha256(body).digest())
+            write_range(fd, 0, body + hashlib.sha256(body).digest())
             os.fsync(fd)
         finally:
             os.close(fd)
-        self._sync_folder()
+        sync_folder(self.path.parent)
 
     def _write_header(self, header: bytes) -> None:
-        _write_all(self._fd, header)
+        write_range(self._fd, 0, header)
         os.fsync(self._fd)
         self._remove_journal()
 
     def _remove_journal(self) -> None:
         self.journal.unlink()
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        fd = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view, at = memoryview(data), 0
-    while at < len(view):
-        at += os.pwrite(fd, view[at:], at)
+        sync_folder(self.path.parent)
 
 
 _ADVICE = {
@@ -178,10 +167,6 @@ _ADVICE = {
 }
 
 
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the disk, then edit again to finish")
-        raise OutputError(f"{path}: {error.strerror}; {advice}") from error
+_errors = partial(
+    output_errors, advice=_ADVICE, otherwise="check the disk, then edit again to finish"
+)
