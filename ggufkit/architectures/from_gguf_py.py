@@ -16,20 +16,23 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ggufkit.architectures.suggest import best_fit, closest_name, stem
-from ggufkit.errors import UnknownArchitectureError
+from ggufkit.errors import ConversionError, UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.blocks import HPARAMS, POOLING, keep, stack
 from ggufkit.mapping.matching import IGNORE, SUFFIXES, generalize, mismatch
 from ggufkit.mapping.spec import (
     Architecture,
     Config,
+    Context,
     Hparam,
     Weight,
     block_count,
     complete_config,
+    config_errors,
     expert_count,
     text_config,
 )
+from ggufkit.mapping.transforms import Change
 
 # True in the metadata of files made this way; llama.cpp passes over keys that it does not know.
 UNVERIFIED_KEY = "ggufkit.generic"
@@ -159,7 +162,7 @@ def generic_architecture(
     return GenericArchitecture(
         replace(made, weights=weights, ignore=tuple(buffers)),
         tuple(sorted(table.targets - present)),
-        tuple(sorted(_transformed(name, known) & present)),
+        tuple(sorted(_transformed(name, known, config) & present)),
     )
 
 
@@ -170,12 +173,25 @@ def _names(config: Config) -> list[str]:
     return [str(n) for n in (*(given if isinstance(given, list) else ()), *kinds) if n]
 
 
-def _transformed(name: str, known: Iterable[Architecture]) -> set[str]:
-    plain = (keep, stack, Weight("", "").transform)
-    weights = [
-        w for architecture in known if architecture.name == name for w in architecture.weights
-    ]
-    return {weight.name for weight in weights if weight.transform not in plain}
+def _transformed(name: str, known: Iterable[Architecture], config: Config) -> set[str]:
+    """Return the weights that architectures of this name change, where `config` is one of them."""
+    return {
+        weight.name
+        for architecture in known
+        if architecture.name == name
+        for weight in architecture.weights
+        if _changes(architecture, weight, config)
+    }
+
+
+def _changes(architecture: Architecture, weight: Weight, config: Config) -> bool:
+    """Whether a weight is changed; it may be where the config lacks what tells how."""
+    try:
+        with config_errors(architecture):
+            context = Context(complete_config(architecture, config), n_tokens=0)
+            return weight.transform(context).change > Change.NOTHING
+    except ConversionError:
+        return True
 
 
 def _is_buffer(name: str) -> bool:

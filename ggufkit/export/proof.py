@@ -12,7 +12,6 @@ from typing import Any
 from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.inverse_matching import CheckpointTensorPlan
-from ggufkit.mapping.inverse_rows import trimmed
 from ggufkit.mapping.matching import map_tensors
 from ggufkit.mapping.spec import (
     UNPREFIXED,
@@ -23,7 +22,7 @@ from ggufkit.mapping.spec import (
     write_first,
     write_hparams,
 )
-from ggufkit.mapping.transforms import Shape
+from ggufkit.mapping.transforms import Shape, trimmed
 
 
 def differing_hparams(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ggufkit.architectures.registry import find_architecture
 from ggufkit.checkpoint import Checkpoint
@@ -22,7 +21,6 @@ from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import read_float32
 from ggufkit.codecs import quantize
 from ggufkit.converter.lora.adapter import Adapter
-from ggufkit.converter.lora.factors import Factors, transformed
 from ggufkit.converter.sources.base import QUANTIZATION_VERSION, QUANTIZATION_VERSION_KEY
 from ggufkit.errors import ConversionError, OutputError, UnmappedTensorsError
 from ggufkit.gguf.layout import Layout, plan_layout
@@ -33,13 +31,12 @@ from ggufkit.io.atomic import output_errors
 from ggufkit.io.guarded_files import has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import Context, complete_config, config_errors
+from ggufkit.mapping.transforms import Factors, Floats
 from ggufkit.types import TensorType
 
 if TYPE_CHECKING:
     from ggufkit.gguf.split import TensorSpec
     from ggufkit.mapping.spec import Architecture
-
-Floats = NDArray[np.float32]
 
 OUTTYPES = {
     "f32": TensorType.F32,
@@ -228,7 +225,7 @@ def _arrays(
             continue
         parts = [_factors(adapter, name, factors.get(name)) for name in tensor.sources]
         try:
-            rows, cols = transformed(tensor.transform, parts)
+            rows, cols = tensor.transform.on_lora(parts)
         except ConversionError as error:
             raise ConversionError(f"{adapter.path}: {tensor.sources[0]}: {error}") from None
         # token embeddings are looked up by row, in a that is stored transposed
