@@ -1,4 +1,8 @@
-"""Baichuan 1 and 2: a llama with fused projections. llama.cpp gives 13B its linear biases."""
+"""Baichuan 1 and 2: a llama with fused projections. llama.cpp gives 13B its ALiBi.
+
+Source: llama.cpp conversion/baichuan.py BaichuanModel; the modeling code in the models'
+repositories.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ _FUSED = "model.layers.{i}.self_attn.W_pack"
 
 BAICHUAN = Architecture(
     name="baichuan",
+    title="Baichuan 1 and 2",
     hf_classes=("BaichuanForCausalLM", "BaiChuanForCausalLM"),
     tokenizer="spm",
     hparams=(*HPARAMS, LAYOUT, Hparam("rope.dimension_count", per_head)),

@@ -1,4 +1,10 @@
-"""BERT and RoBERTa: bidirectional encoders for embeddings."""
+"""BERT, RoBERTa, XLM-R and DistilBERT: bidirectional encoders for embeddings.
+
+Source: llama.cpp conversion/bert.py BertModel, RobertaModel, XLMRobertaModel, DistilBertModel;
+transformers bert, roberta, xlm_roberta, distilbert.
+"""
+
+from __future__ import annotations
 
 from dataclasses import replace
 
@@ -15,10 +21,12 @@ def labels(config: Config) -> list[str] | None:
 
 
 _OLD_NORMS = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
+
 _LAYER = "encoder.layer.{i}"
 
 BERT = Architecture(
     name="bert",
+    title="BERT, BGE, GTE, MiniLM",
     hf_classes=("BertModel", "BertForMaskedLM", "BertForSequenceClassification"),
     tokenizer="bert",
     defaults={"max_position_embeddings": 512, "layer_norm_eps": 1e-12, "type_vocab_size": 2},
@@ -71,6 +79,7 @@ def used_context(config: Config) -> int:
 
 ROBERTA = replace(
     BERT,
+    title="RoBERTa",
     hf_classes=("RobertaModel", "RobertaForSequenceClassification"),
     tokenizer="roberta",
     defaults={**BERT.defaults, "pad_token_id": 1},
@@ -88,6 +97,46 @@ ROBERTA = replace(
 
 XLM_ROBERTA = replace(
     ROBERTA,
+    title="XLM-R, BGE-M3, multilingual E5",
     hf_classes=("XLMRobertaModel", "XLMRobertaForSequenceClassification"),
     tokenizer="xlm_roberta",
+)
+
+_DISTILBERT_LAYER = "transformer.layer.{i}"
+
+DISTILBERT = Architecture(
+    name="bert",
+    title="DistilBERT",
+    hf_classes=(
+        "DistilBertModel",
+        "DistilBertForMaskedLM",
+        "DistilBertForSequenceClassification",
+    ),
+    tokenizer="bert",
+    defaults={
+        "max_position_embeddings": 512,
+        "dim": 768,
+        "hidden_dim": 3072,
+        "n_layers": 6,
+        "n_heads": 12,
+    },
+    # config.json does not have the epsilon: it is part of the model's code
+    hparams=(Hparam("attention.layer_norm_epsilon", lambda _: 1e-12), *BERT.hparams),
+    weights=(
+        Weight("token_embd", "embeddings.word_embeddings"),
+        Weight("position_embd", "embeddings.position_embeddings"),
+        Weight("token_embd_norm", "embeddings.LayerNorm"),
+        Weight("blk.{i}.attn_q", f"{_DISTILBERT_LAYER}.attention.q_lin"),
+        Weight("blk.{i}.attn_k", f"{_DISTILBERT_LAYER}.attention.k_lin"),
+        Weight("blk.{i}.attn_v", f"{_DISTILBERT_LAYER}.attention.v_lin"),
+        Weight("blk.{i}.attn_output", f"{_DISTILBERT_LAYER}.attention.out_lin"),
+        Weight("blk.{i}.attn_output_norm", f"{_DISTILBERT_LAYER}.sa_layer_norm"),
+        Weight("blk.{i}.ffn_up", f"{_DISTILBERT_LAYER}.ffn.lin1"),
+        Weight("blk.{i}.ffn_down", f"{_DISTILBERT_LAYER}.ffn.lin2"),
+        Weight("blk.{i}.layer_output_norm", f"{_DISTILBERT_LAYER}.output_layer_norm"),
+        Weight("cls", "pre_classifier", optional=True),
+        Weight("cls.output", "classifier.out_proj", optional=True),
+    ),
+    rename=((r"^distilbert\.", ""), (r"^classifier\.(?!out_proj)", "classifier.out_proj.")),
+    ignore=("vocab_*", "*embeddings.position_ids"),
 )

@@ -1,4 +1,7 @@
-"""Falcon: fused queries, keys and values, which llama.cpp wants regrouped."""
+"""Falcon: fused queries, keys and values, which llama.cpp wants regrouped.
+
+Source: llama.cpp conversion/falcon.py FalconModel; transformers falcon.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ _LAYER = "transformer.h.{i}"
 
 FALCON = Architecture(
     name="falcon",
+    title="Falcon 7B, 40B, 180B",
     hf_classes=("FalconForCausalLM", "RWForCausalLM"),
     tokenizer="gpt2",
     defaults={"layer_norm_epsilon": 1e-5},

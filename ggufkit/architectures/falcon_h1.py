@@ -1,13 +1,16 @@
 """Falcon-H1: attention and Mamba 2 side by side in every block, and multipliers all over.
 
 llama.cpp knows no multipliers of this model: its weights are multiplied when they are converted.
+
+Source: llama.cpp conversion/falcon_h1.py FalconH1Model; transformers falcon_h1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ggufkit.architectures.mamba import column, decay_column, grouped_by, keep, squeeze
+from ggufkit.architectures.mamba import keep, squeeze
+from ggufkit.architectures.mamba2 import column, decay_column, grouped_by
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import n_heads, per_head
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
@@ -54,7 +57,6 @@ _LAYER = "model.layers.{i}"
 _ATTENTION = f"{_LAYER}.self_attn"
 _MAMBA = f"{_LAYER}.mamba"
 _FFN = f"{_LAYER}.feed_forward"
-
 _ONES = (
     "attention_in_multiplier",
     "attention_out_multiplier",
@@ -67,6 +69,7 @@ _ONES = (
 
 FALCON_H1 = Architecture(
     name="falcon-h1",
+    title="Falcon-H1",
     hf_classes=("FalconH1ForCausalLM",),
     tokenizer="gpt2",
     defaults={

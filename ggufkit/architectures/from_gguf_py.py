@@ -36,7 +36,6 @@ from ggufkit.mapping.transforms import Change
 
 # True in the metadata of files made this way; llama.cpp passes over keys that it does not know.
 UNVERIFIED_KEY = "ggufkit.generic"
-
 NOTE = (
     "names and experts' stacks are from gguf-py's tables; nothing was permuted, split, transposed "
     "or shifted, as llama.cpp may want it of such a model"

@@ -1,4 +1,7 @@
-"""Gemma 3n, its text part: four streams of embeddings side by side, and embeddings per block."""
+"""Gemma 3n, its text model: four streams of embeddings, and embeddings per layer.
+
+Source: llama.cpp conversion/gemma.py Gemma3NModel; transformers gemma3n.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ggufkit.architectures.gemma import GEMMA3, RENAME
+from ggufkit.architectures.gemma3 import GEMMA3, RENAME
 from ggufkit.mapping.blocks import decoder, only, replaced, sliding_layers, stack, without
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight, block_count
 from ggufkit.mapping.transforms import PadRows
@@ -69,13 +72,16 @@ IGNORE = (
     "*embed_vision.*",
     "*embed_audio.*",
 )
+
 _LAYER = "model.layers.{i}"
+
 _GEMMA_NAMES: tuple[tuple[str, str], ...] = (
     ("post_attention_norm", "post_attention_layernorm"),
     ("ffn_norm", "pre_feedforward_layernorm"),
     ("post_ffw_norm", "post_feedforward_layernorm"),
     ("attn_q_norm", "self_attn.q_norm"),
 )
+
 _KEYS = (
     *only(decoder(), "attn_k", "attn_v"),
     Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm"),
@@ -119,6 +125,7 @@ _ALTUP = (
 
 GEMMA3N = Architecture(
     name="gemma3n",
+    title="Gemma 3n, its text part",
     hf_classes=("Gemma3nForCausalLM", "Gemma3nForConditionalGeneration"),
     tokenizer="gemma3n",
     defaults={

@@ -1,4 +1,9 @@
-"""GPT-2: matrices stored as columns (Conv1D), learned positions, tied embeddings."""
+"""GPT-2: matrices stored as columns (Conv1D), learned positions, tied embeddings.
+
+Source: llama.cpp conversion/gpt2.py GPT2Model; transformers gpt2.
+"""
+
+from __future__ import annotations
 
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Context, Hparam, Weight
 from ggufkit.mapping.transforms import Transpose
@@ -13,6 +18,7 @@ _LAYER = "h.{i}"
 
 GPT2 = Architecture(
     name="gpt2",
+    title="GPT-2",
     hf_classes=("GPT2LMHeadModel",),
     tokenizer="gpt2",
     defaults={

@@ -2,6 +2,8 @@
 
 Its experts are MXFP4 blocks, whose matrices lie as ggml's do, or in 16 or 32 bits transposed.
 The blocks are kept in files of every float type; see `ggufkit.checkpoint.quantized.mxfp4`.
+
+Source: llama.cpp conversion/gpt_oss.py GptOssModel; transformers gpt_oss.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ _EXPS = "blk.{i}.ffn_%s_exps.%s"
 
 GPT_OSS = Architecture(
     name="gpt-oss",
+    title="gpt-oss",
     hf_classes=("GptOssForCausalLM",),
     tokenizer="gpt2",
     defaults={

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ggufkit.architectures import phi
+from ggufkit.architectures import phi3
 from ggufkit.mapping.config_inverse import (
     ConfigInverse,
     ModelHeader,
@@ -99,6 +99,6 @@ def attention_factor(value: Any, known: ModelHeader) -> Mapping[str, Any]:
             "max_position_embeddings": context,
             "rope_scaling": {**scaling, "rope_type": kind},
         }
-        if np.float32(phi.attention_factor(trial)) == np.float32(value):
+        if np.float32(phi3.attention_factor(trial)) == np.float32(value):
             return {"rope_scaling.rope_type": kind}
     return {}

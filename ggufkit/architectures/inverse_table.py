@@ -10,7 +10,7 @@ from typing import Any
 
 from ggufkit.architectures import jamba
 from ggufkit.architectures.inverse_of_encoders import ENCODERS
-from ggufkit.architectures.registry import ARCHITECTURES
+from ggufkit.architectures.registry import architectures_named
 from ggufkit.mapping.config_inverse import ModelHeader
 from ggufkit.mapping.export_spec import (
     NULL,
@@ -261,12 +261,8 @@ FACTS: Mapping[str, ExportSpec] = {
     "XverseForCausalLM": ExportSpec("xverse"),
 }
 
-# Those that are tried after the others of their name.
-_LAST = ("InternLM3ForCausalLM",)
-
 
 def candidates(name: str) -> list[tuple[Architecture, ExportSpec]]:
     """Return the architectures of a ``general.architecture``, the likelier first."""
-    found = [a for a in ARCHITECTURES if a.name == name]
-    found.sort(key=lambda a: a.hf_classes[0] in _LAST)
+    found = architectures_named(name)
     return [(a, FACTS[a.hf_classes[0]]) for a in found if a.hf_classes[0] in FACTS]

@@ -1,4 +1,7 @@
-"""Jamba: Mamba in most blocks, attention in some, experts in every other one."""
+"""Jamba: Mamba in most blocks, attention in some, experts in every other one.
+
+Source: llama.cpp conversion/jamba.py JambaModel; transformers jamba.
+"""
 
 from __future__ import annotations
 
@@ -97,6 +100,7 @@ def _weights(names: Iterable[tuple[str, str]], source: str, blocks: object) -> I
 
 JAMBA = Architecture(
     name="jamba",
+    title="Jamba",
     hf_classes=("JambaForCausalLM",),
     tokenizer="jamba",
     defaults={

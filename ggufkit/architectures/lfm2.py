@@ -1,10 +1,11 @@
-"""LFM2: short convolutions in most layers, grouped-query attention in the others; with experts."""
+"""LFM2: short convolutions in most layers, grouped-query attention in the others.
+
+Source: llama.cpp conversion/lfm2.py LFM2Model; transformers lfm2.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from ggufkit.mapping.blocks import FFN, HPARAMS, experts, only, replaced, without
+from ggufkit.mapping.blocks import HPARAMS, replaced
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
 from ggufkit.mapping.transforms import Squeeze
 
@@ -40,16 +41,6 @@ def feed_forward(config: Config) -> int:
     return width
 
 
-def dense_blocks(config: Config) -> range:
-    """Return the first blocks, which have no experts."""
-    return range(min(config["num_dense_layers"], config["num_hidden_layers"]))
-
-
-def moe_blocks(config: Config) -> range:
-    """Return the blocks with experts."""
-    return range(config["num_dense_layers"], config["num_hidden_layers"])
-
-
 def squeeze(_: Context) -> Squeeze:
     """Return the transform of convolutions."""
     return Squeeze()
@@ -64,6 +55,7 @@ _ATTENTION = (
 
 LFM2 = Architecture(
     name="lfm2",
+    title="LFM2 without experts",
     hf_classes=("Lfm2ForCausalLM", "LFM2ForCausalLM"),
     tokenizer="gpt2",
     defaults={
@@ -104,43 +96,6 @@ LFM2 = Architecture(
                 f"blk.{{i}}.shortconv.{name}", f"{_LAYER}.conv.{name}", blocks=convolution_blocks
             )
             for name in ("in_proj", "out_proj")
-        ),
-    ),
-)
-
-_MOE = f"{_LAYER}.feed_forward"
-
-LFM2MOE = replace(
-    LFM2,
-    name="lfm2moe",
-    hf_classes=("Lfm2MoeForCausalLM",),
-    defaults={
-        "max_position_embeddings": 128000,
-        "norm_eps": 1e-5,
-        "rope_theta": 1_000_000.0,
-        "num_key_value_heads": 8,
-        "conv_L_cache": 3,
-        "intermediate_size": 7168,
-        "moe_intermediate_size": 1792,
-        "num_dense_layers": 2,
-        "num_experts": 32,
-        "num_experts_per_tok": 4,
-    },
-    hparams=(
-        *replaced(HPARAMS, Hparam("attention.head_count_kv", heads_kv)),
-        Hparam("expert_feed_forward_length", "moe_intermediate_size"),
-        Hparam("leading_dense_block_count", "num_dense_layers"),
-        Hparam("expert_gating_func", lambda _: 2),  # sigmoid
-        Hparam("vocab_size", "vocab_size"),
-        Hparam("shortconv.l_cache", "conv_L_cache"),
-    ),
-    weights=(
-        *without(LFM2.weights, *FFN),
-        *(replace(weight, blocks=dense_blocks) for weight in only(LFM2.weights, *FFN)),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate", blocks=moe_blocks),
-        Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.expert_bias", optional=True, exact=True),
-        *experts(
-            f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up")), blocks=moe_blocks
         ),
     ),
 )

@@ -1,4 +1,7 @@
-"""Llama 4: experts beside a shared one in every n-th block, windows in chunks."""
+"""Llama 4: experts beside a shared one in every n-th block, attention in chunks.
+
+Source: llama.cpp conversion/llama4.py Llama4Model; transformers llama4.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,7 @@ _FFN = "model.layers.{i}.feed_forward"
 
 LLAMA4 = Architecture(
     name="llama4",
+    title="Llama 4, its text part",
     hf_classes=("Llama4ForConditionalGeneration", "Llama4ForCausalLM"),
     tokenizer="gpt2",
     defaults={

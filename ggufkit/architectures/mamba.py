@@ -1,4 +1,7 @@
-"""Mamba 1 and 2: state spaces instead of attention."""
+"""Mamba and Falcon Mamba: state spaces instead of attention.
+
+Source: llama.cpp conversion/mamba.py MambaModel; transformers mamba, falcon_mamba.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import replace
 
 from ggufkit.mapping.blocks import replaced
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
-from ggufkit.mapping.transforms import Compose, NegativeExp, Reshape, Squeeze, Transform
+from ggufkit.mapping.transforms import NegativeExp, Reshape, Squeeze, Transform
 
 
 def first(config: Config, names: tuple[str, ...], default: int | float) -> int | float:
@@ -37,16 +40,6 @@ def time_step_rank(config: Config) -> int:
     return int(first(config, ("time_step_rank", "dt_rank"), -(-width(config) // 16)))
 
 
-def heads(config: Config) -> int:
-    """Return the heads of Mamba 2, which has a time step for each."""
-    return inner_size(config) // int(first(config, ("head_dim",), 64))
-
-
-def n_groups(config: Config) -> int:
-    """Return the groups of heads that share a state's projections."""
-    return int(first(config, ("n_groups",), 1))
-
-
 def squeeze(_: Context) -> Transform:
     """Return the transform of convolutions; their biases stay as they are."""
     return Squeeze()
@@ -57,35 +50,16 @@ def decay(_: Context) -> Transform:
     return NegativeExp()
 
 
-def decay_column(_: Context) -> Transform:
-    """Return the transform of one decay per head."""
-    return Compose(NegativeExp(), Reshape((-1, 1)))
-
-
-def column(_: Context) -> Transform:
-    """Return the transform of one value per head."""
-    return Reshape((-1, 1))
-
-
-def grouped(context: Context) -> Transform:
-    """Return the transform of norms, to a row per group."""
-    return Reshape((n_groups(context.config), -1))
-
-
-def grouped_by(key: str) -> Callable[[Context], Transform]:
-    """Return the function that makes this transform, where `key` of the config counts groups."""
-    return lambda context: Reshape((int(context.config[key]), -1))
-
-
 def keep(_: Context) -> Transform:
     """Return the transform of convolutions' biases."""
     return Reshape((-1,))
 
 
-_EPS = ("layer_norm_epsilon", "rms_norm_eps")
+EPS = ("layer_norm_epsilon", "rms_norm_eps")
+
 _LAYER = "backbone.layers.{i}"
 _MIXER = f"{_LAYER}.mixer"
-_COMMON = (
+COMMON_WEIGHTS = (
     Weight("token_embd", "backbone.embeddings"),
     Weight("output_norm", "backbone.norm_f"),
     Weight("blk.{i}.attn_norm", f"{_LAYER}.norm"),
@@ -93,7 +67,8 @@ _COMMON = (
     Weight("blk.{i}.ssm_conv1d", f"{_MIXER}.conv1d", squeeze, bias=keep),
     Weight("blk.{i}.ssm_out", f"{_MIXER}.out_proj"),
 )
-_START = (
+
+LEADING_HPARAMS = (
     Hparam("context_length", lambda _: 2**20),  # any
     Hparam("embedding_length", width),
     Hparam("feed_forward_length", lambda _: 0),
@@ -105,18 +80,19 @@ _START = (
 
 MAMBA = Architecture(
     name="mamba",
+    title="Mamba",
     hf_classes=("MambaForCausalLM",),
     tokenizer="mamba",
     hparams=(
-        *_START,
+        *LEADING_HPARAMS,
         Hparam("ssm.state_size", reads("state_size", "d_state", default=16)),
         Hparam("ssm.time_step_rank", time_step_rank),
-        Hparam("attention.layer_norm_rms_epsilon", reads(*_EPS, default=1e-5)),
+        Hparam("attention.layer_norm_rms_epsilon", reads(*EPS, default=1e-5)),
         Hparam("ssm.dt_b_c_rms", lambda _: False),
         FILE_TYPE,
     ),
     weights=(
-        *_COMMON,
+        *COMMON_WEIGHTS,
         Weight("blk.{i}.ssm_x", f"{_MIXER}.x_proj"),
         Weight("blk.{i}.ssm_dt", f"{_MIXER}.dt_proj"),
         Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay, exact=True),
@@ -126,31 +102,8 @@ MAMBA = Architecture(
 
 FALCON_MAMBA = replace(
     MAMBA,
+    title="Falcon Mamba",
     hf_classes=("FalconMambaForCausalLM",),
     hparams=replaced(MAMBA.hparams, Hparam("ssm.dt_b_c_rms", lambda _: True)),
     weights=(*MAMBA.weights, Weight("output", "lm_head", optional=True)),
-)
-
-MAMBA2 = replace(
-    MAMBA,
-    name="mamba2",
-    hf_classes=("Mamba2ForCausalLM",),
-    tokenizer="mamba2",
-    hparams=(
-        *_START,
-        Hparam("ssm.state_size", reads("state_size", "d_state", default=128)),
-        Hparam("ssm.time_step_rank", heads),
-        Hparam("ssm.group_count", n_groups),
-        Hparam("attention.layer_norm_rms_epsilon", reads(*_EPS, default=1e-5)),
-        FILE_TYPE,
-    ),
-    weights=(
-        *_COMMON,
-        Weight("output", "lm_head", optional=True),
-        Weight("blk.{i}.ssm_norm", f"{_MIXER}.norm", grouped),
-        Weight("blk.{i}.ssm_dt.bias", f"{_MIXER}.dt_bias", exact=True),
-        Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", decay_column, exact=True),
-        Weight("blk.{i}.ssm_d", f"{_MIXER}.D", column, exact=True),
-    ),
-    rename=((r"^model\.(?=backbone|lm_head)", ""),),
 )

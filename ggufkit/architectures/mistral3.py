@@ -1,4 +1,7 @@
-"""Mistral Small 3.1 and later, and Ministral 3: a llama in a model that sees, with yarn."""
+"""Mistral Small 3.1 and later, Ministral 3: the llama of a multimodal model, with yarn.
+
+Source: llama.cpp conversion/mistral3.py Mistral3Model; transformers mistral3, ministral3.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,7 @@ def _by_type(ministral: int | float, mistral: int | float) -> Any:
 MISTRAL3 = replace(
     LLAMA,
     name="mistral3",
+    title="Mistral 3, Ministral 3",
     hf_classes=("Mistral3ForConditionalGeneration", "Ministral3ForCausalLM"),
     defaults={
         "max_position_embeddings": _by_type(262144, 131072),

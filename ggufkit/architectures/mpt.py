@@ -1,4 +1,7 @@
-"""MPT: linear biases of attention instead of rope, fused projections."""
+"""MPT: ALiBi instead of RoPE, fused projections.
+
+Source: llama.cpp conversion/mpt.py MPTModel; transformers mpt.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ _BLOCK = "transformer.blocks.{i}"
 # llama.cpp's converter gives this architecture no general.file_type.
 MPT = Architecture(
     name="mpt",
+    title="MPT",
     hf_classes=("MPTForCausalLM", "MptForCausalLM"),
     tokenizer="gpt2",
     defaults={"max_seq_len": 2048},

@@ -1,4 +1,7 @@
-"""Nemotron and Minitron: LayerNorm stored as its difference from one, squared ReLU."""
+"""Nemotron and Minitron: LayerNorm stored as its difference from one, squared ReLU.
+
+Source: llama.cpp conversion/nemotron.py NemotronModel; transformers nemotron.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ def scaling_type(config: Config) -> str:
 
 NEMOTRON = Architecture(
     name="nemotron",
+    title="Nemotron 4, Minitron",
     hf_classes=("NemotronForCausalLM",),
     tokenizer="nemotron",
     defaults={

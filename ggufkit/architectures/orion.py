@@ -1,4 +1,7 @@
-"""Orion: a llama with layer norms."""
+"""Orion: a llama with layer norms.
+
+Source: llama.cpp conversion/orion.py OrionModel; the modeling code in the models' repositories.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
 
 ORION = Architecture(
     name="orion",
+    title="Orion",
     hf_classes=("OrionForCausalLM",),
     tokenizer="spm",
     defaults={"num_key_value_heads": n_heads},

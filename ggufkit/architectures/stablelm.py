@@ -1,4 +1,9 @@
-"""StableLM 1.6B and 3B: partial rope. 12B, with one norm per head, is not among them."""
+"""StableLM 1.6B and 3B: partial RoPE. 12B, with one norm per head, is not among them.
+
+Source: llama.cpp conversion/stablelm.py StableLMModel; transformers stablelm.
+"""
+
+from __future__ import annotations
 
 from dataclasses import replace
 
@@ -7,6 +12,7 @@ from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
 
 STABLELM = Architecture(
     name="stablelm",
+    title="StableLM 1.6B, 3B",
     hf_classes=("StableLmForCausalLM", "StableLMEpochForCausalLM"),
     tokenizer="gpt2",
     defaults={

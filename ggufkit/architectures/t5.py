@@ -1,4 +1,7 @@
-"""T5, mT5 and UMT5: an encoder and a decoder; T5's encoder alone."""
+"""T5, mT5 and UMT5: an encoder and a decoder.
+
+Source: llama.cpp conversion/t5.py T5Model; transformers t5, mt5, umt5.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def _encoder_depth(config: Config) -> int:
 
 
 # The copies of the embeddings that files may have, in any order.
-_EMBEDDINGS = tuple(
+EMBEDDINGS = tuple(
     Weight("token_embd", source, copies=True)
     for source in ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
 )
@@ -83,11 +86,9 @@ DECODER = tuple(
     )
 )
 
-# Of a checkpoint with a decoder only; they stand between those of both.
-_OF_DECODER = ("decoder_block_count", "decoder_start_token_id")
-
 T5 = Architecture(
     name="t5",
+    title="T5, mT5, UMT5, Flan-T5",
     hf_classes=(
         "T5ForConditionalGeneration",
         "T5WithLMHeadModel",
@@ -119,14 +120,6 @@ T5 = Architecture(
         Hparam("decoder_start_token_id", "decoder_start_token_id"),
         FILE_TYPE,
     ),
-    weights=(*_EMBEDDINGS, *ENCODER, *DECODER),
+    weights=(*EMBEDDINGS, *ENCODER, *DECODER),
     rename=((r"\.layer\.(\d+)\.", r".layer\1."),),
-)
-
-T5_ENCODER = replace(
-    T5,
-    name="t5encoder",
-    hf_classes=("T5EncoderModel",),
-    hparams=tuple(h for h in T5.hparams if isinstance(h, str) or h.key not in _OF_DECODER),
-    weights=(*_EMBEDDINGS, *ENCODER),
 )

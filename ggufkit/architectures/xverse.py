@@ -1,4 +1,7 @@
-"""Xverse without experts: a llama with a vocabulary of its own."""
+"""Xverse without experts: a llama with a vocabulary of its own.
+
+Source: llama.cpp conversion/xverse.py XverseModel; the modeling code in the models' repositories.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from ggufkit.mapping.spec import Architecture, Hparam
 
 XVERSE = Architecture(
     name="xverse",
+    title="XVERSE",
     hf_classes=("XverseForCausalLM",),
     tokenizer="xverse",
     hparams=(*HPARAMS, LAYOUT, Hparam("rope.dimension_count", per_head)),

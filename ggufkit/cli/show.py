@@ -71,7 +71,7 @@ def result(
     _files(
         ladder.plan,
         {
-            name: (f"{total.rmse:.2e}", f"{total.largest:.2e}", f"{total.cosine:.5f}")
+            name: (f"{total.rmse:.2e}", f"{total.max_abs_error:.2e}", f"{total.cosine:.5f}")
             for name, total in totals.items()
             if total is not None
         },
@@ -214,8 +214,5 @@ def _rung_dict(rung: Rung) -> dict[str, Any]:
         "bytes": rung.n_bytes,
         "bits_per_weight": rung.bits_per_weight,
         "files": [{"path": str(p.path), "bytes": p.layout.file_size} for p in rung.parts],
-        "tensors": [
-            {"name": name, "type": t.type.name, "bytes": t.n_bytes, "why": t.why}
-            for name, t in rung.targets.items()
-        ],
+        "tensors": [{"name": name, **target.as_dict()} for name, target in rung.targets.items()],
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ggufkit.architectures.inverse_table import candidates
-from ggufkit.architectures.registry import ARCHITECTURES
+from ggufkit.architectures.registry import architecture_names
 from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, GGUFKitError, UnknownArchitectureError
 from ggufkit.export.config import known_of, recover_config
@@ -74,7 +74,7 @@ def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> 
     found = candidates(name) if isinstance(name, str) else []
     where = file.origin["name"]
     if not found:
-        known = ", ".join(sorted({a.name for a in ARCHITECTURES}))
+        known = ", ".join(architecture_names())
         raise UnknownArchitectureError(
             f"{where}: no checkpoint can be made of the architecture {str(name)[:80]!r}; known are "
             f"{known}"

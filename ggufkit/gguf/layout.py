@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata
 
 Shape: TypeAlias = tuple[int, ...]
+TensorSpec: TypeAlias = "TensorInfo | tuple[str, Shape, TensorType]"
 
 MAGIC = b"GGUF"
 VERSION = 3
@@ -49,7 +50,7 @@ class TensorInfo:
     type : TensorType
         How the weights are stored.
     offset : int
-        First byte of the data, counted from the file's data offset.
+        First byte of the data, counted from the file's data offset; 0 until `plan_layout`.
     opaque_bytes : int or None
         Bytes of data, padding included, of a tensor whose type is unknown.
     """
@@ -57,7 +58,7 @@ class TensorInfo:
     name: str
     shape: Shape
     type: TensorType
-    offset: int
+    offset: int = 0
     opaque_bytes: int | None = None
 
     @property
@@ -118,7 +119,7 @@ def n_bytes(shape: Shape, tensor_type: TensorType) -> int:
 
 def plan_layout(
     metadata: Metadata,
-    tensors: Iterable[tuple[str, Shape, TensorType] | TensorInfo],
+    tensors: Iterable[TensorSpec],
     *,
     alignment: int | None = None,
     version: int = VERSION,
@@ -129,7 +130,7 @@ def plan_layout(
     ----------
     metadata : Metadata
         Its key ``general.alignment``, if set, is the alignment; 32 otherwise.
-    tensors : iterable of (name, shape, type) or TensorInfo
+    tensors : iterable of TensorInfo or (name, shape, type)
         In file order; shapes in numpy order. Of a `TensorInfo` the offset does not count; one of
         an unknown type keeps its bytes.
     alignment : int, optional
@@ -151,8 +152,7 @@ def plan_layout(
         raise BadValueError(f"GGUF version {version} can't be written, only 2 and 3")
     infos: list[TensorInfo] = []
     offset = 0
-    for given in tensors:
-        info = given if isinstance(given, TensorInfo) else TensorInfo(*given, offset=0)
+    for info in map(tensor_info, tensors):
         shape = tuple(int(dim) for dim in info.shape)
         check_name(info.name)
         check_shape(info.name, shape, info.type)
@@ -164,6 +164,11 @@ def plan_layout(
     data_offset = align(len(header), stated)
     header += bytes(data_offset - len(header))
     return Layout(header, tuple(infos), data_offset, stated, data_offset + offset)
+
+
+def tensor_info(spec: TensorSpec) -> TensorInfo:
+    """Return a tensor that is given as a record or as its fields."""
+    return spec if isinstance(spec, TensorInfo) else TensorInfo(*spec)
 
 
 def _encode_info(info: TensorInfo) -> bytes:

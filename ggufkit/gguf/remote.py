@@ -8,16 +8,13 @@ what they need. So each request brings the header a part closer to its end, and 
 from __future__ import annotations
 
 import struct
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
-from ggufkit.errors import BadLayoutError, LimitExceededError, TruncatedError
+from ggufkit.errors import LimitExceededError, TruncatedError
 from ggufkit.gguf.header import Header, parse_version
-from ggufkit.gguf.model import GGUFModel, check_part, check_total, split_numbers
 from ggufkit.gguf.reader import GGUFFile, Tensor, parse
-from ggufkit.gguf.split import parse_part_name, part_name
 from ggufkit.gguf.values import CODES
 from ggufkit.io.http_ranges import RangeReader, url_of
 from ggufkit.types import ValueType
@@ -94,45 +91,6 @@ class RemoteFile(GGUFFile):
                 path=self.path,
             )
         return self.source.read(self.data_offset + info.offset + start, size)
-
-
-def open_remote(name: str, *, strict: bool = True) -> GGUFModel:
-    """Open a remote model: a file, or all files of the split that it is a part of.
-
-    Parameters and errors are those of `RemoteFile.open`.
-    """
-    with ExitStack() as opened:
-        file = opened.enter_context(RemoteFile.open(name, strict=strict))
-        count, _ = split_numbers(file)
-        parts: list[GGUFFile] = [file]
-        if count > 1:
-            parts = _open_parts(name, file, count, strict, opened)
-        joined = GGUFModel(parts)
-        check_total(joined)
-        opened.pop_all()
-    return joined
-
-
-def _open_parts(
-    name: str, file: RemoteFile, count: int, strict: bool, opened: ExitStack
-) -> list[GGUFFile]:
-    own = (file.path or Path()).name
-    found = parse_part_name(own)
-    if found is None or found[2] != count or own not in name:
-        raise BadLayoutError(
-            f"its metadata says it is one of {count} parts, but its name does not", path=file.path
-        )
-    parts: list[GGUFFile] = []
-    for index in range(count):
-        sibling = name.replace(own, part_name(found[0], index, count))
-        part = (
-            file
-            if index == found[1]
-            else opened.enter_context(RemoteFile.open(sibling, strict=strict))
-        )
-        check_part(part, index, file)
-        parts.append(part)
-    return parts
 
 
 def _read_header(source: RangeReader, name: Path, strict: bool) -> tuple[bytes, Header]:

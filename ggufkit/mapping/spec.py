@@ -128,6 +128,8 @@ class Architecture:
         Those that are written right after ``general.architecture``.
     when : callable, optional
         From the config to whether it is this architecture, of several with one class.
+    title : str
+        What people call the models.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Architecture:
     generated: tuple[ComputedTensor, ...] = ()
     first: tuple[Hparam, ...] = ()
     when: Callable[[Config], bool] | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True)

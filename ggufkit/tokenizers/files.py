@@ -8,12 +8,13 @@ from typing import Any
 
 from ggufkit.errors import CheckpointError
 from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES, has_file, read_bytes, read_json
+from ggufkit.tokenizers.legacy import read_legacy
 
 MAX_TEMPLATE_BYTES = 16 << 20
 
 
 class TokenizerFiles:
-    """What a checkpoint folder says about its tokenizer. An absent file is None.
+    """The tokenizer files of a checkpoint folder. An absent file is None.
 
     Parameters
     ----------
@@ -31,9 +32,7 @@ class TokenizerFiles:
 
     @cached_property
     def described(self) -> dict[str, Any] | None:
-        """``tokenizer.json``, or what older files amount to as one."""
-        from ggufkit.tokenizers.legacy import read_legacy  # it needs this module
-
+        """``tokenizer.json``, or older files in its form."""
         return self.tokenizer if self.tokenizer is not None else read_legacy(self)
 
     @cached_property
@@ -43,7 +42,7 @@ class TokenizerFiles:
 
     @cached_property
     def model_config(self) -> dict[str, Any] | None:
-        """``config.json``, as it is."""
+        """``config.json``, unchanged."""
         return self.json("config.json")
 
     def has(self, name: str) -> bool:
@@ -72,12 +71,12 @@ class TokenizerFiles:
         return sorted(f"{folder}/{name}" for name in found if name.endswith(suffix))
 
     def malformed(self, name: str, what: str) -> CheckpointError:
-        """Return the error that says what is wrong with a file."""
+        """Return the error that names a malformed file."""
         return CheckpointError(f"{self.folder / name}: {what}")
 
 
 def get(value: Any, *keys: str) -> Any:
-    """Return ``value[key][...]`` of nested JSON objects, or None where it is not there."""
+    """Return ``value[key][...]`` of nested JSON objects, or None where a key is missing."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value

@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize
-from ggufkit.converter.execution.report import ErrorSums
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
 from ggufkit.gguf.values import Value, encode, encode_array
 from ggufkit.toolbox import Progress, silent

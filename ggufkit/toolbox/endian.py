@@ -16,7 +16,8 @@ import numpy as np
 from ggufkit.codecs import CODECS
 from ggufkit.errors import BadValueError, UnsupportedVersionError
 from ggufkit.gguf.layout import ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Layout, plan_layout
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.values import CODES
 from ggufkit.io.atomic import PartialFile
 from ggufkit.toolbox import Progress, silent

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ggufkit.errors import FormatError, MissingFileError, TruncatedError
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.toolbox import Progress, silent
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ggufkit.errors import FormatError, MissingFileError
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.toolbox import Progress, silent
 
 ALGORITHMS = ("xxh64", "sha1", "sha256")

@@ -18,7 +18,8 @@ from ggufkit.converter.ladder import open_source, plan_ladder
 from ggufkit.converter.planning.plan import Rung, Task
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.header import parse_header
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.diff import KeyDifference, compare_metadata
 from ggufkit.types import FileType

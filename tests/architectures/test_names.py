@@ -13,7 +13,7 @@ import pytest
 from gguf.tensor_mapping import TensorNameMap
 
 from ggufkit.architectures.catalog import family_key
-from ggufkit.architectures.registry import ARCHITECTURES
+from ggufkit.architectures.registry import architectures
 from ggufkit.mapping.spec import UNPREFIXED, Architecture, Weight
 from tests.gguf.test_metadata import constants
 
@@ -113,23 +113,23 @@ def other_places(architecture: Architecture) -> tuple[set[tuple[str, str]], int]
     return other, len(known)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, **IDS)
+@pytest.mark.parametrize("architecture", architectures(), **IDS)
 def test_the_name_is_one_of_llama_cpps(architecture: Architecture) -> None:
     assert architecture.name in BY_NAME
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, **IDS)
+@pytest.mark.parametrize("architecture", architectures(), **IDS)
 def test_keys_are_those_of_the_tables(architecture: Architecture) -> None:
     assert strange_keys(architecture) <= KEYS_BESIDE.keys()
     assert all(key.startswith(UNPREFIXED) or "{" not in key for key in keys(architecture))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, **IDS)
+@pytest.mark.parametrize("architecture", architectures(), **IDS)
 def test_tensors_are_those_of_the_tables(architecture: Architecture) -> None:
     assert strange_tensors(architecture) <= TENSORS_BESIDE.keys()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, **IDS)
+@pytest.mark.parametrize("architecture", architectures(), **IDS)
 def test_sources_go_where_the_tables_put_them(architecture: Architecture) -> None:
     other, n_known = other_places(architecture)
     assert other <= OTHER_PLACES.keys()
@@ -137,7 +137,7 @@ def test_sources_go_where_the_tables_put_them(architecture: Architecture) -> Non
 
 
 def test_the_exceptions_are_needed() -> None:
-    found = [(strange_keys(a), strange_tensors(a), other_places(a)[0]) for a in ARCHITECTURES]
+    found = [(strange_keys(a), strange_tensors(a), other_places(a)[0]) for a in architectures()]
     for given, sets in zip(
         (KEYS_BESIDE, TENSORS_BESIDE, OTHER_PLACES), zip(*found, strict=True), strict=True
     ):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggufkit.architectures import jamba
-from ggufkit.architectures.registry import ARCHITECTURES
+from ggufkit.architectures.registry import architectures
 from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.mapping.composition_inverse import invert
 from ggufkit.mapping.row_transforms import (
@@ -264,4 +264,4 @@ def test_periods_of_blocks_come_back(period: int, first: int, n: int) -> None:
 def test_every_architecture_has_facts() -> None:
     from ggufkit.architectures.inverse_table import FACTS
 
-    assert {a.hf_classes[0] for a in ARCHITECTURES} == set(FACTS)
+    assert {a.hf_classes[0] for a in architectures()} == set(FACTS)

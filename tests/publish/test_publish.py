@@ -28,6 +28,8 @@ from tests.publish.upload_server import UploadHub, uploads
 from tests.serving import serving
 from tests.torture import ROOT, digests
 
+pytestmark = pytest.mark.torture
+
 REPO = "me/Tiny-GGUF"
 LADDER = "Q2_K,Q4_K_M,Q8_0,BF16"
 SPLITS = ("--split-max-tensors", "8")

@@ -20,6 +20,8 @@ from ggufkit.publish.hub.model_card import LadderFolder, model_card
 from tests.llama import write_llama
 from tests.publish.upload_server import UploadHub, serve_uploads
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 REPO = "me/Tiny-GGUF"
 

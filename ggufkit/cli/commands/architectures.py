@@ -7,10 +7,8 @@ QUERY keeps those in whose name, classes or general.architecture it is found; no
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
-HELP = "list the models that can be converted, and how that was verified"
+from ggufkit.cli.json_output import emit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +29,7 @@ def run(args: argparse.Namespace) -> int:
             "wrappers": list(WRAPPERS),
             "evidence": dict(EVIDENCE_LEVELS),
         }
-        sys.stdout.write(json.dumps(facts) + "\n")
-        sys.stdout.flush()
+        emit(facts)
         return 0
     from ggufkit.cli import render
 

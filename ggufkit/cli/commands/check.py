@@ -8,19 +8,16 @@ Exit code 1 if there are errors; with --strict, warnings count too.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import UsageError, positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.checks.rule import Finding
     from ggufkit.toolbox.edit import Edit
-
-HELP = "look for faults in files, and fix some"
 
 _SEVERITIES = ("error", "warning", "note")
 
@@ -50,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print JSON")
     add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
     add("-q", "--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
     if args.rules:
         return _list_rules(as_json=args.json)
     if not args.files:
-        args.usage_error("name one or more FILE, or --rules")
+        raise UsageError("name one or more FILE, or --rules")
     reports = [_check(path, args) for path in _models(args.files)]
     if args.json:
-        sys.stdout.write(json.dumps(reports, indent=1) + "\n")
+        emit(reports)
     counted = ("error", "warning") if args.strict else ("error",)
     return int(any(report["counts"][word] for report in reports for word in counted))
 
@@ -82,7 +78,7 @@ def _list_rules(*, as_json: bool) -> int:
     if as_json:
         keys = ("rule", "severity", "group", "fixable", "title")
         listed = [{**dict(zip(keys, row, strict=True)), "fixable": bool(row[3])} for row in rows]
-        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+        emit(listed)
     else:
         render.table(("rule", "severity", "about", "fix", "the fault"), rows)
     return 0

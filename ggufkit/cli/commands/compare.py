@@ -9,18 +9,15 @@ the source's tensors, 1: one lacks some or has others.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.cli.arguments import positive
-from ggufkit.cli.files import tensor_bytes
+from ggufkit.cli.json_output import emit
+from ggufkit.cli.model_files import tensor_bytes
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.compare import Comparison, Measure
-
-HELP = "measure rungs against their source: errors by tensor, a report"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.html is not None:
         _write(found, args.html)
     if args.json:
-        sys.stdout.write(json.dumps(found.as_dict(), allow_nan=False) + "\n")
+        emit(found.as_dict())
     else:
         _show(found, with_tensors=args.tensors)
     return int(not found.complete)
@@ -125,6 +122,6 @@ def _measures(measure: Measure, *, weighted: bool) -> tuple[str, ...]:
     return (
         *(f"{100 * share:#.3g}".rstrip(".") + " %" for share in shares),
         f"{measure.sums.rmse:.2e}",
-        f"{measure.sums.largest:.2e}",
+        f"{measure.sums.max_abs_error:.2e}",
         f"{measure.sums.cosine:.5f}",
     )

@@ -11,8 +11,7 @@ import argparse
 from pathlib import Path
 
 from ggufkit.cli.arguments import add_output
-
-HELP = "write a file in another byte order"
+from ggufkit.cli.model_files import run_copy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,19 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import files, render
     from ggufkit.toolbox.endian import convert_endian
 
-    quiet = args.quiet or args.dry_run
-    total = args.file.stat().st_size if args.file.is_file() else 0
-    with render.progress(total, "convert-endian", enabled=not quiet) as advance:
-        target = convert_endian(
-            args.file,
-            args.out,
-            args.order,
-            dry_run=args.dry_run,
-            force=args.force,
-            progress=advance,
-        )
-    files.show_targets([target], as_json=args.json)
-    return 0
+    return run_copy(args, convert_endian, order=args.order)

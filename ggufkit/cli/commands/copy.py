@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 
 from ggufkit.cli.arguments import add_output, positive
-
-HELP = "write a file anew, as version 3 or with another alignment"
+from ggufkit.cli.model_files import run_copy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,19 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import files, render
     from ggufkit.toolbox.endian import copy
 
-    quiet = args.quiet or args.dry_run
-    total = 0 if quiet else files.tensor_bytes(args.file)
-    with render.progress(total, "copy", enabled=not quiet) as advance:
-        target = copy(
-            args.file,
-            args.out,
-            alignment=args.alignment,
-            dry_run=args.dry_run,
-            force=args.force,
-            progress=advance,
-        )
-    files.show_targets([target], as_json=args.json)
-    return 0
+    return run_copy(args, copy, alignment=args.alignment)

@@ -8,21 +8,19 @@ under "kernels available"); GGUFKIT_KERNELS=none uses numpy alone.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import sys
 import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ggufkit.types import TensorType
-
-HELP = "show versions and kernels, and test them"
 
 REQUIRED = ("numpy", "gguf", "sentencepiece", "huggingface_hub", "pyyaml", "rich")
 OPTIONAL = ("ml_dtypes", "tokenizers", "hypothesis", "pytest", "libggml-python", "xllamacpp")
@@ -38,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the report; 1 if kernels and numpy differ."""
     found = report()
     if args.json:
-        sys.stdout.write(json.dumps(found) + "\n")
-        sys.stdout.flush()
+        emit(found)
     else:
         _show(found)
     return 1 if found["self_test"]["different"] else 0

@@ -11,18 +11,15 @@ with TYPE one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool string, or TYPE[] an
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.cli.arguments import add_output
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.edit import Edit
-
-HELP = "change metadata and tensor names"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
             progress=advance,
         )
     if args.json:
-        sys.stdout.write(json.dumps(_as_json(done), allow_nan=False) + "\n")
+        emit(_as_json(done))
     else:
         _show(done, dry_run=args.dry_run)
     return 0
@@ -119,7 +116,7 @@ def _read_text(path: Path) -> str:
 
 
 def _as_json(done: Edit) -> dict[str, object]:
-    from ggufkit.cli.commands.diff import json_keys
+    from ggufkit.cli.metadata_changes import json_keys
 
     return {
         "path": str(done.path),
@@ -134,7 +131,7 @@ def _as_json(done: Edit) -> dict[str, object]:
 
 def _show(done: Edit, *, dry_run: bool) -> None:
     from ggufkit.cli import render
-    from ggufkit.cli.commands.diff import metadata_rows
+    from ggufkit.cli.metadata_changes import metadata_rows
     from ggufkit.toolbox.edit import RESERVED
 
     # the last line tells the reserve

@@ -11,17 +11,14 @@ listed.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.cli.arguments import add_output, positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.export.plan import ExportPlan
-
-HELP = "make a Hugging Face checkpoint of a GGUF file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def _n_weights(path: Path) -> int:
     from math import prod
 
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
 
     with open_gguf(path) as file:
         return sum(prod(info.shape) for info in file.tensors.values())
@@ -92,7 +89,7 @@ def _show(plan: ExportPlan, *, as_json: bool) -> None:
             "files": ["config.json", *plan.files],
             "notes": list(plan.notes),
         }
-        sys.stdout.write(json.dumps(facts, indent=1) + "\n")
+        emit(facts)
         return
     columns = ("class", "dtype", "tensors", "files of weights", "size", "folder")
     row = (

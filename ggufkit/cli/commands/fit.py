@@ -10,17 +10,14 @@ Exit code 0: something fits, 1: nothing does.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import TYPE_CHECKING
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.fit import Fit
     from ggufkit.toolbox.fit.placing import Placement
-
-HELP = "say which rung fits into memory, and what it needs"
 
 _MARK = {"gpu": "yes", "ram": "yes", "both": "partly", "nowhere": "no"}
 
@@ -75,7 +72,7 @@ def _print_json(found: Fit, *, with_table: bool) -> None:
     if with_table:
         placed = [p for row in table(found).values() for p in row]
         result["table"] = [p.as_dict() for p in placed]
-    sys.stdout.write(json.dumps(result) + "\n")
+    emit(result)
 
 
 def _show(found: Fit, *, with_table: bool) -> None:

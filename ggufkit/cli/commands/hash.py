@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import UsageError, positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.hash import FileHash
-
-HELP = "hash files, tensors and weights; check a manifest"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,13 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="files read at a time; default: one per CPU",
     )
     add("-q", "--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
     """Hash files, or check a manifest."""
     if bool(args.files) == bool(args.check):
-        args.usage_error("name one or more FILE, or --check MANIFEST")
+        raise UsageError("name one or more FILE, or --check MANIFEST")
     if args.check:
         return _check(args)
     return _payload(args) if args.xxh64 else _hash(args)
@@ -69,7 +66,7 @@ def _payload(args: argparse.Namespace) -> int:
     with render.progress(total, "hash", enabled=not args.quiet) as advance:
         lines = [line for path in models for line in payload_lines(path, progress=advance)]
     if args.json:
-        sys.stdout.write(json.dumps([vars(line) for line in lines], indent=1) + "\n")
+        emit([vars(line) for line in lines])
         return 0
     for line in lines:
         sys.stdout.write(render.plain(str(line)) + "\n")
@@ -84,7 +81,7 @@ def _hash(args: argparse.Namespace) -> int:
     with render.progress(total, "hash", enabled=not args.quiet) as advance:
         results = [hash_file(path, jobs=args.jobs, progress=advance) for path in models]
     if args.json:
-        sys.stdout.write(json.dumps([_as_dict(found) for found in results], indent=1) + "\n")
+        emit([_as_dict(found) for found in results])
         return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
@@ -95,7 +92,7 @@ def _hash(args: argparse.Namespace) -> int:
 
 def _models(paths: list[Path]) -> tuple[list[Path], int]:
     """Return one file of each model, and the bytes of all their parts."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
 
     models: list[Path] = []
     seen: set[Path | None] = set()
@@ -149,7 +146,7 @@ def _check(args: argparse.Namespace) -> int:
         checks = check_manifest(args.check, jobs=args.jobs, progress=advance)
     if args.json:
         listed = [{"name": check.name, "status": check.status} for check in checks]
-        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+        emit(listed)
     else:
         for check in checks:
             sys.stdout.write(f"{render.plain(check.name)}: {check.status}\n")
@@ -166,7 +163,7 @@ def _check_payload(args: argparse.Namespace) -> int:
         states = check_payload(args.check, progress=advance)
     if args.json:
         listed = [{"name": name, "status": status} for name, status in states]
-        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+        emit(listed)
     else:
         for name, status in states:
             sys.stdout.write(f"{render.plain(name)}: {status}\n")

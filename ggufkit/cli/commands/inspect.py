@@ -8,18 +8,16 @@ Only the head of each file is read, the weights only for --stats.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.gguf.model import GGUFModel
-
-HELP = "show what is in a GGUF file, here or on the Hub"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,16 +53,16 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Open the file and print."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
     from ggufkit.io.http_ranges import HUB_NAME
 
     if args.file.endswith(".dat"):
-        from ggufkit.cli.legacy_imatrix import show
+        from ggufkit.cli.inspect_imatrix import show
 
         return show(args.file, as_json=args.json)
     match = HUB_NAME.fullmatch(args.file)
     if match and not match["file"]:
-        from ggufkit.cli.repository import show_repository
+        from ggufkit.cli.inspect_repository import show_repository
 
         return show_repository(match["repo"], match["revision"], as_json=args.json)
     with open_gguf(args.file, strict=not args.lenient) as file:
@@ -74,22 +72,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, file: GGUFModel) -> None:
-    from ggufkit.cli import describe, vocabulary, weight_stats
+    from ggufkit.cli import inspect_header, inspect_vocabulary, inspect_weights
     from ggufkit.cli.header_summary import as_json
 
     def wanted(name: str) -> bool:
         return args.filter is None or args.filter.search(name) is not None
 
     if args.chat_template:
-        vocabulary.show_template(file.metadata, as_json=args.json)
+        inspect_vocabulary.show_template(file.metadata, as_json=args.json)
     elif args.vocab is not None:
-        vocabulary.show_tokens(file.metadata, args.vocab, as_json=args.json)
+        inspect_vocabulary.show_tokens(file.metadata, args.vocab, as_json=args.json)
     elif args.stats:
-        weight_stats.show_stats(file, wanted, args.jobs, as_json=args.json, quiet=args.quiet)
+        inspect_weights.show_stats(file, wanted, args.jobs, as_json=args.json, quiet=args.quiet)
     elif args.json:
-        sys.stdout.write(json.dumps(as_json(file, wanted), allow_nan=False) + "\n")
+        emit(as_json(file, wanted))
     else:
-        describe.show_head(file, wanted, tensors=args.tensors, everything=args.filter is None)
+        inspect_header.show_header(
+            file, wanted, tensors=args.tensors, everything=args.filter is None
+        )
         _warn_of_journals(file)
 
 

@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 
 from ggufkit.cli.arguments import add_output
-
-HELP = "merge the files of a split model"
+from ggufkit.cli.model_files import run_copy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,19 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import files, render
     from ggufkit.toolbox.split import merge
 
-    quiet = args.quiet or args.dry_run
-    total = 0 if quiet else files.tensor_bytes(args.file)
-    with render.progress(total, "merge", enabled=not quiet) as advance:
-        target = merge(
-            args.file,
-            args.out,
-            drop_split_keys=args.drop_split_keys,
-            dry_run=args.dry_run,
-            force=args.force,
-            progress=advance,
-        )
-    files.show_targets([target], as_json=args.json)
-    return 0
+    return run_copy(args, merge, drop_split_keys=args.drop_split_keys)

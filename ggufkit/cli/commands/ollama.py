@@ -12,18 +12,16 @@ With --host they are sent to a server instead. A name that has another model is 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.publish.ollama.plan import NamedFile
-
-HELP = "give a ladder to Ollama"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +136,7 @@ def _show(args: argparse.Namespace, entries: list[NamedFile], done: list[str]) -
 
     if args.json:
         facts = [_facts(entry, how) for entry, how in zip(entries, done, strict=True)]
-        sys.stdout.write(json.dumps(facts, indent=1) + "\n")
+        emit(facts)
         return 0
     rows = [
         (

@@ -9,11 +9,9 @@ and with --quality what 'ggufkit try --text --json' measured. A card that is the
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
-HELP = "publish a ladder on the Hub"
+from ggufkit.cli.json_output import emit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             {"name": u.name, "bytes": u.n_bytes, "sha256": u.sha256, "present": u.present}
             for u in uploads
         ]
-        sys.stdout.write(json.dumps({"url": url, "files": facts}, indent=1) + "\n")
+        emit({"url": url, "files": facts})
         return 0
     columns = ("file", "size", "" if args.dry_run else "was")
     words = ("to send", "there") if args.dry_run else ("sent", "there already")

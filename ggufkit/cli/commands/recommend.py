@@ -10,13 +10,11 @@ quality.json; without it, llama.cpp's figures for Llama 3 8B stand in. Exit code
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.json_output import emit
 
-HELP = "say which file type to take"
 # What people choose from; other types are rarely the answer.
 LADDER = "Q2_K,Q3_K_M,Q4_K_M,Q5_K_M,Q6_K,Q8_0,F16"
 
@@ -53,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     )
     advice = recommend(found, read_quality(args.quality) if args.quality else None)
     if args.json:
-        sys.stdout.write(json.dumps(advice.as_dict(), indent=1) + "\n")
+        emit(advice.as_dict())
         return int(advice.best is None)
     render.heading(advice.sentence)
     marks = {"gpu": "yes", "ram": "yes", "both": "partly", "nowhere": "no"}

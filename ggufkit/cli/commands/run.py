@@ -11,14 +11,13 @@ llama.cpp comes with pip install 'ggufkit[run]', or is found on the PATH.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.json_output import emit
 
-HELP = "run a model with llama.cpp"
 N_PREDICT = 128
 N_CTX = 2048
 
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.json:
         facts = {"model": str(path), "prompt": prompt, **asdict(said)}
-        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        emit(facts)
         return 0
     sys.stdout.write("\n")
     if said.tokens_per_second is not None and not args.quiet:
@@ -73,7 +72,7 @@ def _say(piece: str) -> None:
 
 def _prompt(path: Path, prompt: str, system: str | None) -> str:
     """Return the prompt as the model's chat template puts it."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
     from ggufkit.publish.llama_cpp.chat import chat_prompt
 
     messages = [{"role": "system", "content": system}] if system else []

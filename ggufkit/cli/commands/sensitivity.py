@@ -8,14 +8,11 @@ time to run the model over the text some two dozen times, and room for two files
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from pathlib import Path
 
 from ggufkit.cli.arguments import positive, tensor_type
-
-HELP = "learn how much a model minds errors in each of its parts"
+from ggufkit.cli.json_output import emit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         )
     found.write(out)
     if args.json:
-        sys.stdout.write(json.dumps({"path": str(out), "weights": dict(found.weights)}) + "\n")
+        emit({"path": str(out), "weights": dict(found.weights)})
         return 0
     ordered = sorted(found.weights.items(), key=lambda pair: -pair[1])
     rows = [(group, f"{weight:.3g}") for group, weight in ordered]

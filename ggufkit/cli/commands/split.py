@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 
 from ggufkit.cli.arguments import add_output, positive
-
-HELP = "split a GGUF file over several"
+from ggufkit.cli.model_files import run_copy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,23 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the parts."""
-    from ggufkit.cli import files, render
     from ggufkit.gguf.split import parse_size
     from ggufkit.toolbox.split import split
 
-    max_bytes = parse_size(args.max_size) if args.max_size else 0
-    quiet = args.quiet or args.dry_run
-    total = 0 if quiet else files.tensor_bytes(args.file)
-    with render.progress(total, "split", enabled=not quiet) as advance:
-        targets = split(
-            args.file,
-            args.out,
-            max_bytes=max_bytes,
-            max_tensors=args.max_tensors,
-            no_tensor_first=args.no_tensor_first_split,
-            dry_run=args.dry_run,
-            force=args.force,
-            progress=advance,
-        )
-    files.show_targets(targets, as_json=args.json)
-    return 0
+    return run_copy(
+        args,
+        split,
+        max_bytes=parse_size(args.max_size) if args.max_size else 0,
+        max_tensors=args.max_tensors,
+        no_tensor_first=args.no_tensor_first_split,
+    )

@@ -11,18 +11,17 @@ Exits with 1 if a file can't be loaded.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.publish.evaluate import Generation, Quality
 
-HELP = "run every rung of a ladder, and measure it on your text"
 PROMPT = "The capital of France is"
 
 
@@ -103,7 +102,7 @@ def _show(
 
     if args.json:
         listed = [_as_dict(path, said[path], quality.get(path)) for path in said]
-        sys.stdout.write(json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+        emit(listed)
         return
     measured = ("perplexity", "KL divergence", "same top") if quality else ()
     columns = ("file", "size", "tokens/s", *measured, "says")

@@ -7,11 +7,9 @@ written with an importance matrix.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import Any
 
-HELP = "list the tensor types"
+from ggufkit.cli.json_output import emit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +21,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the table."""
     rows = tensor_types()
     if args.json:
-        sys.stdout.write(json.dumps(rows) + "\n")
-        sys.stdout.flush()
+        emit(rows)
         return 0
     from ggufkit.cli import render
 

@@ -10,17 +10,15 @@ Nothing is written. Give what the file was made with: --imatrix, --via, --pre, -
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.cli.arguments import positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.verify import Verification
-
-HELP = "verify a file against its checkpoint or a manifest"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +60,7 @@ def _against_sums(args: argparse.Namespace) -> int:
         raise MissingFileError(f"{manifest}: does not list {unlisted[0]}")
     states = {path.name: known[path.name] == digest for path, digest in found.files.items()}
     if args.json:
-        sys.stdout.write(json.dumps({"manifest": str(manifest), "files": states}) + "\n")
+        emit({"manifest": str(manifest), "files": states})
     else:
         for name, right in states.items():
             sys.stdout.write(f"{render.plain(name)}: {'ok' if right else 'different'}\n")
@@ -70,11 +68,11 @@ def _against_sums(args: argparse.Namespace) -> int:
 
 
 def _against_source(args: argparse.Namespace) -> int:
-    from ggufkit.cli import files, render
+    from ggufkit.cli import model_files, render
     from ggufkit.toolbox.verify import verify
 
     with render.progress(
-        files.tensor_bytes(args.file), "verify", enabled=not args.quiet
+        model_files.tensor_bytes(args.file), "verify", enabled=not args.quiet
     ) as advance:
         found = verify(
             args.file,
@@ -90,7 +88,7 @@ def _against_source(args: argparse.Namespace) -> int:
             allow_requantize=args.allow_requantize,
         )
     if args.json:
-        sys.stdout.write(json.dumps(_as_dict(found)) + "\n")
+        emit(_as_dict(found))
     else:
         _show(found, args.source)
     right = found.same_weights if args.weights_only else found.same_file
@@ -98,7 +96,7 @@ def _against_source(args: argparse.Namespace) -> int:
 
 
 def _as_dict(found: Verification) -> dict[str, object]:
-    from ggufkit.cli.commands.diff import json_keys
+    from ggufkit.cli.metadata_changes import json_keys
 
     return {
         "recipe": found.recipe,
@@ -112,7 +110,7 @@ def _as_dict(found: Verification) -> dict[str, object]:
 
 def _show(found: Verification, source: str) -> None:
     from ggufkit.cli import render
-    from ggufkit.cli.commands.diff import metadata_rows
+    from ggufkit.cli.metadata_changes import metadata_rows
 
     made = f"{found.recipe} of {source}"
     if found.same_file:

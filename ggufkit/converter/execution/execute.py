@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize, quantize
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.codecs.range_checks import all_below
 from ggufkit.converter.execution.journal import Journal
-from ggufkit.converter.execution.report import ErrorSums, Report, TaskResult
+from ggufkit.converter.execution.report import Report, TaskResult
 from ggufkit.converter.execution.scheduling import bundle_for, map_bounded
 from ggufkit.converter.planning.plan import Encoding, OutputFile, Plan, Task
 from ggufkit.converter.planning.resources import jobs_of
@@ -57,7 +58,7 @@ def run_task(task: Task, *, report: bool) -> TaskResult:
             written += blocks.nbytes
         if report:
             sums[encoding.key] = rows.errors(blocks, encoding.type)
-    return TaskResult(task.number, written, sums, rows.n_nonfinite)
+    return TaskResult(task.number, task.tensor.name, written, sums, rows.n_nonfinite)
 
 
 _threads = threading.local()
@@ -126,13 +127,14 @@ class Rows:
 
     def encode(self, encoding: Encoding) -> NDArray[np.uint8]:
         """Return the rows' blocks."""
-        tensor, staged = self.task.tensor, encoding.staged and self.task.round_to is not None
-        changed = staged or (self.n_nonfinite and self.task.nonfinite == "zero")
-        if encoding.type is (tensor.blocks or tensor.stored) and not changed:
+        tensor = self.task.tensor
+        rounded = encoding.via_intermediate and self.task.intermediate_type is not None
+        changed = rounded or (self.n_nonfinite and self.task.nonfinite == "zero")
+        if encoding.type is (tensor.lossless_type or tensor.source_type) and not changed:
             stored = self.task.reader.read_blocks(self.slice)
             if stored is not None:
                 return stored
-        values = self._round() if encoding.staged else self.values
+        values = self._round() if encoding.via_intermediate else self.values
         try:
             task = self.task
             return quantize(values, encoding.type, importance=task.importance, search=task.search)
@@ -142,7 +144,7 @@ class Rows:
 
     def _round(self) -> NDArray[np.float32]:
         """Return the values as the intermediate file would hold them."""
-        via = self.task.round_to
+        via = self.task.intermediate_type
         if via is None:
             return self.values
         if self._rounded is None:
@@ -199,7 +201,7 @@ def execute(
     parts = plan.parts
     check_space(parts, sum(part.layout.file_size for part in parts))
     journal = Journal(journal_path, f"{plan.digest}{' report' if report else ''}")
-    n_tasks = sum(1 for _ in plan.tasks())
+    n_tasks = plan.n_tasks
     jobs = jobs_of(plan, jobs)
     with ExitStack() as stack:
         stack.callback(journal.close)
@@ -216,7 +218,7 @@ def execute(
                 _note_all(results, journal, list(files.values()), progress)
             for file in files.values():
                 file.publish()
-    return Report.collect(plan, journal.done.values())
+    return Report.collect(journal.done.values())
 
 
 def check_space(parts: Sequence[OutputFile], n_bytes: int) -> None:

@@ -77,7 +77,7 @@ class LadderManifest:
             "bits_per_weight": round(rung.bits_per_weight, 4),
             "weight_error": None,
             "source": plan.source.origin,
-            "via": plan.via.name if rung.staged else None,
+            "via": plan.via.name if rung.via_intermediate else None,
             "search": plan.search,
             "imatrix": plan.imatrix,
             "ggufkit": __version__,

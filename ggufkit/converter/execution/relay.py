@@ -71,7 +71,7 @@ def relay(
         work = partial(run_task, report=report)
         with closing(map_bounded(work, run.tasks(), pool, jobs)) as results:
             run.finish(results, progress)
-    return Report.collect(plan, journal.done.values())
+    return Report.collect(journal.done.values())
 
 
 @dataclass

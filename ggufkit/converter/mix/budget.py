@@ -25,7 +25,7 @@ from ggufkit.converter.planning.plan import Plan, Rung
 from ggufkit.converter.planning.planner import make_plan
 from ggufkit.converter.planning.recipes import RECIPES, SPECIAL
 from ggufkit.converter.planning.rules import Recipe
-from ggufkit.converter.planning.type_selection import NEEDS_IMPORTANCE
+from ggufkit.converter.planning.type_selection import needs_importance
 from ggufkit.converter.sources.base import Source, SourceTensor
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
@@ -139,11 +139,11 @@ class Budget:
         ConversionError
             No tensor is free.
         """
-        settled = ("kept", "--")
+        targets = self.fixed.rungs[0].targets
         found = {
             tensor.name: self._types(tensor)
             for tensor in self.fixed.source.tensors
-            if not self.fixed.rungs[0].targets[tensor.name].why.startswith(settled)
+            if targets[tensor.name].reason.is_by_recipe
         }
         if not found:
             raise ConversionError(
@@ -218,9 +218,9 @@ class Budget:
     def exact_type(self, name: str) -> T:
         """Return the type in which a tensor's weights are as in the source."""
         tensor = self.tensors[name]
-        if tensor.blocks is not None:
-            return tensor.blocks
-        return tensor.stored if self.fixed.source.is_gguf else self.fixed.via
+        if tensor.lossless_type is not None:
+            return tensor.lossless_type
+        return tensor.source_type if self.fixed.source.is_gguf else self.fixed.via
 
     def group(self, name: str) -> str:
         """Return the group of a tensor, see `ggufkit.converter.mix.sensitivity`."""
@@ -238,7 +238,7 @@ class Budget:
             for type_ in sorted(types - unwanted)
             if tensor.n_cols % type_.block_size == 0
             and type_.bits_per_weight >= least
-            and (known or type_ not in NEEDS_IMPORTANCE or type_ is exact)
+            and (known or not needs_importance(type_) or type_ is exact)
         )
         return found or (T.F16,)
 

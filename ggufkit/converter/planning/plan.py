@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.converter.planning.reasons import Reason
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.sources.base import Reader, Source, SourceTensor
 from ggufkit.gguf.layout import Layout
@@ -40,41 +41,50 @@ class Encoding:
     ----------
     type : TensorType
         What it is encoded to.
-    staged : bool
-        Whether weights are rounded to the plan's `via` type first, as a converter that writes an
-        intermediate file does.
+    via_intermediate : bool
+        Whether weights are rounded to the plan's `via` type first, as by llama.cpp's two steps:
+        its converter writes an intermediate file, which llama-quantize reads.
     """
 
     type: TensorType
-    staged: bool
+    via_intermediate: bool
 
     @property
     def key(self) -> str:
         """Its name in journals and reports."""
-        return f"{self.type.name}{'' if self.staged else ' direct'}"
+        return f"{self.type.name}{'' if self.via_intermediate else ' direct'}"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a tensor goes in a rung.
+    """What a tensor becomes in a rung, and where it goes.
 
     Attributes
     ----------
+    type : TensorType
+        What it is encoded to.
+    reason : Reason
+        Why: the rule, option or fallback that chose the type.
     part : int
         Index of the file among the rung's parts.
     offset, n_bytes : int
         Its data: first byte, counted from the start of the file, and length.
-    type : TensorType
-        What it is encoded to.
-    why : str
-        The rule, option or fallback that chose the type.
     """
 
+    type: TensorType
+    reason: Reason
     part: int
     offset: int
     n_bytes: int
-    type: TensorType
-    why: str
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Return type, size and reason, for JSON."""
+        return {
+            "type": self.type.name,
+            "bytes": self.n_bytes,
+            "why": str(self.reason),
+            "reason": self.reason.code.name,
+        }
 
 
 @dataclass(frozen=True)
@@ -88,8 +98,8 @@ class Rung:
     parts : tuple of OutputFile
         The file, or its splits.
     targets : mapping of str to Target
-        Tensor name to its place.
-    staged : bool
+        Tensor name to its type and place.
+    via_intermediate : bool
         See `Encoding`.
     n_weights : int
         Weights of all tensors.
@@ -98,7 +108,7 @@ class Rung:
     recipe: Recipe
     parts: tuple[OutputFile, ...]
     targets: Mapping[str, Target]
-    staged: bool
+    via_intermediate: bool
     n_weights: int
 
     @property
@@ -118,7 +128,7 @@ class Rung:
 
     def encoding(self, name: str) -> Encoding:
         """Return how the rung wants a tensor."""
-        return Encoding(self.targets[name].type, self.staged)
+        return Encoding(self.targets[name].type, self.via_intermediate)
 
 
 @dataclass(frozen=True)
@@ -135,8 +145,8 @@ class Task:
         The rows, counted over all leading dimensions.
     reader : Reader
         Where they are read.
-    round_to : TensorType or None
-        What staged encodings round weights to first; None where that would change nothing.
+    intermediate_type : TensorType or None
+        What encodings with `via_intermediate` round to first; None where that changes nothing.
     importance : (n_cols,) float32 or None
         Of the matrix that the rows belong to.
     search : str
@@ -152,7 +162,7 @@ class Task:
     start: int
     stop: int
     reader: Reader
-    round_to: TensorType | None
+    intermediate_type: TensorType | None
     importance: NDArray[np.float32] | None
     search: str
     nonfinite: str
@@ -216,6 +226,11 @@ class Plan:
         """What tells this ladder from any other."""
         return hashlib.sha256("".join(map(self.fingerprint, self.rungs)).encode()).hexdigest()
 
+    @property
+    def n_tasks(self) -> int:
+        """Number of `tasks`, counted without making them."""
+        return sum(map(n_tasks_of, self.source.tensors))
+
     def tasks(self) -> Iterator[Task]:
         """Yield the work, in the order of `tensors`; rows of a stack's matrices stay apart."""
         number = 0
@@ -239,28 +254,35 @@ class Plan:
         importance = self.importance.get(tensor.name)
         exact = (
             self.source.is_gguf
-            or tensor.fixed is not None
-            or tensor.stored.is_quantized
-            or self.via in (TensorType.F32, tensor.stored)
+            or tensor.required_type is not None
+            or tensor.source_type.is_quantized
+            or self.via in (TensorType.F32, tensor.source_type)
         )
         return Task(
-            number,
-            tensor,
-            start,
-            stop,
-            self.source.reader(tensor),
-            None if exact else self.via,
-            None if importance is None else importance[matrix],
-            self.search,
-            self.nonfinite,
-            places,
+            number=number,
+            tensor=tensor,
+            start=start,
+            stop=stop,
+            reader=self.source.reader(tensor),
+            intermediate_type=None if exact else self.via,
+            importance=None if importance is None else importance[matrix],
+            search=self.search,
+            nonfinite=self.nonfinite,
+            places=places,
         )
 
     def fingerprint(self, rung: Rung) -> str:
         """Return a digest of all that decides a rung's bytes."""
         digest = hashlib.sha256()
         origin = self.source.origin["identity"]
-        facts = [__version__, origin, self.via.name, rung.staged, self.search, self.nonfinite]
+        facts = [
+            __version__,
+            origin,
+            self.via.name,
+            rung.via_intermediate,
+            self.search,
+            self.nonfinite,
+        ]
         digest.update(json.dumps(facts).encode())
         for part in rung.parts:
             digest.update(part.layout.header)
@@ -276,6 +298,12 @@ class Plan:
 def rows_per_task(tensor: SourceTensor) -> int:
     """Return how many rows of a tensor a task has, or the fewer that its matrix has."""
     return min(max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols)), _rows_per_matrix(tensor))
+
+
+def n_tasks_of(tensor: SourceTensor) -> int:
+    """Return how many tasks a tensor is: each of its matrices begins one."""
+    per_matrix = _rows_per_matrix(tensor)
+    return -(-tensor.n_rows // per_matrix) * -(-per_matrix // rows_per_task(tensor))
 
 
 def _rows_per_matrix(tensor: SourceTensor) -> int:

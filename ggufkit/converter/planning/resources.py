@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ggufkit.converter.execution.scheduling import QUEUE_PER_JOB
-from ggufkit.converter.planning.plan import Plan, rows_per_task
+from ggufkit.converter.planning.plan import Plan, n_tasks_of, rows_per_task
 from ggufkit.converter.sources.base import SourceTensor
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
 
@@ -108,7 +108,7 @@ def _places(plan: Plan, tensor: SourceTensor) -> Counter[Path]:
 def _ahead(plan: Plan, jobs: int) -> list[int]:
     """Return, for each tensor, the bytes of the tasks after it that may be done before its last."""
     tensors = plan.tensors
-    n_tasks = [-(-t.n_rows // rows_per_task(t)) for t in tensors]
+    n_tasks = list(map(n_tasks_of, tensors))
     n_bytes = [_places(plan, t).total() for t in tensors]
     result = []
     for i in range(len(tensors)):

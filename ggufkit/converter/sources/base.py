@@ -38,19 +38,20 @@ class SourceTensor:
         Its name in the GGUF file.
     shape : tuple of int
         In numpy order, as written.
-    stored : TensorType
-        Its type in the source, as near as tensor types come to it.
-    fixed : TensorType or None
-        The type it has whatever the file type: F32 for norms, biases and other small tensors.
-    blocks : TensorType or None
-        The type in whose blocks a quantized checkpoint's weights can be read, without rounding.
+    source_type : TensorType
+        Its type in the source, or the nearest one that holds the source's values exactly.
+    required_type : TensorType or None
+        The type that a converter gives it whatever the file type: F32 for norms, biases and other
+        small tensors.
+    lossless_type : TensorType or None
+        The block type that holds a quantized checkpoint's weights without rounding.
     """
 
     name: str
     shape: Shape
-    stored: TensorType
-    fixed: TensorType | None = None
-    blocks: TensorType | None = None
+    source_type: TensorType
+    required_type: TensorType | None = None
+    lossless_type: TensorType | None = None
 
     @property
     def n_rows(self) -> int:

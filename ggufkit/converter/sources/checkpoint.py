@@ -136,7 +136,7 @@ class CheckpointSource:
             tensors=(
                 *(_computed(name, values) for name, values in generated.items()),
                 # the converter writes what it repacks before what it converts
-                *sorted(described, key=lambda tensor: not tensor.stored.is_quantized),
+                *sorted(described, key=lambda tensor: not tensor.source_type.is_quantized),
             ),
             mapped={tensor.name: tensor for tensor in mapped},
             generated=generated,
@@ -192,7 +192,7 @@ class CheckpointSource:
             config.json lacks something, or has a value that can't be.
         """
         repo_id = self.checkpoint.repo_id
-        if file_type in FLOATS and any(t.stored is TensorType.MXFP4 for t in self.tensors):
+        if file_type in FLOATS and any(t.source_type is TensorType.MXFP4 for t in self.tensors):
             file_type = FileType.MXFP4_MOE  # what the converter says of such files
         with config_errors(self.architecture):
             # the converter writes these as it computes tensors
@@ -221,7 +221,9 @@ class CheckpointSource:
             return ComputedReader(self.generated[tensor.name].reshape(-1, tensor.n_cols))
         mapped = self.mapped[tensor.name]
         stored = tuple(self.checkpoint.tensors[source] for source in mapped.sources)
-        return CheckpointReader(stored, mapped.transform, tensor.shape, tensor.blocks is not None)
+        return CheckpointReader(
+            stored, mapped.transform, tensor.shape, tensor.lossless_type is not None
+        )
 
 
 def _match(
@@ -271,6 +273,6 @@ def _blocks(
 
 def _quantized(checkpoint: Checkpoint, described: Sequence[SourceTensor]) -> str:
     """Say how weights are quantized, and which types keep them as they are."""
-    counts = Counter(tensor.blocks.name for tensor in described if tensor.blocks)
+    counts = Counter(tensor.lossless_type.name for tensor in described if tensor.lossless_type)
     kept = [f"{name} keeps {n} tensors as they are" for name, n in sorted(counts.items())]
     return "; ".join([checkpoint.quantized, *kept])

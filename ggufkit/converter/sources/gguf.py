@@ -16,7 +16,8 @@ from ggufkit.converter.sources.base import FILE_TYPE_KEY, Floats, SourceTensor, 
 from ggufkit.errors import ConversionError, TruncatedError
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
 from ggufkit.types import FileType, TensorType
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.architectures.from_gguf_py import generic_architecture
-from ggufkit.architectures.registry import ARCHITECTURES, find_architecture
+from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
 from ggufkit.errors import ConversionError, TensorNamesError, UnknownArchitectureError
 from ggufkit.mapping.matching import MappedTensor, map_tensors
@@ -41,7 +41,7 @@ def find(
         known = find_architecture(checkpoint.config)
     except UnknownArchitectureError:
         requested = None if generic is True else generic
-        made = generic_architecture(checkpoint.config, names, requested, known=ARCHITECTURES)
+        made = generic_architecture(checkpoint.config, names, requested, known=architectures())
         return made.architecture, {"generic": made.as_dict()}
     raise ConversionError(
         f"ggufkit has an architecture file for this class, that of {known.hf_classes[0]}: "
@@ -63,5 +63,5 @@ def match(
         return map_tensors(architecture, checkpoint.tensors, context)
     except TensorNamesError as error:
         raise with_closest(
-            error, architecture, ARCHITECTURES, checkpoint.tensors, checkpoint.config
+            error, architecture, architectures(), checkpoint.tensors, checkpoint.config
         ) from None

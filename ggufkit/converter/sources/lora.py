@@ -35,7 +35,7 @@ from ggufkit.mapping.transforms import Factors, Floats
 from ggufkit.types import TensorType
 
 if TYPE_CHECKING:
-    from ggufkit.gguf.split import TensorSpec
+    from ggufkit.gguf.layout import TensorSpec
     from ggufkit.mapping.spec import Architecture
 
 OUTTYPES = {

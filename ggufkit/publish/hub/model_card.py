@@ -12,7 +12,7 @@ from ggufkit.architectures.from_gguf_py import marked
 from ggufkit.converter.execution.manifest import LadderManifest
 from ggufkit.errors import MissingFileError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import parse_part_name
 from ggufkit.publish.recommend import Advice, recommend
 from ggufkit.toolbox.fit import fit, gib

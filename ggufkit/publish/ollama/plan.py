@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ggufkit.errors import MissingFileError, OutputError
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import parse_part_name
 from ggufkit.publish.find import DEFAULT_RUNG, find_model, ladder_files
 from ggufkit.publish.ollama.model import OllamaModel, Wishes, ollama_model

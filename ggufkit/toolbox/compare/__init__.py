@@ -25,7 +25,8 @@ from ggufkit.converter.ladder import open_source
 from ggufkit.converter.sources.base import Source, SourceTensor
 from ggufkit.errors import BadLayoutError, BadValueError
 from ggufkit.gguf.layout import TensorInfo
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.compare.measures import Comparison, Measure, RungErrors
 from ggufkit.toolbox.fit.candidates import file_type_of

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.converter.execution.report import ErrorSums
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.gguf.layout import TensorInfo
 
 Floats = NDArray[np.float32]

@@ -16,7 +16,7 @@ from ggufkit.converter.sources.base import Source
 from ggufkit.converter.sources.checkpoint import CheckpointSource
 from ggufkit.errors import BadValueError, MissingFileError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import parse_part_name
 from ggufkit.toolbox.fit.typical import TypicalSource, parse_params, shape_for
 from ggufkit.types import FileType
