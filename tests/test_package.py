@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -13,12 +16,13 @@ import ggufkit
 from ggufkit.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_LINES = 350
+MAX_CODE_LINES = 400  # without blank lines, comments and docstrings
 
-# Files that may be longer: how long.
-LONG_FILES = {
-    "gguf/keys.py": 370,  # a table, one row per standard key
-}
+NOT_CODE = (
+    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
+    *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
+)
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 NEVER = {"torch", "transformers"}
 HEAVY = NEVER | {"numpy", "rich", "yaml", "huggingface_hub", "sentencepiece", "gguf"}
@@ -92,21 +96,22 @@ def test_layers() -> None:
     assert result.returncode == 0, result.stdout
 
 
+def code_lines(path: Path) -> int:
+    """Count the lines that hold statements."""
+    text = path.read_text(encoding="utf-8")
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NOT_CODE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            lines.difference_update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
 def test_files_are_short() -> None:
-    too_long = {}
-    for path in (ROOT / "ggufkit").rglob("*.py"):
-        name = path.relative_to(ROOT / "ggufkit").as_posix()
-        limit = LONG_FILES.get(name, MAX_LINES)
-        n_lines = len(path.read_text(encoding="utf-8").splitlines())
-        if n_lines > limit:
-            too_long[name] = n_lines
-    assert too_long == {}
-
-
-def test_long_files_are_still_long() -> None:
-    for name in LONG_FILES:
-        text = (ROOT / "ggufkit" / name).read_text(encoding="utf-8")
-        assert len(text.splitlines()) > MAX_LINES, f"{name} needs no exception any more"
+    counts = {path: code_lines(path) for path in (ROOT / "ggufkit").rglob("*.py")}
+    assert {path: n for path, n in counts.items() if n > MAX_CODE_LINES} == {}
 
 
 def test_no_print_no_star_import() -> None:
