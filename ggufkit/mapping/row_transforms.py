@@ -89,6 +89,7 @@ class RowGather(Transform):
 def gather(sources: Sources, index: Index) -> Floats:
     """Return rows of the only source in any order, reading little more than them."""
     wanted = np.unique(index)
+    # a read of a few rows more is cheaper than another read
     runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > READ_GAP) + 1)
     parts = [
         sources.read(slice(int(run[0]), int(run[-1]) + 1))[run - run[0]] for run in runs if run.size

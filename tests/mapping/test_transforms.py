@@ -203,6 +203,11 @@ CASES = {
         [MATRIX],
         MATRIX.reshape(4, 6, 5)[:, :4].transpose(0, 2, 1),
     ),
+    "experts transposed": (
+        Compose(StackExperts(), Transpose()),
+        EXPERTS,
+        np.stack(EXPERTS).transpose(0, 2, 1),
+    ),
     "halves of experts": (Compose(StackExperts(), Chunk(1)), EXPERTS, np.stack(EXPERTS)[:, 4:]),
 }
 
@@ -350,6 +355,8 @@ def test_chains_leave_out_what_changes_nothing_and_change_as_much_as_their_steps
     assert [changes(*chain.steps[:n]) for n in range(4)] == [
         *(Change.NOTHING, Change.NOTHING, Change.ROWS, Change.ANYTHING)
     ]
+
+    assert changes(Transpose(), Chunk(0)) == Change.ANYTHING
 
 
 def changes(*steps: Transform) -> Change:
