@@ -117,7 +117,7 @@ def scatter(
     ShapeMismatchError
         The results are not parts of the same tensor.
     ConversionError
-        Rows of the tensor are in none of them, or in several.
+        Rows of the tensor are in none of them.
     """
     wholes = {part.inverse_shape(shape) for part, shape in zip(parts, made, strict=True)}
     if len(wholes) != 1:
