@@ -67,6 +67,23 @@ class CommandParser(Parser):
             names = (others,) if isinstance(others, str) else tuple(others)
             self.rules += [(option, names, required) for option in options if names]
 
+    def declare_alias(self, alias: str, fill: Callable[[CommandParser], None]) -> None:
+        """Declare that with an option only those others count that another command has, too.
+
+        Parameters
+        ----------
+        alias : str
+            The option that stands for the other command.
+        fill : callable
+            Declares that command's arguments.
+        """
+        command = CommandParser()
+        fill(command)
+        read = {alias, *(name for action in command._actions for name in names_of(action))}
+        for action in self._actions:
+            if action.option_strings and read.isdisjoint(action.option_strings):
+                self.declare(action.option_strings[-1], conflicts=alias)
+
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
@@ -74,12 +91,9 @@ class CommandParser(Parser):
         self.filled()
         found, rest = super().parse_known_args(args, namespace)
         found.given = self._given()
-        for option, others, required in self.rules:
-            if option in found.given and not required:
-                for other in found.given.intersection(others):
-                    self.error(f"{option} has no effect with {other}")
-            elif option in found.given and found.given.isdisjoint(others):
-                self.error(f"{option} needs {' or '.join(others)}")
+        problems = [text for rule in self.rules if (text := _problem(found.given, *rule))]
+        if problems:
+            self.error("; ".join(problems))
         return found, rest
 
     def _given(self) -> frozenset[str]:
@@ -95,6 +109,20 @@ class CommandParser(Parser):
                 action.default = default
         written = (a for a in self._actions if found.get(a.dest) not in (None, [], ""))
         return frozenset(name for action in written for name in names_of(action))
+
+
+def _problem(
+    given: frozenset[str], option: str, others: Sequence[str], required: bool
+) -> str | None:
+    """Say why an option has no effect, if it was given and has none."""
+    there = [other for other in others if other in given]
+    if option not in given or bool(there) is required:
+        return None
+    return (
+        f"{option} needs {' or '.join(others)}"
+        if required
+        else (f"{option} has no effect with {' and '.join(there)}")
+    )
 
 
 def names_of(action: argparse.Action) -> tuple[str, ...]:

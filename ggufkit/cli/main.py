@@ -37,6 +37,8 @@ COMMANDS = {
     "edit": "change metadata and tensor names",
     "check": "look for faults in files, and fix some",
     "export-hf": "make a Hugging Face checkpoint of a GGUF file",
+    "mmproj": "make a GGUF file from a checkpoint's vision encoder",
+    "vocabulary": "make a GGUF file from a checkpoint's tokenizer, without weights",
     "lora": "make a GGUF file from a LoRA adapter",
     "sensitivity": "learn how much a model minds errors in each of its parts",
     "recommend": "say which file type to take",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import CommandParser, positive
 
 if TYPE_CHECKING:
     from ggufkit.converter.mix.budget import Budget, MixOptions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONTEXT = 8192
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the options."""
     group = parser.add_argument_group(
         "mixes by budget", "a type for every tensor, so that the model loses least; docs/budget.md"
@@ -56,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="words PATTERN=TYPE, as for --tensor-type",
     )
+    parser.declare("--context", requires="--fit-vram")
+    limits = ("--budget", "--bpw", "--fit-vram")
+    parser.declare("--mix-types", "--min-bits", "--sensitivity", requires=limits)
 
 
 def read(args: argparse.Namespace) -> list[Recipe]:

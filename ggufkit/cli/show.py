@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.architectures.from_gguf_py import marked
 from ggufkit.cli import render
 from ggufkit.errors import OutputError
 from ggufkit.mapping.name_ranges import collapse
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from ggufkit.converter.mix.result import Mix
     from ggufkit.converter.planning.plan import Plan, Rung
     from ggufkit.converter.planning.resources import ResourceEstimate
-    from ggufkit.converter.sources.vocabulary import VocabularyFile
 
 
 def label(plan: Plan) -> str:
@@ -88,35 +86,6 @@ def result(
         render.heading(url)
 
 
-def vocabulary(vocabulary: VocabularyFile, *, as_json: bool) -> None:
-    """Show a file without tensors."""
-    metadata, n_bytes = vocabulary.metadata, vocabulary.layout.file_size
-    n_tokens = len(metadata["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
-    model, pre = (str(metadata.get(f"tokenizer.ggml.{key}", "")) for key in ("model", "pre"))
-    if as_json:
-        tested = vocabulary.self_test
-        facts = {
-            "tokens": n_tokens,
-            "model": model,
-            "pre": pre,
-            "self_test": None if tested is None else str(tested),
-        }
-        write_json({"path": str(vocabulary.path), "bytes": n_bytes, **facts})
-        return
-    render.heading(str(vocabulary.path))
-    render.fields(
-        [
-            ("size", render.size(n_bytes)),
-            ("vocabulary", str(n_tokens)),
-            ("tokenizer", model),
-            ("pre-tokenizer", pre),
-        ]
-    )
-    _unverified(marked(metadata))
-    if vocabulary.self_test is not None:
-        render.note(f"tokenizer: {vocabulary.self_test}")
-
-
 def errors(ladder: Ladder) -> dict[str, Any]:
     """Return the errors of every tensor of the rungs that were encoded."""
     return ladder.report.as_dict(_fresh(ladder))
@@ -162,7 +131,7 @@ def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
 def _remarks(plan: Plan) -> None:
     from ggufkit.converter.planning.qat_grid import is_quantization_aware
 
-    _unverified(plan.source.origin)
+    unverified(plan.source.origin)
     quantized = plan.source.origin.get("quantized")
     if quantized:
         render.note(f"The source is quantized: {quantized}.")
@@ -176,7 +145,8 @@ def _remarks(plan: Plan) -> None:
         render.note(f"tokenizer: {tested}")
 
 
-def _unverified(origin: Mapping[str, Any]) -> None:
+def unverified(origin: Mapping[str, Any]) -> None:
+    """Warn of a model that was converted by gguf-py's table alone."""
     generic = origin.get("generic")
     if generic is None:
         return

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ggufkit.gguf.metadata import Metadata
+    from ggufkit.gguf.values import ByteOrder
 
 Shape: TypeAlias = tuple[int, ...]
 TensorSpec: TypeAlias = "TensorInfo | tuple[str, Shape, TensorType]"
@@ -123,8 +124,10 @@ def plan_layout(
     *,
     alignment: int | None = None,
     version: int = VERSION,
+    pad_header: bool = True,
+    order: ByteOrder = "<",
 ) -> Layout:
-    """Lay out a little-endian file. Reads and writes nothing.
+    """Lay out a file. Reads and writes nothing.
 
     Parameters
     ----------
@@ -137,6 +140,11 @@ def plan_layout(
         Only checked: what the caller takes the alignment to be.
     version : {3, 2}
         GGUF version to write.
+    pad_header : bool
+        Whether zeros fill the header up to the alignment. gguf-py writes none where no tensors
+        follow.
+    order : {'<', '>'}
+        Byte order of the file, little-endian by default.
 
     Raises
     ------
@@ -159,9 +167,9 @@ def plan_layout(
         infos.append(replace(info, shape=shape, offset=offset))
         offset += align(infos[-1].nbytes, stated)
     check_unique(info.name for info in infos)
-    head = struct.pack("<4sIQQ", MAGIC, version, len(infos), len(metadata))
-    header = head + metadata.encoded() + b"".join(_encode_info(info) for info in infos)
-    data_offset = align(len(header), stated)
+    head = struct.pack(f"{order}4sIQQ", MAGIC, version, len(infos), len(metadata))
+    header = head + metadata.encoded(order) + b"".join(_encode_info(info, order) for info in infos)
+    data_offset = align(len(header), stated) if pad_header or infos else len(header)
     header += bytes(data_offset - len(header))
     return Layout(header, tuple(infos), data_offset, stated, data_offset + offset)
 
@@ -171,11 +179,11 @@ def tensor_info(spec: TensorSpec) -> TensorInfo:
     return spec if isinstance(spec, TensorInfo) else TensorInfo(*spec)
 
 
-def _encode_info(info: TensorInfo) -> bytes:
+def _encode_info(info: TensorInfo, order: ByteOrder) -> bytes:
     name = info.name.encode("utf-8", "surrogateescape")
     n_dims = len(info.shape)
     return struct.pack(
-        f"<Q{len(name)}sI{n_dims}QIQ",
+        f"{order}Q{len(name)}sI{n_dims}QIQ",
         len(name), name, n_dims, *reversed(info.shape), info.type, info.offset,
     )  # fmt: skip
 

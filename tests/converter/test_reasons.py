@@ -113,6 +113,7 @@ class QuantizedCheckpoint:
     """As much of a source as planning looks at: one tensor in blocks, one vector."""
 
     is_gguf = False
+    file_types = None
     origin = {"identity": "x"}  # noqa: RUF012
     tensors = (
         SourceTensor("blk.0.ffn_up_exps.weight", (4, 64, 32), T.MXFP4, None, T.MXFP4),

@@ -13,6 +13,7 @@ import pytest
 
 from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.converter.execution import execute as execute_module
+from ggufkit.converter.execution import outputs as outputs_module
 from ggufkit.converter.execution.journal import Journal
 from ggufkit.converter.execution.report import TaskResult
 from ggufkit.converter.ladder import convert
@@ -26,9 +27,9 @@ LADDER = "Q2_K,Q4_K_M,Q6_K,Q8_0"
 CHILD = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
-from ggufkit.converter import execute
+from ggufkit.converter.execution import execute, outputs
 from ggufkit.converter.ladder import convert
-execute.NOTE_SECONDS = 0.0
+outputs.NOTE_SECONDS = 0.0
 real = execute.run_task
 def slow(*args, **kwargs):
     time.sleep(0.02)
@@ -98,7 +99,7 @@ def test_a_run_stopped_while_publishing_publishes_the_rest(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = convert(source, tmp_path / "whole", ladder=LADDER)
-    real = execute_module.PartialFile.publish
+    real = outputs_module.PartialFile.publish
     published: list[Path] = []
 
     def publish_two(self):
@@ -107,7 +108,7 @@ def test_a_run_stopped_while_publishing_publishes_the_rest(
         published.append(self.final_path)
         return real(self)
 
-    monkeypatch.setattr(execute_module.PartialFile, "publish", publish_two)
+    monkeypatch.setattr(outputs_module.PartialFile, "publish", publish_two)
     with pytest.raises(OutputError, match="stopped"):
         convert(source, tmp_path / "out", ladder=LADDER)
     monkeypatch.undo()

@@ -18,7 +18,7 @@ import numpy as np
 from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.converter.execution.execute import Rows
 from ggufkit.converter.execution.scheduling import map_bounded
-from ggufkit.converter.planning.plan import Encoding, Plan, Task, n_tasks_of
+from ggufkit.converter.planning.plan import Encoding, Plan, Task
 from ggufkit.types import TensorType
 
 # Tasks (of about a million weights) that are measured of a tensor.
@@ -87,7 +87,7 @@ def measure_errors(
 def count_tasks(plan: Plan, types: Types) -> int:
     """Return how many tasks `measure_errors` runs."""
     measured = [tensor for tensor in plan.source.tensors if tensor.name in types]
-    return sum(min(n_tasks_of(tensor), MOST_TASKS) for tensor in measured)
+    return sum(min(plan.n_tasks_of(tensor), MOST_TASKS) for tensor in measured)
 
 
 def _tasks(plan: Plan, types: Types) -> Iterator[Task]:

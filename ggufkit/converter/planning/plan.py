@@ -124,7 +124,11 @@ class Rung:
     @property
     def bits_per_weight(self) -> float:
         """Bits of tensor data per weight."""
-        return sum(target.n_bytes for target in self.targets.values()) * 8 / self.n_weights
+        return sum(target.n_bytes for target in self.targets.values()) * 8 / max(1, self.n_weights)
+
+    def path_of(self, name: str) -> Path:
+        """Return the file that holds a tensor."""
+        return self.parts[self.targets[name].part].path
 
     def encoding(self, name: str) -> Encoding:
         """Return how the rung wants a tensor."""
@@ -194,7 +198,7 @@ class Plan:
     by_part : bool
         Take tensors in the order of quantized files, so that splits are completed one after
         another; by default in the order of the source.
-    handed : frozenset of Path
+    delivered : frozenset of Path
         Parts that are elsewhere already, and are not written.
     """
 
@@ -207,13 +211,13 @@ class Plan:
     nonfinite: str = "error"
     imatrix: Mapping[str, str] | None = None
     by_part: bool = False
-    handed: frozenset[Path] = frozenset()
+    delivered: frozenset[Path] = frozenset()
 
     @property
     def parts(self) -> list[OutputFile]:
         """The files that are written."""
         parts = [part for rung in self.rungs for part in rung.parts]
-        return [part for part in parts if part.path not in self.handed]
+        return [part for part in parts if part.path not in self.delivered]
 
     @property
     def tensors(self) -> Sequence[SourceTensor]:
@@ -229,29 +233,51 @@ class Plan:
     @property
     def n_tasks(self) -> int:
         """Number of `tasks`, counted without making them."""
-        return sum(map(n_tasks_of, self.source.tensors))
+        return sum(map(self.n_tasks_of, self.source.tensors))
+
+    def n_tasks_of(self, tensor: SourceTensor) -> int:
+        """Return how many tasks the rows of a tensor are."""
+        return sum(1 for _ in self._row_ranges(tensor))
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the work, in the order of `tensors`; rows of a stack's matrices stay apart."""
-        number = 0
-        for tensor in self.tensors:
-            step, per_matrix = rows_per_task(tensor), _rows_per_matrix(tensor)
-            for first in range(0, tensor.n_rows, per_matrix):
-                for start in range(first, first + per_matrix, step):
-                    stop = min(start + step, first + per_matrix)
-                    yield self._task(number, tensor, start, stop, first // per_matrix)
-                    number += 1
+        """Yield the work, in the order of `tensors`."""
+        ranges = ((tensor, rows) for tensor in self.tensors for rows in self._row_ranges(tensor))
+        for number, (tensor, rows) in enumerate(ranges):
+            yield self._task(number, tensor, rows)
 
-    def _task(self, number: int, tensor: SourceTensor, start: int, stop: int, matrix: int) -> Task:
+    def _row_ranges(self, tensor: SourceTensor) -> Iterator[range]:
+        """Yield the rows of each task: of one matrix, or of several whole ones of a stack."""
+        step = self.rows_per_task(tensor)
+        whole = max(_rows_per_matrix(tensor), step)
+        for first in range(0, tensor.n_rows, whole):
+            end = min(first + whole, tensor.n_rows)
+            for start in range(first, end, step):
+                yield range(start, min(start + step, end))
+
+    def rows_per_task(self, tensor: SourceTensor) -> int:
+        """Return how many rows of a tensor a task has at most.
+
+        These are some of a matrix, or several small matrices, unless each has an importance of
+        its own.
+        """
+        rows, per_matrix = max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols)), _rows_per_matrix(tensor)
+        if rows < per_matrix:
+            return rows
+        return per_matrix if tensor.name in self.importance else rows // per_matrix * per_matrix
+
+    def paths_of(self, tensor: SourceTensor) -> set[Path]:
+        """Return the files that are written and hold a tensor."""
+        return {rung.path_of(tensor.name) for rung in self.rungs} - self.delivered
+
+    def _task(self, number: int, tensor: SourceTensor, rows: range) -> Task:
         places: dict[Encoding, list[tuple[Path, int]]] = {}
         for rung in self.rungs:
-            target = rung.targets[tensor.name]
-            path = rung.parts[target.part].path
-            if path in self.handed:
-                continue
-            place = (path, target.offset + start * target.type.row_size(tensor.n_cols))
-            places.setdefault(rung.encoding(tensor.name), []).append(place)
+            target, path = rung.targets[tensor.name], rung.path_of(tensor.name)
+            if path not in self.delivered:
+                place = (path, target.offset + rows.start * target.type.row_size(tensor.n_cols))
+                places.setdefault(rung.encoding(tensor.name), []).append(place)
         importance = self.importance.get(tensor.name)
+        matrix = rows.start // _rows_per_matrix(tensor)
         exact = (
             self.source.is_gguf
             or tensor.required_type is not None
@@ -261,8 +287,8 @@ class Plan:
         return Task(
             number=number,
             tensor=tensor,
-            start=start,
-            stop=stop,
+            start=rows.start,
+            stop=rows.stop,
             reader=self.source.reader(tensor),
             intermediate_type=None if exact else self.via,
             importance=None if importance is None else importance[matrix],
@@ -275,15 +301,8 @@ class Plan:
         """Return a digest of all that decides a rung's bytes."""
         digest = hashlib.sha256()
         origin = self.source.origin["identity"]
-        facts = [
-            __version__,
-            origin,
-            self.via.name,
-            rung.via_intermediate,
-            self.search,
-            self.nonfinite,
-        ]
-        digest.update(json.dumps(facts).encode())
+        via = self.via.name, rung.via_intermediate
+        digest.update(json.dumps([__version__, origin, *via, self.search, self.nonfinite]).encode())
         for part in rung.parts:
             digest.update(part.layout.header)
         for name, values in sorted(self.importance.items()):
@@ -293,17 +312,6 @@ class Plan:
     def only(self, rungs: Sequence[Rung]) -> Plan:
         """Return the plan for some of the rungs."""
         return replace(self, rungs=tuple(rungs))
-
-
-def rows_per_task(tensor: SourceTensor) -> int:
-    """Return how many rows of a tensor a task has, or the fewer that its matrix has."""
-    return min(max(1, CHUNK_WEIGHTS // max(1, tensor.n_cols)), _rows_per_matrix(tensor))
-
-
-def n_tasks_of(tensor: SourceTensor) -> int:
-    """Return how many tasks a tensor is: each of its matrices begins one."""
-    per_matrix = _rows_per_matrix(tensor)
-    return -(-tensor.n_rows // per_matrix) * -(-per_matrix // rows_per_task(tensor))
 
 
 def _rows_per_matrix(tensor: SourceTensor) -> int:

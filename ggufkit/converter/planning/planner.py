@@ -150,7 +150,7 @@ class _Planner:
     def plan_rung(self, recipe: Recipe, path: Path) -> Rung:
         # A float rung of a checkpoint is the converter's own file; everything else is what
         # llama-quantize makes of that file, which puts the tensors into its own order.
-        direct = not self.source.is_gguf and not recipe.base.is_quantized
+        direct = self._is_own(recipe)
         if direct:
             metadata = self.source.metadata(recipe.file_type)
             tensors = self.source.tensors
@@ -182,6 +182,16 @@ class _Planner:
             via_intermediate=not direct,
             n_weights=sum(tensor.n_rows * tensor.n_cols for tensor in tensors),
         )
+
+    def _is_own(self, recipe: Recipe) -> bool:
+        """Whether the source's own converter writes a file type, not llama-quantize."""
+        allowed = self.source.file_types
+        if allowed is None:
+            return not self.source.is_gguf and not recipe.base.is_quantized
+        if recipe.file_type not in allowed:
+            names = ", ".join(file_type.name for file_type in allowed)
+            raise ConversionError(f"{recipe.name}: this file can be {names} only")
+        return True
 
     def _quantized_metadata(self, recipe: Recipe) -> Metadata:
         metadata = self.source.metadata(recipe.file_type)
@@ -244,7 +254,7 @@ class _Planner:
                     )
                     for i, part in enumerate(parts)
                 )
-        return (OutputFile(path, plan_layout(metadata, infos)),)
+        return (OutputFile(path, plan_layout(metadata, infos, pad_header=not direct)),)
 
 
 def _float_type(tensor: SourceTensor, recipe: Recipe) -> tuple[TensorType, Reason]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ggufkit.converter.execution.scheduling import QUEUE_PER_JOB
-from ggufkit.converter.planning.plan import Plan, n_tasks_of, rows_per_task
+from ggufkit.converter.planning.plan import Plan
 from ggufkit.converter.sources.base import SourceTensor
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
 
@@ -61,16 +61,19 @@ def estimate_resources(
     if handed_over:
         plan = replace(plan, by_part=True)  # as it will be executed
     jobs = jobs_of(plan, jobs)
-    per_task = max((rows_per_task(t) * t.n_cols for t in plan.source.tensors), default=0)
+    per_task = max(
+        (min(plan.rows_per_task(t), t.n_rows) * t.n_cols for t in plan.source.tensors), default=0
+    )
     headers = sum(len(part.layout.header) for part in plan.parts)
     return ResourceEstimate(
-        disk=peak_bytes(plan, jobs) if handed_over else _all_bytes(plan),
+        disk=peak_bytes(plan, jobs) if handed_over else all_bytes(plan),
         memory=BASE_MEMORY + headers + jobs * per_task * TASK_BYTES + plan.source.cached_bytes,
         network=plan.source.n_remote,
     )
 
 
-def _all_bytes(plan: Plan) -> int:
+def all_bytes(plan: Plan) -> int:
+    """Return how much of the disk the files of a plan take together."""
     return sum(part.layout.file_size for part in plan.parts)
 
 
@@ -93,22 +96,22 @@ def peak_bytes(plan: Plan, jobs: int) -> int:
             if last[path] == i:
                 del written[path]
     headers = sum(len(part.layout.header) for part in plan.parts)
-    return min(_all_bytes(plan), most + headers + max(sizes.values(), default=0))
+    return min(all_bytes(plan), most + headers + max(sizes.values(), default=0))
 
 
 def _places(plan: Plan, tensor: SourceTensor) -> Counter[Path]:
     """Return how many bytes of each file are a tensor's."""
     found: Counter[Path] = Counter()
     for rung in plan.rungs:
-        target = rung.targets[tensor.name]
-        found[rung.parts[target.part].path] += target.n_bytes + DEFAULT_ALIGNMENT
+        n_bytes = rung.targets[tensor.name].n_bytes
+        found[rung.path_of(tensor.name)] += n_bytes + DEFAULT_ALIGNMENT
     return found
 
 
 def _ahead(plan: Plan, jobs: int) -> list[int]:
     """Return, for each tensor, the bytes of the tasks after it that may be done before its last."""
     tensors = plan.tensors
-    n_tasks = list(map(n_tasks_of, tensors))
+    n_tasks = list(map(plan.n_tasks_of, tensors))
     n_bytes = [_places(plan, t).total() for t in tensors]
     result = []
     for i in range(len(tensors)):

@@ -6,15 +6,14 @@ any rows of any tensor as float32.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.gguf.naming import build_name
 from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
@@ -80,6 +79,10 @@ class Source(Protocol):
     is_gguf: ClassVar[bool]
 
     @property
+    def file_types(self) -> tuple[FileType, ...] | None:
+        """The only file types that it can have; None for a language model, which can have all."""
+
+    @property
     def n_remote(self) -> int:
         """Bytes of weights that are read over the network, at most."""
 
@@ -98,27 +101,46 @@ class Source(Protocol):
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that the source's own file of `file_type` has."""
 
+    def file_name(self, encoding: str) -> str:
+        """Return the name of a file of this encoding."""
+
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows."""
 
 
-def file_identity(paths: list[Path]) -> str:
-    """Return a digest of the files' names, sizes and times, to see whether a source changed."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        status = path.stat()
-        digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+def file_name(
+    metadata: Metadata,
+    encoding: str | None,
+    *,
+    unnamed: str = "model",
+    with_size: bool = True,
+    kind: str | None = None,
+) -> str:
+    """Return the name that llama.cpp's converters give a file with this metadata.
 
-
-def first_axis_rows(shape: Shape, rows: slice) -> tuple[slice, slice]:
-    """Translate rows over all leading dimensions into rows of the first axis, and the rest.
-
-    Returns
-    -------
-    (slice, slice)
-        Rows of the first axis that contain `rows`, and where `rows` lie among their rows.
+    Parameters
+    ----------
+    metadata : Metadata
+        Whose ``general.*`` keys the parts of the name are.
+    encoding : str or None
+        The file type.
+    unnamed : str
+        The base name of a model that has none.
+    with_size : bool
+        Whether the size label is a part of the name.
+    kind : str, optional
+        ``LoRA`` or ``vocab``.
     """
-    per_item = max(1, prod(shape[1:-1]))
-    start, stop = rows.start // per_item, -(-rows.stop // per_item)
-    return slice(start, stop), slice(rows.start - start * per_item, rows.stop - start * per_item)
+
+    def text(key: str) -> str | None:
+        value = metadata.get(f"general.{key}")
+        return value if isinstance(value, str) else None
+
+    return build_name(
+        text("basename") or text("name") or unnamed,
+        size_label=text("size_label") if with_size else None,
+        fine_tune=text("finetune"),
+        version=text("version"),
+        encoding=encoding,
+        type=kind,
+    )

@@ -115,7 +115,7 @@ def _of_folder(folder: Path) -> Iterator[Candidate]:
     names = sorted(path.name for path in folder.glob("*.gguf"))
     wanted = [name for name in names if (parse_part_name(name) or ("", 0, 1))[1] == 0]
     found = [_of_file(str(folder / name)) for name in wanted]
-    models = [c for c in found if not _is_addition(c.metadata)]
+    models = [c for c in found if c.tensors and not _is_addition(c.metadata)]
     if not models:
         raise MissingFileError(f"{folder}: neither GGUF models nor a checkpoint's config.json")
     if len({c.metadata.get("general.architecture") for c in models}) > 1:

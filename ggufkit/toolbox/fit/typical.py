@@ -103,6 +103,7 @@ class TypicalSource:
 
     shape: Shape
     is_gguf: ClassVar[bool] = False
+    file_types: ClassVar[None] = None
     n_remote: ClassVar[int] = 0
     cached_bytes: ClassVar[int] = 0
 
@@ -133,6 +134,10 @@ class TypicalSource:
                 "llama.vocab_size": shape.n_vocab,
             }
         )
+
+    def file_name(self, encoding: str) -> str:
+        """Return a name; no file has it."""
+        return f"typical-{encoding}.gguf"
 
     def reader(self, tensor: SourceTensor) -> Reader:
         """Refuse: there is nothing to read."""

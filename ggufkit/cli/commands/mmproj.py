@@ -1,0 +1,62 @@
+"""Turn the vision encoder and projector of a checkpoint into a GGUF file for llama.cpp's --mmproj.
+
+SOURCE is a folder with a Hugging Face checkpoint, or a Hub repository (owner/name). The language
+model of the same checkpoint is a file of its own, from 'ggufkit convert'.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ggufkit.cli import converting
+from ggufkit.cli.arguments import CommandParser
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="checkpoint folder, or owner/name on the Hub")
+    converting.add_out(parser, "folder, or a file ending in .gguf")
+    add(
+        "--outtype",
+        choices=converting.OUTTYPES,
+        default="f16",
+        help="type of the matrices; default: %(default)s",
+    )
+    add("--name", help="model name, instead of the one from the model card or the folder")
+    add("--revision", metavar="REV", help="branch, tag or commit of a Hub repository")
+    converting.add_streaming(parser)
+    converting.add_execution(parser)
+    converting.add_publishing(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, write and show the file."""
+    from ggufkit.cli import render
+    from ggufkit.converter.ladder import plan_ladder
+    from ggufkit.converter.sources.mmproj import MmprojSource
+
+    source = MmprojSource.open(
+        args.source,
+        outtype=args.outtype,
+        revision=args.revision,
+        name=args.name,
+        stream=args.stream,
+        keep=converting.cache_bytes(args, streamed=args.stream),
+    )
+    plan = plan_ladder(source, converting.default_folder(args))
+    (part,) = plan.parts
+    facts = {
+        "path": str(part.path),
+        "projector": source.projector,
+        "n_tensors": len(part.layout.tensors),
+        "n_bytes": part.layout.file_size,
+    }
+
+    def show() -> None:
+        columns = ("projector", "tensors", "bytes", "file")
+        row = [str(facts[key]) for key in ("projector", "n_tensors", "n_bytes", "path")]
+        render.table(columns, [row], right=columns[1:3])
+
+    converting.write_file(args, plan, facts, show)
+    return 0

@@ -1,0 +1,66 @@
+"""Turn the tokenizer and the metadata of a checkpoint into a GGUF file without weights.
+
+SOURCE is a folder with a Hugging Face checkpoint, or a Hub repository (owner/name). Weights need
+not be there, and are not fetched. llama.cpp tokenizes with such a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ggufkit.cli import converting
+from ggufkit.cli.arguments import CommandParser
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="checkpoint folder, or owner/name on the Hub")
+    converting.add_out(parser, "folder, or a file ending in .gguf")
+    add("--revision", metavar="REV", help="branch, tag or commit of a Hub repository")
+    converting.add_metadata(parser)
+    converting.add_publishing(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, write and show the file."""
+    from ggufkit.cli import render, show
+    from ggufkit.converter.ladder import plan_ladder
+    from ggufkit.converter.sources.vocabulary import VocabularySource
+
+    source = VocabularySource.open(
+        args.source,
+        revision=args.revision,
+        pre=args.pre,
+        name=args.name,
+        self_test=not args.no_self_test,
+        generic=args.generic,
+    )
+    plan = plan_ladder(source, converting.default_folder(args))
+    (part,) = plan.parts
+    metadata = source.metadata(source.file_type)
+    tested = source.self_test
+    facts = {
+        "path": str(part.path),
+        "bytes": part.layout.file_size,
+        "tokens": len(metadata["tokenizer.ggml.tokens"]),  # type: ignore[arg-type]
+        "model": str(metadata.get("tokenizer.ggml.model", "")),
+        "pre": str(metadata.get("tokenizer.ggml.pre", "")),
+        "self_test": None if tested is None else str(tested),
+    }
+
+    def show_fields() -> None:
+        render.heading(str(part.path))
+        fields = {
+            "size": render.size(part.layout.file_size),
+            "vocabulary": str(facts["tokens"]),
+            "tokenizer": str(facts["model"]),
+            "pre-tokenizer": str(facts["pre"]),
+        }
+        render.fields(fields.items())
+        show.unverified(source.origin)
+        if tested is not None:
+            render.note(f"tokenizer: {tested}")
+
+    converting.write_file(args, plan, facts, show_fields)
+    return 0

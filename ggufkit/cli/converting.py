@@ -1,0 +1,187 @@
+"""What the commands that convert have in common: options, execution, publishing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ggufkit.cli.arguments import CommandParser, positive, refuse
+
+if TYPE_CHECKING:
+    from ggufkit.converter.ladder import Ladder
+    from ggufkit.converter.planning.plan import Plan
+    from ggufkit.converter.planning.resources import ResourceEstimate
+
+OUTTYPES = ("f32", "f16", "bf16", "q8_0")
+
+
+def add_out(parser: argparse.ArgumentParser, text: str) -> None:
+    """Declare where files go, and that a run may only be planned."""
+    add = parser.add_argument
+    add("-o", "--out", metavar="OUT", help=text)
+    add("--dry-run", action="store_true", help="show exact sizes and types, and stop")
+    add("--json", action="store_true", help="print the plan or the result as JSON")
+    add("--force", action="store_true", help="replace files that this command did not make")
+
+
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """Declare how weights are read, encoded and measured."""
+    add = parser.add_argument
+    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
+    add(
+        "--executor",
+        default="threads",
+        metavar="NAME",
+        help="threads, processes, or dask:tcp://HOST:8786 for a Dask cluster whose workers see "
+        "the same folders; default: %(default)s",
+    )
+    add("--report", type=Path, metavar="FILE", help="write errors of every tensor to a JSON file")
+    add("-q", "--quiet", action="store_true", help="show no progress bar")
+
+
+def add_publishing(parser: CommandParser) -> None:
+    """Declare the options for the Hub as the target."""
+    add = parser.add_argument_group("publishing on the Hub").add_argument
+    add(
+        "--push",
+        metavar="OWNER/NAME",
+        help="send each file to this repository when it is complete, and remove it here: with "
+        "splits, the disk holds one per type; the model card comes last",
+    )
+    add(
+        "--private",
+        action="store_true",
+        default=None,
+        help="create the repository as private (with --push)",
+    )
+    parser.declare("--private", requires="--push")
+
+
+def add_streaming(parser: argparse._ActionsContainer) -> None:
+    """Declare how weights of a repository are read."""
+    add = parser.add_argument
+    add(
+        "--stream",
+        action="store_true",
+        help="leave a repository's weights on the Hub and read each once, by byte ranges: the disk "
+        "holds the result and nothing else",
+    )
+    add(
+        "--cache",
+        default="256M",
+        metavar="SIZE",
+        help="memory for fetched bytes that may be needed again, as transposed and packed weights "
+        "are (with --stream); default: %(default)s",
+    )
+
+
+def add_metadata(parser: argparse._ActionsContainer) -> None:
+    """Declare what changes the metadata of a checkpoint's file."""
+    add = parser.add_argument
+    add("--pre", metavar="NAME", help="pre-tokenizer, where the tokenizer does not tell it")
+    add("--no-self-test", action="store_true", help="do not compare the tokenizer with the file's")
+    add("--name", help="model name, instead of the one from the model card or the folder")
+    add(
+        "--generic",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="NAME",
+        help="convert a class without an architecture file by gguf-py's table of names, "
+        "unverified; NAME is general.architecture, where the config does not tell it; after SOURCE",
+    )
+
+
+def cache_bytes(args: argparse.Namespace, *, streamed: bool) -> int:
+    """Return the size that ``--cache`` gives, which only sources on the web may have."""
+    from ggufkit.gguf.split import parse_size
+
+    if not streamed:
+        refuse(args, "without --stream", "--cache")
+    return 0 if args.cache == "0" else parse_size(args.cache)
+
+
+def default_folder(args: argparse.Namespace) -> str:
+    """Return where the files of a source go."""
+    return args.out or f"{Path(args.source).stem}-GGUF"
+
+
+def carry_out(
+    args: argparse.Namespace, plan: Plan, needs: ResourceEstimate | None = None
+) -> tuple[Ladder, str | None]:
+    """Execute a plan with a progress bar, and publish its files if that is wanted.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With the options of `add_out` and `add_publishing`, and of `add_execution` if there are
+        weights.
+    plan : Plan
+        What is written.
+    needs : ResourceEstimate, optional
+        To be announced before the start.
+
+    Returns
+    -------
+    (Ladder, str or None)
+        The result, and the repository's address.
+    """
+    from ggufkit.cli import render, show
+    from ggufkit.converter.execution.executors import open_executor
+    from ggufkit.converter.ladder import run_plan
+
+    if needs is not None and not args.quiet:
+        show.announce(needs)
+    options: dict[str, Any] = {"force": args.force}
+    total = sum(target.n_bytes for rung in plan.rungs for target in rung.targets.values())
+    running = open_executor(args.executor, args.jobs) if total else nullcontext((None, None))
+    with (
+        running as (executor, jobs),
+        render.progress(total, show.label(plan), enabled=bool(total) and not args.quiet) as advance,
+    ):
+        options |= {"executor": executor, "jobs": jobs, "progress": advance}
+        done, url = (
+            _publish(plan, args, options) if args.push else (run_plan(plan, **options), None)
+        )
+    if total and args.report:
+        show.write_json(show.errors(done), args.report)
+    return done, url
+
+
+def _publish(plan: Plan, args: argparse.Namespace, options: dict[str, Any]) -> tuple[Ladder, str]:
+    from ggufkit.cli.commands.push import no_bars
+    from ggufkit.publish.hub.session import publish
+
+    no_bars()  # there is one already
+    return publish(plan, args.push, private=args.private, **options)
+
+
+def write_file(
+    args: argparse.Namespace, plan: Plan, facts: dict[str, Any], show: Callable[[], None]
+) -> None:
+    """Execute the plan of a single file, unless it is a dry run, and show the file.
+
+    Parameters
+    ----------
+    args, plan
+        As for `carry_out`.
+    facts : dict
+        What is printed as JSON.
+    show : callable
+        Prints the same for people.
+    """
+    from ggufkit.cli import render
+    from ggufkit.cli.json_output import emit
+
+    done, url = (None, None) if args.dry_run else carry_out(args, plan)
+    if args.json:
+        emit(facts if url is None else {**facts, "url": url})
+        return
+    show()
+    if done is not None and done.done_before:
+        render.note("Complete already.")
+    if url is not None:
+        render.heading(url)
