@@ -24,7 +24,7 @@ def entry(found: list[Architecture]) -> dict[str, Any]:
     classes: dict[str, bool] = {}
     for architecture in found:
         for name in architecture.hf_classes:
-            classes[name] = architecture.when is not None and classes.get(name, True)
+            classes[name] = architecture.matches is not None and classes.get(name, True)
     return {"name": found[0].name, "classes": classes}
 
 

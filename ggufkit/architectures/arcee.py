@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.llama import LLAMA
 from ggufkit.mapping.blocks import POOLING, without
+from ggufkit.mapping.export_spec import BIASES, ExportSpec
 
 # no gates
 ARCEE = replace(
@@ -19,4 +20,5 @@ ARCEE = replace(
     defaults={**LLAMA.defaults, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
     hparams=(*LLAMA.hparams, *POOLING),
     weights=without(LLAMA.weights, "ffn_gate"),
+    export=ExportSpec("arcee", config=BIASES),
 )

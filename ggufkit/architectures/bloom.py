@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.gptneox import AROUND, GPTNEOX, n_heads, regroup
+from ggufkit.mapping.export_spec import ExportSpec, HparamValue
 from ggufkit.mapping.spec import FILE_TYPE, Hparam, Weight
 
 BLOOM = replace(
@@ -37,4 +38,5 @@ BLOOM = replace(
     ),
     rename=((r"^transformer\.", ""),),
     ignore=(),
+    export=ExportSpec("bloom", config={"seq_length": HparamValue("context_length")}),
 )

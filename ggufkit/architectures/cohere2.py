@@ -8,13 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.command_r import COHERE
-from ggufkit.mapping.blocks import HPARAMS, decoder, per_head, unscaled, without
+from ggufkit.mapping import rope
+from ggufkit.mapping.blocks import HPARAMS, decoder, default_head_dim, without
+from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
+from ggufkit.mapping.export_spec import ExportSpec, inverse_of
 from ggufkit.mapping.spec import Config, Hparam
 
 
-def rotated(config: Config) -> int:
+@inverse_of(RotaryShare("rotary_pct", default_head_dim_of))
+def rope_dim(config: Config) -> int:
     """Return the dimensions of a head that are rotated."""
-    return int(config["rotary_pct"] * per_head(config))
+    return int(config["rotary_pct"] * default_head_dim(config))
 
 
 COHERE2 = replace(
@@ -27,15 +31,16 @@ COHERE2 = replace(
         "rope_theta": 10000.0,
         "sliding_window": 4096,
         "rotary_pct": 1.0,
-        "head_dim": per_head,
+        "head_dim": default_head_dim,
     },
     hparams=(
         *HPARAMS,
         Hparam("logit_scale", "logit_scale"),
         Hparam("attention.sliding_window", "sliding_window"),
         Hparam("vocab_size", "vocab_size"),
-        Hparam("rope.dimension_count", rotated),
-        Hparam("rope.scaling.type", unscaled),
+        Hparam("rope.dimension_count", rope_dim),
+        Hparam("rope.scaling.type", rope.unscaled),
     ),
     weights=without(decoder(), "output", "ffn_norm"),
+    export=ExportSpec("cohere2"),
 )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufkit.mapping.blocks import HPARAMS, QK_NORMS, decoder, n_heads, replaced, unscaled, without
+from ggufkit.mapping import rope
+from ggufkit.mapping.blocks import HPARAMS, QK_NORMS, decoder, n_heads, replaced, without
+from ggufkit.mapping.export_spec import ExportSpec, HasTensor
 from ggufkit.mapping.spec import Architecture, Hparam
 
 _CONTEXT = Hparam("context_length", ("model_max_length", "max_position_embeddings"))
@@ -28,10 +30,11 @@ COHERE = Architecture(
         # max_position_embeddings of 8192 is less than what the model was trained on
         *replaced(HPARAMS, _CONTEXT),
         Hparam("logit_scale", "logit_scale"),
-        Hparam("rope.scaling.type", unscaled),
+        Hparam("rope.scaling.type", rope.unscaled),
     ),
     weights=(
         *without(decoder(), "output", "ffn_norm"),
         *(replace(w, optional=True) for w in QK_NORMS),
     ),
+    export=ExportSpec("cohere", config={"use_qk_norm": HasTensor("attn_q_norm.weight")}),
 )

@@ -6,15 +6,34 @@ transformers deepseek_v2, deepseek_v3, glm4_moe_lite.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
-from ggufkit.architectures.deepseek import FFN_WEIGHTS
-from ggufkit.architectures.glm4moe import NEXTN_WEIGHTS, all_blocks
+from ggufkit.architectures.glm4moe import NEXTN_WEIGHTS, n_layers_with_mtp
 from ggufkit.mapping import rope
-from ggufkit.mapping.blocks import HPARAMS, decoder, only, replaced
+from ggufkit.mapping.blocks import (
+    DENSE_LAYERS,
+    HPARAMS,
+    MOE_LAYERS,
+    decoder,
+    moe_feed_forward,
+    only,
+    replaced,
+)
+from ggufkit.mapping.config_inverse import Less, shortest_preimage
+from ggufkit.mapping.export_spec import (
+    Both,
+    ExportSpec,
+    HasHparam,
+    HasTensor,
+    HparamValue,
+    ModelHeader,
+    Not,
+    inverse_of,
+)
 from ggufkit.mapping.row_transforms import SliceHeads
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Always, Architecture, Config, Context, Hparam, NonZero, Weight
 from ggufkit.mapping.transforms import Compose, Transpose
 
 
@@ -30,13 +49,13 @@ def value_heads(context: Context) -> SliceHeads:
     return SliceHeads(keys + values, keys, keys + values, stack=True)
 
 
-def compressed(config: Config) -> range:
-    """Return the blocks whose queries are compressed: all or none."""
+def low_rank_q(config: Config) -> range:
+    """Return the layers whose queries have a low-rank projection: all or none."""
     return range(config["num_hidden_layers"] if config.get("q_lora_rank") else 0)
 
 
-def plain(config: Config) -> range:
-    """Return the blocks whose queries are not compressed."""
+def full_rank_q(config: Config) -> range:
+    """Return the layers whose queries have a full-rank projection."""
     return range(0 if config.get("q_lora_rank") else config["num_hidden_layers"])
 
 
@@ -59,11 +78,19 @@ def key_length(config: Config) -> int:
     return int(config["kv_lora_rank"] + config["qk_rope_head_dim"])
 
 
+@inverse_of(Less("qk_nope_head_dim", "rope.dimension_count"))
 def key_length_mla(config: Config) -> int:
     """Return the length of a key once it is decompressed."""
     return int(config["qk_nope_head_dim"] + config["qk_rope_head_dim"])
 
 
+def _multiplier_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    found = shortest_preimage(value / 0.1, lambda mscale: 0.1 * mscale)
+    # llama.cpp takes the two for the same
+    return {"rope_scaling.mscale_all_dim": found, "rope_scaling.mscale": found}
+
+
+@inverse_of(_multiplier_to_config)
 def log_multiplier(config: Config) -> float | None:
     """Return yarn's factor for attention; llama.cpp wants a tenth of the checkpoint's."""
     mscale = rope.full(config).get("mscale_all_dim")
@@ -72,8 +99,13 @@ def log_multiplier(config: Config) -> float | None:
 
 _LAYER = "model.layers.{i}"
 _ATTENTION = f"{_LAYER}.self_attn"
-_MLP = f"{_LAYER}.mlp"
 _SAME = ("token_embd", "output_norm", "output", "attn_norm", "attn_output", "ffn_norm")
+
+_NORMED_PROBABILITIES = {
+    "norm_topk_prob": lambda header: bool(header.hparams.get("expert_weights_norm")),
+    "num_key_value_heads": HparamValue("attention.head_count"),
+}
+_CORRECTED = {**_NORMED_PROBABILITIES, "topk_method": "noaux_tc"}
 
 DEEPSEEK2 = Architecture(
     name="deepseek2",
@@ -98,7 +130,7 @@ DEEPSEEK2 = Architecture(
         # attention is over the compressed keys and values, of which there is one head
         *replaced(
             HPARAMS,
-            Hparam("attention.head_count_kv", lambda _: 1),
+            Hparam("attention.head_count_kv", Always(1)),
             Hparam("attention.key_length", key_length),
             Hparam("attention.value_length", "kv_lora_rank"),
         ),
@@ -111,29 +143,34 @@ DEEPSEEK2 = Architecture(
         Hparam("expert_feed_forward_length", "moe_intermediate_size"),
         Hparam("expert_shared_count", "n_shared_experts"),
         Hparam("expert_weights_scale", "routed_scaling_factor"),
-        Hparam("expert_weights_norm", lambda config: config.get("norm_topk_prob") or None),
+        Hparam("expert_weights_norm", NonZero("norm_topk_prob")),
         Hparam("rope.dimension_count", "qk_rope_head_dim"),
         Hparam("rope.scaling.yarn_log_multiplier", log_multiplier),
     ),
     weights=(
         *only(decoder(), *_SAME),
-        Weight("blk.{i}.attn_q", f"{_ATTENTION}.q_proj", blocks=plain),
-        Weight("blk.{i}.attn_q_a", f"{_ATTENTION}.q_a_proj", blocks=compressed),
-        Weight("blk.{i}.attn_q_a_norm", f"{_ATTENTION}.q_a_layernorm", blocks=compressed),
-        Weight("blk.{i}.attn_q_b", f"{_ATTENTION}.q_b_proj", blocks=compressed),
+        Weight("blk.{i}.attn_q", f"{_ATTENTION}.q_proj", in_layers=full_rank_q),
+        Weight("blk.{i}.attn_q_a", f"{_ATTENTION}.q_a_proj", in_layers=low_rank_q),
+        Weight("blk.{i}.attn_q_a_norm", f"{_ATTENTION}.q_a_layernorm", in_layers=low_rank_q),
+        Weight("blk.{i}.attn_q_b", f"{_ATTENTION}.q_b_proj", in_layers=low_rank_q),
         Weight("blk.{i}.attn_kv_a_mqa", f"{_ATTENTION}.kv_a_proj_with_mqa"),
         Weight("blk.{i}.attn_kv_a_norm", f"{_ATTENTION}.kv_a_layernorm"),
         Weight("blk.{i}.attn_k_b", f"{_ATTENTION}.kv_b_proj", key_heads),
         Weight("blk.{i}.attn_v_b", f"{_ATTENTION}.kv_b_proj", value_heads),
-        *FFN_WEIGHTS,
-        Weight(
-            "blk.{i}.exp_probs_b.bias",
-            f"{_MLP}.gate.e_score_correction_bias",
-            exact=True,
-            optional=True,
+        *moe_feed_forward(
+            bias="gate.e_score_correction_bias",
+            shared="shared_experts",
+            dense=DENSE_LAYERS,
+            sparse=MOE_LAYERS,
+            optional=("bias",),
         ),
     ),
     ignore=ignored_tensors,
+    export=ExportSpec(
+        "deepseek_v2",
+        config=_NORMED_PROBABILITIES,
+        matches=Not(HasTensor("exp_probs_b.bias")),
+    ),
 )
 
 DEEPSEEK3 = replace(
@@ -154,6 +191,11 @@ DEEPSEEK3 = replace(
         "routed_scaling_factor": 2.5,
         "num_nextn_predict_layers": 1,
     },
+    export=ExportSpec(
+        "deepseek_v3",
+        config=_CORRECTED,
+        matches=Both(HasTensor("exp_probs_b.bias"), HasHparam("expert_gating_func")),
+    ),
 )
 
 _LENGTHS = ("attention.key_length", "attention.value_length")
@@ -192,9 +234,14 @@ GLM4MOE_LITE = replace(
         "num_nextn_predict_layers": 0,
     },
     hparams=(
-        *_with_late_lengths(replaced(DEEPSEEK3.hparams, Hparam("block_count", all_blocks))),
-        Hparam("nextn_predict_layers", lambda config: config["num_nextn_predict_layers"] or None),
+        *_with_late_lengths(replaced(DEEPSEEK3.hparams, Hparam("block_count", n_layers_with_mtp))),
+        Hparam("nextn_predict_layers", NonZero("num_nextn_predict_layers")),
     ),
     weights=(*DEEPSEEK3.weights, *NEXTN_WEIGHTS),
     ignore=tied_output,
+    export=ExportSpec(
+        "glm4_moe_lite",
+        config=_CORRECTED,
+        matches=Both(HasTensor("exp_probs_b.bias"), Not(HasHparam("expert_gating_func"))),
+    ),
 )

@@ -9,13 +9,8 @@ from dataclasses import replace
 
 from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.mapping.blocks import HPARAMS, POOLING
-from ggufkit.mapping.spec import Config, Hparam
-
-
-def no(_: Config) -> bool:
-    """Return False."""
-    return False
-
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import Always, Hparam
 
 DREAM = replace(
     QWEN2,
@@ -25,7 +20,8 @@ DREAM = replace(
     hparams=(
         *HPARAMS,
         *POOLING,
-        Hparam("attention.causal", no),
+        Hparam("attention.causal", Always(False)),
         Hparam("tokenizer.ggml.mask_token_id", "mask_token_id"),
     ),
+    export=ExportSpec("Dream"),
 )

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.smollm3 import SMOLLM3
 from ggufkit.mapping.blocks import HPARAMS, decoder
+from ggufkit.mapping.export_spec import ExportSpec
 
 ERNIE4_5 = replace(
     SMOLLM3,
@@ -25,5 +26,6 @@ ERNIE4_5 = replace(
     },
     hparams=HPARAMS,
     weights=decoder(),
-    generated=(),
+    computed=(),
+    export=ExportSpec("ernie4_5", hf_class="Ernie4_5ForCausalLM"),
 )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.ernie4_5 import ERNIE4_5
-from ggufkit.mapping.blocks import FFN, decoder, experts, only, without
-from ggufkit.mapping.spec import Config, Hparam, Weight
+from ggufkit.mapping.blocks import FFN, decoder, moe_feed_forward, without
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import Config, Hparam
 
 
 def moe_blocks(config: Config) -> list[int]:
@@ -27,8 +28,6 @@ def shared_width(config: Config) -> int | None:
     """Return the width of the shared experts together."""
     return config["moe_num_shared_experts"] * config["moe_intermediate_size"] or None
 
-
-_MLP = "model.layers.{i}.mlp"
 
 ERNIE4_5MOE = replace(
     ERNIE4_5,
@@ -59,30 +58,19 @@ ERNIE4_5MOE = replace(
     ),
     weights=(
         *without(decoder(), *FFN),
-        *(replace(weight, blocks=dense_blocks) for weight in only(decoder(), *FFN)),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
-        Weight(
-            "blk.{i}.exp_probs_b.bias",
-            f"{_MLP}.moe_statics.e_score_correction_bias",
-            optional=True,
-            exact=True,
-        ),
-        *experts(
-            f"{_MLP}.experts",
-            tuple((f"{part}_proj", part) for part in ("gate", "up", "down")),
-            blocks=moe_blocks,
-            count=lambda config: config["moe_num_experts"],
-        ),
-        *(
-            Weight(
-                f"blk.{{i}}.ffn_{part}_shexp",
-                f"{_MLP}.shared_experts.{part}_proj",
-                optional=True,
-            )
-            for part in ("gate", "up", "down")
+        *moe_feed_forward(
+            bias="moe_statics.e_score_correction_bias",
+            parts=tuple((f"{part}_proj", part) for part in ("gate", "up", "down")),
+            shared="shared_experts",
+            dense=dense_blocks,
+            sparse=moe_blocks,
+            optional=("bias", "shared"),
+            stack_size=lambda config: config["moe_num_experts"],
         ),
     ),
+    # multi-token prediction, which llama.cpp leaves out
     ignore=tuple(
         f"model.mtp_{part}.*" for part in ("block", "emb_norm", "hidden_norm", "linear_proj")
     ),
+    export=ExportSpec("ernie4_5_moe"),
 )

@@ -6,7 +6,8 @@ Source: llama.cpp conversion/exaone.py ExaoneModel; the modeling code in the mod
 from __future__ import annotations
 
 from ggufkit.mapping.blocks import HPARAMS, replaced, rope_dim
-from ggufkit.mapping.computed import ComputedTensor, llama3_rope_factors
+from ggufkit.mapping.computed import LLAMA3_FACTORS
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture, Hparam, Weight
 
 _BLOCK = "transformer.h.{i}"
@@ -35,5 +36,6 @@ EXAONE = Architecture(
         Weight("blk.{i}.ffn_up", f"{_BLOCK}.mlp.c_fc_1"),
         Weight("blk.{i}.ffn_down", f"{_BLOCK}.mlp.c_proj"),
     ),
-    generated=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
+    computed=LLAMA3_FACTORS,
+    export=ExportSpec("exaone"),
 )

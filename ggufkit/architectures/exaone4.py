@@ -5,19 +5,24 @@ Source: llama.cpp conversion/exaone.py Exaone4Model; transformers exaone4.
 
 from __future__ import annotations
 
-from ggufkit.mapping.blocks import HPARAMS, QK_NORMS, decoder, per_head, sliding_layers, without
-from ggufkit.mapping.computed import ComputedTensor, llama3_rope_factors
+from ggufkit.mapping.blocks import (
+    HPARAMS,
+    QK_NORMS,
+    decoder,
+    default_head_dim,
+    sliding_layers,
+    without,
+)
+from ggufkit.mapping.computed import LLAMA3_FACTORS
+from ggufkit.mapping.config_inverse import LayerTypes
+from ggufkit.mapping.export_spec import ExportSpec, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 
 
-def window(config: Config) -> int | None:
-    """Return the window, if there is one."""
-    return config.get("sliding_window")
-
-
+@inverse_of(LayerTypes("sliding_attention", "full_attention"))
 def windowed(config: Config) -> list[bool] | None:
     """Return which layers attend to a window only, from their types or a pattern like LLLG."""
-    if window(config) is None:
+    if config.get("sliding_window") is None:
         return None
     pattern, n = config.get("sliding_window_pattern"), config["num_hidden_layers"]
     listed = sliding_layers(config)
@@ -40,13 +45,13 @@ EXAONE4 = Architecture(
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
         "num_key_value_heads": 32,
-        "head_dim": per_head,
+        "head_dim": default_head_dim,
         "sliding_window_pattern": 4,
     },
     hparams=(
         *HPARAMS,
         Hparam("vocab_size", "vocab_size"),
-        Hparam("attention.sliding_window", window),
+        Hparam("attention.sliding_window", "sliding_window"),
         Hparam("attention.sliding_window_pattern", windowed),
     ),
     weights=(
@@ -55,5 +60,6 @@ EXAONE4 = Architecture(
         Weight("blk.{i}.post_ffw_norm", f"{_LAYER}.post_feedforward_layernorm"),
         *QK_NORMS,
     ),
-    generated=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
+    computed=LLAMA3_FACTORS,
+    export=ExportSpec("exaone4"),
 )

@@ -16,23 +16,22 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ggufkit.architectures.suggest import best_fit, closest_name, stem
-from ggufkit.errors import ConversionError, UnknownArchitectureError
+from ggufkit.errors import UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.mapping.blocks import HPARAMS, POOLING, keep, stack
+from ggufkit.mapping.blocks import HPARAMS, POOLING
 from ggufkit.mapping.matching import IGNORE, SUFFIXES, generalize, mismatch
 from ggufkit.mapping.spec import (
+    Always,
     Architecture,
     Config,
-    Context,
     Hparam,
     Weight,
     block_count,
     complete_config,
-    config_errors,
     expert_count,
     text_config,
 )
-from ggufkit.mapping.transforms import Change
+from ggufkit.mapping.transforms import IDENTITY, Change, StackExperts, Transform
 
 # True in the metadata of files made this way; llama.cpp passes over keys that it does not know.
 UNVERIFIED_KEY = "ggufkit.generic"
@@ -50,7 +49,7 @@ _HPARAMS = (
     Hparam("expert_shared_count", ("n_shared_experts", "num_shared_experts")),
     Hparam("leading_dense_block_count", "first_k_dense_replace"),
     Hparam("rope.dimension_count", "rotary_dim"),
-    Hparam(UNVERIFIED_KEY, lambda _: True),
+    Hparam(UNVERIFIED_KEY, Always(True)),
 )
 
 # Buffers that checkpoints carry along, where the table has no place for them.
@@ -79,17 +78,17 @@ class GenericArchitecture:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what there is to say of it, for provenance."""
-        return _said(self.architecture.name, self.absent, self.transformed)
+        return _provenance(self.architecture.name, self.absent, self.transformed)
 
 
-def marked(metadata: Metadata) -> dict[str, Any]:
-    """Return what provenance says of a file that was made this way; nothing of another."""
+def generic_provenance(metadata: Metadata) -> dict[str, Any]:
+    """Return the provenance of a file that was made this way; empty for any other."""
     if metadata.get(UNVERIFIED_KEY) is not True:
         return {}
-    return {"generic": _said(str(metadata.get("general.architecture", "")))}
+    return {"generic": _provenance(str(metadata.get("general.architecture", "")))}
 
 
-def _said(
+def _provenance(
     table: str, absent: Sequence[str] = (), transformed: Sequence[str] = ()
 ) -> dict[str, Any]:
     return {
@@ -161,7 +160,7 @@ def generic_architecture(
     return GenericArchitecture(
         replace(made, weights=weights, ignore=tuple(buffers)),
         tuple(sorted(table.targets - present)),
-        tuple(sorted(_transformed(name, known, config) & present)),
+        tuple(sorted(_transformed(name, known) & present)),
     )
 
 
@@ -172,25 +171,14 @@ def _names(config: Config) -> list[str]:
     return [str(n) for n in (*(given if isinstance(given, list) else ()), *kinds) if n]
 
 
-def _transformed(name: str, known: Iterable[Architecture], config: Config) -> set[str]:
-    """Return the weights that architectures of this name change, where `config` is one of them."""
+def _transformed(name: str, known: Iterable[Architecture]) -> set[str]:
     return {
         weight.name
         for architecture in known
         if architecture.name == name
         for weight in architecture.weights
-        if _changes(architecture, weight, config)
+        if not isinstance(weight.transform, Transform) or weight.transform.change > Change.NOTHING
     }
-
-
-def _changes(architecture: Architecture, weight: Weight, config: Config) -> bool:
-    """Whether a weight is changed; it may be where the config lacks what tells how."""
-    try:
-        with config_errors(architecture):
-            context = Context(complete_config(architecture, config), n_tokens=0)
-            return weight.transform(context).change > Change.NOTHING
-    except ConversionError:
-        return True
 
 
 def _is_buffer(name: str) -> bool:
@@ -297,10 +285,10 @@ def _weights(places: Iterable[_Place]) -> Iterator[Weight]:
             # what is stacked already has no suffix in the checkpoint
             f"{target}.weight" if bare and target.endswith("_exps") else target,
             source,
-            stack if n_experts else keep,
+            StackExperts() if n_experts else IDENTITY,
             optional=True,
-            exact=bare,
-            count=lambda config, n=n_experts: expert_count(config) or n,  # type: ignore[misc]
+            full_name=bare,
+            stack_size=lambda config, n=n_experts: expert_count(config) or n,  # type: ignore[misc]
         )
 
 

@@ -5,10 +5,12 @@ Source: llama.cpp conversion/gemma.py GemmaModel; transformers gemma.
 
 from __future__ import annotations
 
-from ggufkit.mapping.blocks import decoder, plus_one
+from ggufkit.mapping.blocks import decoder
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
+from ggufkit.mapping.transforms import AddOne
 
-_DECODER = {weight.source: weight for weight in decoder(norm=plus_one)}
+_DECODER = {weight.source: weight for weight in decoder(norm=AddOne())}
 
 GEMMA = Architecture(
     name="gemma",
@@ -36,4 +38,5 @@ GEMMA = Architecture(
     weights=tuple(w for w in _DECODER.values() if w.name != "output"),
     # tied; some tools save it all the same
     ignore=("lm_head.weight",),
+    export=ExportSpec("gemma"),
 )

@@ -8,15 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.gemma import GEMMA
-from ggufkit.mapping.blocks import plus_one
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Hparam, Weight
+from ggufkit.mapping.transforms import AddOne
 
 _LAYER = "model.layers.{i}"
 FOUR_NORM_WEIGHTS = (
     *(w for w in GEMMA.weights if w.name != "blk.{i}.ffn_norm"),
-    Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm", plus_one),
-    Weight("blk.{i}.ffn_norm", f"{_LAYER}.pre_feedforward_layernorm", plus_one),
-    Weight("blk.{i}.post_ffw_norm", f"{_LAYER}.post_feedforward_layernorm", plus_one),
+    Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm", AddOne()),
+    Weight("blk.{i}.ffn_norm", f"{_LAYER}.pre_feedforward_layernorm", AddOne()),
+    Weight("blk.{i}.post_ffw_norm", f"{_LAYER}.post_feedforward_layernorm", AddOne()),
 )
 
 GEMMA2 = replace(
@@ -39,4 +40,5 @@ GEMMA2 = replace(
         Hparam("attention.sliding_window", "sliding_window"),
     ),
     weights=FOUR_NORM_WEIGHTS,
+    export=ExportSpec("gemma2"),
 )

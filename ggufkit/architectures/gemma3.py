@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.gemma2 import FOUR_NORM_WEIGHTS
-from ggufkit.mapping.blocks import HPARAMS, WRAPPED, plus_one
+from ggufkit.mapping.blocks import HPARAMS, WRAPPED
+from ggufkit.mapping.export_spec import ExportSpec, inverse_of
 from ggufkit.mapping.row_transforms import TruncateRows
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, NonZero, Weight
+from ggufkit.mapping.transforms import AddOne
 
 
 def known_tokens(context: Context) -> TruncateRows:
@@ -18,14 +20,10 @@ def known_tokens(context: Context) -> TruncateRows:
     return TruncateRows(context.n_tokens)
 
 
+@inverse_of("sliding_window")
 def sliding_window(config: Config) -> int | None:
     """Return the window, unless every layer attends to everything."""
     return None if config.get("sliding_window_pattern") == 1 else int(config["sliding_window"])
-
-
-def final_softcap(config: Config) -> float | None:
-    """Return the cap on logits, if there is one."""
-    return config.get("final_logit_softcapping") or None
 
 
 # Multimodal checkpoints put the language model into one or two others.
@@ -54,7 +52,7 @@ GEMMA3 = Architecture(
     },
     hparams=(
         *HPARAMS,
-        Hparam("final_logit_softcapping", final_softcap),
+        Hparam("final_logit_softcapping", NonZero("final_logit_softcapping")),
         Hparam("attention.sliding_window", sliding_window),
     ),
     weights=(
@@ -62,10 +60,11 @@ GEMMA3 = Architecture(
             replace(w, transform=known_tokens) if w.name == "token_embd" else w
             for w in FOUR_NORM_WEIGHTS
         ),
-        Weight("blk.{i}.attn_q_norm", f"{_LAYER}.self_attn.q_norm", plus_one),
-        Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm", plus_one),
+        Weight("blk.{i}.attn_q_norm", f"{_LAYER}.self_attn.q_norm", AddOne()),
+        Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm", AddOne()),
     ),
     rename=RENAME,
     # output weights are the embeddings; a multimodal checkpoint's vision part is another file's
     ignore=("*lm_head.weight", "*vision_tower.*", "*multi_modal_projector.*"),
+    export=ExportSpec("gemma3_text"),
 )

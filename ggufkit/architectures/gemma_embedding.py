@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufkit.architectures.gemma3 import GEMMA3, final_softcap
+from ggufkit.architectures.gemma3 import GEMMA3
 from ggufkit.mapping.blocks import BARE, HPARAMS, POOLING, WRAPPED
-from ggufkit.mapping.spec import Hparam
+from ggufkit.mapping.export_spec import ExportSpec, HparamValue
+from ggufkit.mapping.spec import Hparam, NonZero
 
 GEMMA_EMBEDDING = replace(
     GEMMA3,
@@ -18,9 +19,17 @@ GEMMA_EMBEDDING = replace(
     hf_classes=("Gemma3TextModel",),
     hparams=(
         *HPARAMS,
-        Hparam("final_logit_softcapping", final_softcap),
+        Hparam("final_logit_softcapping", NonZero("final_logit_softcapping")),
         Hparam("attention.sliding_window", "sliding_window"),
         *POOLING,
     ),
     rename=(*WRAPPED, *BARE),
+    export=ExportSpec(
+        "gemma3_text",
+        config={
+            "query_pre_attn_scalar": HparamValue("attention.key_length"),
+            "use_bidirectional_attention": True,
+        },
+        rename=((r"^model\.", ""),),
+    ),
 )

@@ -7,21 +7,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufkit.architectures.deepseek import dense_blocks, moe_blocks
 from ggufkit.architectures.glm4 import GLM4
-from ggufkit.mapping.blocks import EXPERT_PARTS, FFN, QK_NORMS, decoder, experts, replaced, without
-from ggufkit.mapping.spec import Config, Hparam, Weight, block_count
+from ggufkit.mapping.blocks import (
+    DENSE_LAYERS,
+    FFN,
+    MOE_LAYERS,
+    QK_NORMS,
+    decoder,
+    moe_feed_forward,
+    replaced,
+    without,
+)
+from ggufkit.mapping.config_inverse import Less
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, HasTensor, inverse_of
+from ggufkit.mapping.spec import Always, Config, Hparam, Weight, block_count
 
 _LAYER = "model.layers.{i}"
-_MLP = f"{_LAYER}.mlp"
 
 
-def all_blocks(config: Config) -> int:
-    """Return the number of blocks, with those that predict further tokens."""
+@inverse_of(Less("num_hidden_layers", "nextn_predict_layers"))
+def n_layers_with_mtp(config: Config) -> int:
+    """Return the number of layers, with those for multi-token prediction."""
     return block_count(config) + int(config.get("num_nextn_predict_layers") or 0)
 
 
-# What a block that predicts further tokens has besides.
+# What an MTP layer has besides.
 NEXTN_WEIGHTS = tuple(
     Weight(f"blk.{{i}}.nextn.{name.replace('.', '_')}", f"{_LAYER}.{name}", optional=True)
     for name in (
@@ -58,11 +68,11 @@ GLM4MOE = replace(
         "num_nextn_predict_layers": 1,
     },
     hparams=(
-        *replaced(GLM4.hparams, Hparam("block_count", all_blocks)),
+        *replaced(GLM4.hparams, Hparam("block_count", n_layers_with_mtp)),
         Hparam("expert_feed_forward_length", "moe_intermediate_size"),
         Hparam("expert_shared_count", "n_shared_experts"),
         Hparam("leading_dense_block_count", "first_k_dense_replace"),
-        Hparam("expert_gating_func", lambda _: 2),
+        Hparam("expert_gating_func", Always(2)),
         Hparam("expert_weights_scale", "routed_scaling_factor"),
         Hparam("expert_weights_norm", "norm_topk_prob"),
         Hparam("nextn_predict_layers", "num_nextn_predict_layers"),
@@ -71,26 +81,16 @@ GLM4MOE = replace(
         *without(decoder(), "ffn_norm", *FFN),
         *(replace(w, optional=True) for w in QK_NORMS),
         Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
-        *(
-            Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", blocks=dense_blocks)
-            for part in ("gate", "up", "down")
-        ),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate", blocks=moe_blocks),
-        Weight(
-            "blk.{i}.exp_probs_b.bias",
-            f"{_MLP}.gate.e_score_correction_bias",
-            blocks=moe_blocks,
-            exact=True,
-        ),
-        *experts(f"{_MLP}.experts", EXPERT_PARTS, blocks=moe_blocks),
-        *(
-            Weight(
-                f"blk.{{i}}.ffn_{part}_shexp",
-                f"{_MLP}.shared_experts.{part}_proj",
-                blocks=moe_blocks,
-            )
-            for part in ("gate", "up", "down")
+        *moe_feed_forward(
+            bias="gate.e_score_correction_bias",
+            shared="shared_experts",
+            dense=DENSE_LAYERS,
+            sparse=MOE_LAYERS,
         ),
         *NEXTN_WEIGHTS,
+    ),
+    export=ExportSpec(
+        "glm4_moe",
+        config={"attention_bias": HAS_BIASES, "use_qk_norm": HasTensor("attn_q_norm.weight")},
     ),
 )

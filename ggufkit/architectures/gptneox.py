@@ -5,12 +5,15 @@ Source: llama.cpp conversion/gptneox.py GPTNeoXModel; transformers gpt_neox.
 
 from __future__ import annotations
 
-from ggufkit.mapping.blocks import per_head
+from ggufkit.mapping.blocks import default_head_dim
+from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
+from ggufkit.mapping.export_spec import ExportSpec, inverse_of
 from ggufkit.mapping.rope import full
 from ggufkit.mapping.row_transforms import UnfuseGroups
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
 
 
+@inverse_of("n_head")
 def n_heads(config: Config) -> int:
     """Return the heads."""
     return int(config["n_head"] if "n_head" in config else config["num_attention_heads"])
@@ -24,10 +27,11 @@ def regroup(context: Context) -> UnfuseGroups:
     return UnfuseGroups((head_dim,) * 3, (0, 1, 2))
 
 
-def rotated(config: Config) -> int:
+@inverse_of(RotaryShare("rotary_pct", default_head_dim_of))
+def rope_dim(config: Config) -> int:
     """Return the dimensions of a head that are rotated."""
     part = config.get("rotary_pct", full(config).get("partial_rotary_factor", 0.25))
-    return int(part * per_head(config))
+    return int(part * default_head_dim(config))
 
 
 _LAYER = "gpt_neox.layers.{i}"
@@ -54,7 +58,7 @@ GPTNEOX = Architecture(
         Hparam("embedding_length", "hidden_size"),
         Hparam("block_count", "num_hidden_layers"),
         Hparam("feed_forward_length", "intermediate_size"),
-        Hparam("rope.dimension_count", rotated),
+        Hparam("rope.dimension_count", rope_dim),
         Hparam("attention.head_count", "num_attention_heads"),
         Hparam("use_parallel_residual", "use_parallel_residual"),
         Hparam("attention.layer_norm_epsilon", "layer_norm_eps"),
@@ -69,4 +73,5 @@ GPTNEOX = Architecture(
     ),
     # causal masks of older checkpoints
     ignore=("*.attention.bias", "*.attention.masked_bias"),
+    export=ExportSpec("gpt_neox"),
 )

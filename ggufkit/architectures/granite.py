@@ -6,24 +6,37 @@ granitemoehybrid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from ggufkit.architectures.llama import LLAMA
-from ggufkit.gguf.metadata import Value
-from ggufkit.mapping.blocks import FFN, decoder, gate_half, per_head, replaced, up_half, without
+from ggufkit.architectures.mamba import expanded_width
+from ggufkit.mapping.blocks import (
+    FFN,
+    GATE_HALF,
+    UP_HALF,
+    decoder,
+    default_head_dim,
+    replaced,
+    without,
+)
+from ggufkit.mapping.config_inverse import KVHeadsByLayer
+from ggufkit.mapping.export_spec import (
+    BIASES,
+    HAS_BIASES,
+    MAMBA_BIASES,
+    ExportSpec,
+    HasHparam,
+    HparamValue,
+    ModelHeader,
+    inverse_of,
+)
 from ggufkit.mapping.row_transforms import PermuteRope
-from ggufkit.mapping.spec import Config, Context, Hparam, Weight, block_count
+from ggufkit.mapping.spec import Config, Context, Hparam, NonZero, Weight, block_count
 
 
 def permute(context: Context) -> PermuteRope:
     """Return the row order of queries and keys; head_dim is not looked at."""
-    return PermuteRope(per_head(context.config))
-
-
-def given(key: str) -> Callable[[Config], Value | None]:
-    """Return the function that reads a multiplier, unless it is 0."""
-    return lambda config: config.get(key) or None
+    return PermuteRope(default_head_dim(context.config))
 
 
 _NO_HEAD_DIM = ("attention.key_length", "attention.value_length", "rope.dimension_count")
@@ -42,17 +55,18 @@ GRANITE = replace(
     },
     hparams=(
         *(h for h in LLAMA.hparams if isinstance(h, str) or h.key not in _NO_HEAD_DIM),
-        Hparam("rope.dimension_count", per_head),
-        Hparam("attention.scale", given("attention_multiplier")),
-        Hparam("embedding_scale", given("embedding_multiplier")),
-        Hparam("residual_scale", given("residual_multiplier")),
-        Hparam("logit_scale", given("logits_scaling")),
+        Hparam("rope.dimension_count", default_head_dim),
+        Hparam("attention.scale", NonZero("attention_multiplier")),
+        Hparam("embedding_scale", NonZero("embedding_multiplier")),
+        Hparam("residual_scale", NonZero("residual_multiplier")),
+        Hparam("logit_scale", NonZero("logits_scaling")),
     ),
     weights=decoder(q=permute, k=permute),
-    generated=(),
+    computed=(),
+    export=ExportSpec("granite", config=BIASES),
 )
 
-SHARED_WIDTH = Hparam("expert_shared_feed_forward_length", given("shared_intermediate_size"))
+SHARED_WIDTH = Hparam("expert_shared_feed_forward_length", NonZero("shared_intermediate_size"))
 
 MOE_DEFAULTS = {**GRANITE.defaults, "num_local_experts": 8, "num_experts_per_tok": 2}
 
@@ -65,15 +79,11 @@ def attention_blocks(config: Config) -> list[int]:
     return [i for i, kind in enumerate(config["layer_types"]) if kind in _ATTENTION_TYPES]
 
 
+@inverse_of(KVHeadsByLayer("attention", "mamba"))
 def heads_kv(config: Config) -> list[int]:
     """Return the heads of keys and values by block; a state space has none."""
     attention, n_heads = set(attention_blocks(config)), int(config["num_key_value_heads"])
     return [n_heads if i in attention else 0 for i in range(block_count(config))]
-
-
-def inner_size(config: Config) -> int:
-    """Return the width inside of a state space."""
-    return int(config["mamba_expand"]) * int(config["hidden_size"])
 
 
 def is_hybrid(config: Config) -> bool:
@@ -86,6 +96,22 @@ def is_dense(config: Config) -> bool:
     """Return whether there are no experts, of any config.json."""
     return config.get("num_local_experts") == 0
 
+
+def _positions(header: ModelHeader) -> str:
+    """Return whether queries and keys are rotated."""
+    return "rope" if header.hparams.get("rope.scaling.finetuned") else "nope"
+
+
+HYBRID_EXPORT = ExportSpec(
+    "granitemoehybrid",
+    config={
+        **MAMBA_BIASES,
+        "attention_bias": HAS_BIASES,
+        "max_position_embeddings": HparamValue("context_length"),
+        "position_embedding_type": _positions,
+    },
+    matches=HasHparam("ssm.conv_kernel"),
+)
 
 HYBRID_DEFAULTS = {
     **MOE_DEFAULTS,
@@ -102,15 +128,15 @@ HYBRID_HPARAMS = (
     Hparam("ssm.conv_kernel", "mamba_d_conv"),
     Hparam("ssm.state_size", "mamba_d_state"),
     Hparam("ssm.group_count", "mamba_n_groups"),
-    Hparam("ssm.inner_size", inner_size),
+    Hparam("ssm.inner_size", expanded_width),
     Hparam("ssm.time_step_rank", "mamba_n_heads"),
     Hparam("rope.scaling.finetuned", lambda config: not is_hybrid(config)),
 )
 
 DENSE_WEIGHTS = (
     *without(GRANITE.weights, *FFN),
-    Weight("blk.{i}.ffn_gate", f"{_SHARED}.input_linear", gate_half),
-    Weight("blk.{i}.ffn_up", f"{_SHARED}.input_linear", up_half),
+    Weight("blk.{i}.ffn_gate", f"{_SHARED}.input_linear", GATE_HALF),
+    Weight("blk.{i}.ffn_up", f"{_SHARED}.input_linear", UP_HALF),
     Weight("blk.{i}.ffn_down", f"{_SHARED}.output_linear"),
 )
 
@@ -122,5 +148,6 @@ GRANITE4 = replace(
     defaults=HYBRID_DEFAULTS,
     hparams=HYBRID_HPARAMS,
     weights=DENSE_WEIGHTS,
-    when=lambda config: not is_hybrid(config) and is_dense(config),
+    matches=lambda config: not is_hybrid(config) and is_dense(config),
+    export=HYBRID_EXPORT,
 )

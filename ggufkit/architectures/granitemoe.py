@@ -11,13 +11,15 @@ from dataclasses import replace
 from ggufkit.architectures.granite import (
     GRANITE,
     HYBRID_DEFAULTS,
+    HYBRID_EXPORT,
     HYBRID_HPARAMS,
     MOE_DEFAULTS,
     SHARED_WIDTH,
     is_dense,
     is_hybrid,
 )
-from ggufkit.mapping.blocks import FFN, gate_half, up_half, without
+from ggufkit.mapping.blocks import FFN, GATE_HALF, UP_HALF, without
+from ggufkit.mapping.export_spec import Choose, ExportSpec, HasTensor
 from ggufkit.mapping.spec import Weight
 
 _MOE = "model.layers.{i}.block_sparse_moe"
@@ -33,12 +35,17 @@ GRANITEMOE = replace(
     weights=(
         *without(GRANITE.weights, *FFN),
         Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.router.layer"),
-        Weight("blk.{i}.ffn_gate_exps", f"{_MOE}.input_linear", gate_half),
-        Weight("blk.{i}.ffn_up_exps", f"{_MOE}.input_linear", up_half),
+        Weight("blk.{i}.ffn_gate_exps", f"{_MOE}.input_linear", GATE_HALF),
+        Weight("blk.{i}.ffn_up_exps", f"{_MOE}.input_linear", UP_HALF),
         Weight("blk.{i}.ffn_down_exps", f"{_MOE}.output_linear"),
-        Weight("blk.{i}.ffn_gate_shexp", f"{_SHARED}.input_linear", gate_half, optional=True),
-        Weight("blk.{i}.ffn_up_shexp", f"{_SHARED}.input_linear", up_half, optional=True),
+        Weight("blk.{i}.ffn_gate_shexp", f"{_SHARED}.input_linear", GATE_HALF, optional=True),
+        Weight("blk.{i}.ffn_up_shexp", f"{_SHARED}.input_linear", UP_HALF, optional=True),
         Weight("blk.{i}.ffn_down_shexp", f"{_SHARED}.output_linear", optional=True),
+    ),
+    export=ExportSpec(
+        "granitemoe",
+        config={"model_type": Choose(HasTensor("blk.0.ffn_gate_shexp.weight"), "granitemoeshared")},
+        task_heads=(("blk.0.ffn_gate_shexp.weight", "GraniteMoeSharedForCausalLM", ""),),
     ),
 )
 
@@ -49,5 +56,6 @@ GRANITE4MOE = replace(
     tokenizer="qwen",
     defaults=HYBRID_DEFAULTS,
     hparams=HYBRID_HPARAMS,
-    when=lambda config: not is_hybrid(config) and not is_dense(config),
+    matches=lambda config: not is_hybrid(config) and not is_dense(config),
+    export=HYBRID_EXPORT,
 )

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.ernie4_5 import ERNIE4_5
 from ggufkit.mapping.blocks import decoder, n_heads
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
 from ggufkit.mapping.spec import Weight
 
 HUNYUAN = replace(
@@ -28,4 +29,5 @@ HUNYUAN = replace(
         Weight("blk.{i}.attn_q_norm", "model.layers.{i}.self_attn.query_layernorm"),
         Weight("blk.{i}.attn_k_norm", "model.layers.{i}.self_attn.key_layernorm"),
     ),
+    export=ExportSpec("hunyuan_v1_dense", config={"attention_bias": HAS_BIASES}),
 )

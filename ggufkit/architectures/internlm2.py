@@ -6,7 +6,8 @@ repositories.
 
 from __future__ import annotations
 
-from ggufkit.mapping.blocks import HPARAMS, n_heads, per_head
+from ggufkit.mapping.blocks import HPARAMS, default_head_dim, n_heads
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
 from ggufkit.mapping.row_transforms import PermuteRope, UnfuseGroups
 from ggufkit.mapping.spec import Architecture, Context, Weight
 from ggufkit.mapping.transforms import Compose, Transform
@@ -15,19 +16,19 @@ from ggufkit.mapping.transforms import Compose, Transform
 def _groups(context: Context, part: int) -> UnfuseGroups:
     """Return the transform to one part of the groups: queries, a key and a value for each."""
     config = context.config
-    size = per_head(config)
+    size = default_head_dim(config)
     queries = config["num_attention_heads"] // config["num_key_value_heads"]
     return UnfuseGroups((queries * size, size, size), (part,))
 
 
 def queries(context: Context) -> Transform:
     """Return the transform of the fused projection to queries."""
-    return Compose(_groups(context, 0), PermuteRope(per_head(context.config)))
+    return Compose(_groups(context, 0), PermuteRope(default_head_dim(context.config)))
 
 
 def keys(context: Context) -> Transform:
     """Return the transform of the fused projection to keys."""
-    return Compose(_groups(context, 1), PermuteRope(per_head(context.config)))
+    return Compose(_groups(context, 1), PermuteRope(default_head_dim(context.config)))
 
 
 def values(context: Context) -> Transform:
@@ -60,4 +61,5 @@ INTERNLM2 = Architecture(
         Weight("blk.{i}.ffn_up", f"{_FFN}.w3"),
         Weight("blk.{i}.ffn_down", f"{_FFN}.w2"),
     ),
+    export=ExportSpec("internlm2", config={"bias": HAS_BIASES}),
 )

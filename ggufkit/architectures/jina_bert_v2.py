@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufkit.architectures.bert import BERT
+from ggufkit.architectures.bert import BERT, TOKEN_TYPES
 from ggufkit.mapping.blocks import without
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Weight
 
 _LAYER = "encoder.layer.{i}"
@@ -33,5 +34,18 @@ JINA_BERT_V2 = replace(
         Weight("blk.{i}.attn_norm_2", f"{_LAYER}.layer_norm_1", optional=True),
         Weight("blk.{i}.attn_q_norm", f"{_LAYER}.attention.self.layer_norm_q", optional=True),
         Weight("blk.{i}.attn_k_norm", f"{_LAYER}.attention.self.layer_norm_k", optional=True),
+    ),
+    export=ExportSpec(
+        "bert",
+        config={
+            **TOKEN_TYPES,
+            "position_embedding_type": "alibi",
+            "feed_forward_type": "geglu",
+        },
+        requires_tensor={
+            f"{_LAYER}.mlp.up_gated_layer": "attn_norm_2.weight",
+            f"{_LAYER}.mlp.down_layer": "attn_norm_2.weight",
+            f"{_LAYER}.layer_norm_2": "attn_norm_2.weight",
+        },
     ),
 )

@@ -5,8 +5,13 @@ Source: llama.cpp conversion/lfm2.py LFM2Model; transformers lfm2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ggufkit.mapping.blocks import HPARAMS, replaced
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.config_inverse import KVHeadsByLayer
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 from ggufkit.mapping.transforms import Squeeze
 
 
@@ -24,6 +29,7 @@ def convolution_blocks(config: Config) -> list[int]:
     return [i for i in range(config["num_hidden_layers"]) if i not in attention]
 
 
+@inverse_of(KVHeadsByLayer("full_attention", "conv"))
 def heads_kv(config: Config) -> list[int]:
     """Return the heads of keys and values by layer; a convolution has none."""
     attention = set(attention_blocks(config))
@@ -31,6 +37,11 @@ def heads_kv(config: Config) -> list[int]:
     return [n_heads if i in attention else 0 for i in range(n_layers)]
 
 
+def _width_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    return {"intermediate_size": value, "block_auto_adjust_ff_dim": False}
+
+
+@inverse_of(_width_to_config)
 def feed_forward(config: Config) -> int:
     """Return the width of the feed-forward part, which config.json may give before adjustment."""
     width = int(config.get("block_ff_dim", config.get("intermediate_size", 12288)))
@@ -39,11 +50,6 @@ def feed_forward(config: Config) -> int:
         width = int(config["block_ffn_dim_multiplier"] * int(2 * width / 3))
         width = -(-width // multiple) * multiple
     return width
-
-
-def squeeze(_: Context) -> Squeeze:
-    """Return the transform of convolutions."""
-    return Squeeze()
 
 
 _LAYER = "model.layers.{i}"
@@ -87,15 +93,18 @@ LFM2 = Architecture(
         Weight("blk.{i}.ffn_down", f"{_LAYER}.feed_forward.w2"),
         Weight("blk.{i}.ffn_up", f"{_LAYER}.feed_forward.w3"),
         *(
-            Weight(f"blk.{{i}}.{name}", f"{_LAYER}.self_attn.{source}", blocks=attention_blocks)
+            Weight(f"blk.{{i}}.{name}", f"{_LAYER}.self_attn.{source}", in_layers=attention_blocks)
             for name, source in _ATTENTION
         ),
-        Weight("blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", squeeze, blocks=convolution_blocks),
+        Weight(
+            "blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", Squeeze(), in_layers=convolution_blocks
+        ),
         *(
             Weight(
-                f"blk.{{i}}.shortconv.{name}", f"{_LAYER}.conv.{name}", blocks=convolution_blocks
+                f"blk.{{i}}.shortconv.{name}", f"{_LAYER}.conv.{name}", in_layers=convolution_blocks
             )
             for name in ("in_proj", "out_proj")
         ),
     ),
+    export=ExportSpec("lfm2"),
 )

@@ -8,20 +8,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.lfm2 import LFM2, heads_kv
-from ggufkit.mapping.blocks import FFN, HPARAMS, experts, only, replaced, without
-from ggufkit.mapping.spec import Config, Hparam, Weight
+from ggufkit.mapping.blocks import (
+    FFN,
+    HPARAMS,
+    MIXTRAL_PARTS,
+    LayersAfter,
+    LeadingLayers,
+    moe_feed_forward,
+    only,
+    replaced,
+    without,
+)
+from ggufkit.mapping.export_spec import ExportSpec, HasTensor
+from ggufkit.mapping.spec import Always, Hparam
 
-
-def dense_blocks(config: Config) -> range:
-    """Return the first blocks, which have no experts."""
-    return range(min(config["num_dense_layers"], config["num_hidden_layers"]))
-
-
-def moe_blocks(config: Config) -> range:
-    """Return the blocks with experts."""
-    return range(config["num_dense_layers"], config["num_hidden_layers"])
-
-
+DENSE_LAYERS = LeadingLayers("num_dense_layers")
+MOE_LAYERS = LayersAfter("num_dense_layers")
 _LAYER = "model.layers.{i}"
 _MOE = f"{_LAYER}.feed_forward"
 
@@ -46,17 +48,16 @@ LFM2MOE = replace(
         *replaced(HPARAMS, Hparam("attention.head_count_kv", heads_kv)),
         Hparam("expert_feed_forward_length", "moe_intermediate_size"),
         Hparam("leading_dense_block_count", "num_dense_layers"),
-        Hparam("expert_gating_func", lambda _: 2),  # sigmoid
+        Hparam("expert_gating_func", Always(2)),  # sigmoid
         Hparam("vocab_size", "vocab_size"),
         Hparam("shortconv.l_cache", "conv_L_cache"),
     ),
     weights=(
         *without(LFM2.weights, *FFN),
-        *(replace(weight, blocks=dense_blocks) for weight in only(LFM2.weights, *FFN)),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate", blocks=moe_blocks),
-        Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.expert_bias", optional=True, exact=True),
-        *experts(
-            f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up")), blocks=moe_blocks
+        *(replace(weight, in_layers=DENSE_LAYERS) for weight in only(LFM2.weights, *FFN)),
+        *moe_feed_forward(
+            _MOE, bias="expert_bias", parts=MIXTRAL_PARTS, sparse=MOE_LAYERS, optional=("bias",)
         ),
     ),
+    export=ExportSpec("lfm2_moe", config={"use_expert_bias": HasTensor("exp_probs_b.bias")}),
 )

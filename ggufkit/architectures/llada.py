@@ -5,10 +5,17 @@ Source: llama.cpp conversion/llada.py LLaDAModel; the modeling code in the model
 
 from __future__ import annotations
 
-from ggufkit.architectures.dream import no
 from ggufkit.mapping.blocks import HPARAMS, POOLING
+from ggufkit.mapping.export_spec import (
+    HAS_BIASES,
+    ExportSpec,
+    HasTensor,
+    HparamValue,
+    Not,
+    RowCount,
+)
 from ggufkit.mapping.row_transforms import PermuteRope
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Always, Architecture, Config, Context, Hparam, Weight
 from ggufkit.mapping.transforms import Transform
 
 
@@ -38,8 +45,8 @@ LLADA = Architecture(
         Hparam("context_length", "max_sequence_length"),
         Hparam("embedding_length", "d_model"),
         Hparam("feed_forward_length", "mlp_hidden_size"),
-        Hparam("attention.causal", no),
-        Hparam("diffusion.shift_logits", no),
+        Hparam("attention.causal", Always(False)),
+        Hparam("diffusion.shift_logits", Always(False)),
     ),
     weights=(
         Weight("token_embd", "model.transformer.wte"),
@@ -54,5 +61,21 @@ LLADA = Architecture(
         Weight("blk.{i}.ffn_gate", f"{_BLOCK}.ff_proj"),
         Weight("blk.{i}.ffn_up", f"{_BLOCK}.up_proj"),
         Weight("blk.{i}.ffn_down", f"{_BLOCK}.ff_out"),
+    ),
+    export=ExportSpec(
+        "llada",
+        config={
+            "n_layers": HparamValue("block_count"),
+            "n_heads": HparamValue("attention.head_count"),
+            "n_kv_heads": HparamValue("attention.head_count_kv"),
+            "embedding_size": RowCount("token_embd.weight"),
+            "include_bias": False,
+            "include_qkv_bias": HAS_BIASES,
+            "activation_type": "silu",
+            "block_type": "llama",
+            "layer_norm_type": "rms",
+            "rope": True,
+            "weight_tying": Not(HasTensor("output.weight")),
+        },
     ),
 )

@@ -12,16 +12,18 @@ from ggufkit.mapping.blocks import (
     BARE,
     FFN,
     HPARAMS,
+    MIXTRAL_PARTS,
     WRAPPED,
     decoder,
-    experts,
     head_dim,
+    moe_feed_forward,
     n_heads,
     permute,
     without,
 )
-from ggufkit.mapping.computed import ComputedTensor, llama3_rope_factors
-from ggufkit.mapping.spec import Architecture, Hparam, Weight
+from ggufkit.mapping.computed import LLAMA3_FACTORS
+from ggufkit.mapping.export_spec import BIASES, HAS_BIASES, ExportSpec
+from ggufkit.mapping.spec import Architecture, Hparam
 
 LLAMA = Architecture(
     name="llama",
@@ -42,7 +44,8 @@ LLAMA = Architecture(
     ),
     weights=decoder(q=permute, k=permute),
     rename=(*WRAPPED, *BARE),
-    generated=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
+    computed=LLAMA3_FACTORS,
+    export=ExportSpec("llama", config=BIASES),
 )
 
 _MOE = "model.layers.{i}.block_sparse_moe"
@@ -62,9 +65,9 @@ MIXTRAL = replace(
     },
     weights=(
         *without(LLAMA.weights, *FFN),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
-        *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
+        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS),
     ),
+    export=ExportSpec("mixtral"),
 )
 
 INTERNLM3 = replace(
@@ -79,5 +82,6 @@ INTERNLM3 = replace(
         "num_key_value_heads": 2,
         "head_dim": 128,
     },
-    generated=(),
+    computed=(),
+    export=ExportSpec("internlm3", config={"qkv_bias": HAS_BIASES}),
 )

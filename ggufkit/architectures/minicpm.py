@@ -6,30 +6,44 @@ repositories.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ggufkit.mapping.blocks import HPARAMS, decoder, n_heads, permute
-from ggufkit.mapping.computed import ComputedTensor, longrope_factors
+from ggufkit.mapping.computed import LONGROPE_FACTORS
+from ggufkit.mapping.config_inverse import shortest_preimage
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Hparam
 
 
+@inverse_of("scale_emb")
 def embedding_scale(config: Config) -> float:
     """Return what embeddings are multiplied with."""
     return float(config["scale_emb"])
 
 
+def _scale_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    root = int(header.hparams["block_count"]) ** 0.5
+    return {"scale_depth": shortest_preimage(value * root, lambda depth: depth / root)}
+
+
+@inverse_of(_scale_to_config)
 def residual_scale(config: Config) -> float:
     """Return what a block's output is multiplied with before it is added."""
     return float(config["scale_depth"] / config["num_hidden_layers"] ** 0.5)
 
 
+def _base_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    width = int(header.hparams["embedding_length"])
+    base = shortest_preimage(width / value, lambda base: width / base) if value else 1
+    return {"dim_model_base": int(base) if base == int(base) else base}
+
+
+@inverse_of(_base_to_config)
 def logit_scale(config: Config) -> float:
     """Return what the output is divided by."""
     return float(config["hidden_size"] / config["dim_model_base"])
 
-
-LONGROPE_FACTORS = (
-    ComputedTensor("rope_factors_long.weight", longrope_factors("long")),
-    ComputedTensor("rope_factors_short.weight", longrope_factors("short")),
-)
 
 MINICPM = Architecture(
     name="minicpm",
@@ -49,5 +63,6 @@ MINICPM = Architecture(
         Hparam("logit_scale", logit_scale),
     ),
     weights=decoder(q=permute, k=permute),
-    generated=LONGROPE_FACTORS,
+    computed=LONGROPE_FACTORS,
+    export=ExportSpec("minicpm"),
 )

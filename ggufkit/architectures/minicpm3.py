@@ -7,8 +7,9 @@ repositories.
 from __future__ import annotations
 
 from ggufkit.architectures.deepseek2 import key_length_mla
-from ggufkit.architectures.minicpm import LONGROPE_FACTORS
 from ggufkit.mapping.blocks import decoder, without
+from ggufkit.mapping.computed import LONGROPE_FACTORS
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam, Weight
 
 _ATTENTION = "model.layers.{i}.self_attn"
@@ -51,5 +52,6 @@ MINICPM3 = Architecture(
         Weight("blk.{i}.attn_kv_a_norm", f"{_ATTENTION}.kv_a_layernorm"),
         Weight("blk.{i}.attn_kv_b", f"{_ATTENTION}.kv_b_proj"),
     ),
-    generated=LONGROPE_FACTORS,
+    computed=LONGROPE_FACTORS,
+    export=ExportSpec("minicpm3"),
 )

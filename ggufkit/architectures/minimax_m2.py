@@ -5,8 +5,17 @@ Source: llama.cpp conversion/minimax.py MiniMaxM2Model; transformers minimax_m2.
 
 from __future__ import annotations
 
-from ggufkit.mapping.blocks import FFN, HPARAMS, QK_NORMS, decoder, experts, without
-from ggufkit.mapping.spec import Architecture, Hparam, Weight
+from ggufkit.mapping.blocks import (
+    FFN,
+    HPARAMS,
+    MIXTRAL_PARTS,
+    QK_NORMS,
+    decoder,
+    moe_feed_forward,
+    without,
+)
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import Architecture, Hparam
 
 _MOE = "model.layers.{i}.block_sparse_moe"
 
@@ -32,8 +41,10 @@ MINIMAX_M2 = Architecture(
     weights=(
         *without(decoder(), *FFN),
         *QK_NORMS,
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
-        Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.e_score_correction_bias", exact=True),
-        *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
+        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS, bias="e_score_correction_bias"),
+    ),
+    export=ExportSpec(
+        "minimax_m2",
+        config={"qk_norm_type": "per_layer", "use_qk_norm": True, "use_routing_bias": True},
     ),
 )

@@ -6,8 +6,10 @@ Source: llama.cpp conversion/bert.py ModernBertModel; transformers modernbert.
 from __future__ import annotations
 
 from ggufkit.architectures.bert import labels
-from ggufkit.mapping.blocks import HPARAMS, POOLING, unscaled
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
+from ggufkit.mapping import rope
+from ggufkit.mapping.blocks import HPARAMS, POOLING
+from ggufkit.mapping.export_spec import ExportSpec, HparamValue
+from ggufkit.mapping.spec import Always, Architecture, Config, Hparam, Weight
 
 
 def normed_blocks(config: Config) -> range:
@@ -43,12 +45,12 @@ MODERNBERT = Architecture(
     },
     hparams=(
         *HPARAMS,
-        Hparam("attention.causal", lambda _: False),
+        Hparam("attention.causal", Always(False)),
         *POOLING,
         Hparam("classifier.output_labels", labels),
         Hparam("attention.sliding_window", "local_attention"),
         Hparam("attention.sliding_window_pattern", "global_attn_every_n_layers"),
-        Hparam("rope.scaling.type", unscaled),
+        Hparam("rope.scaling.type", rope.unscaled),
         Hparam("vocab_size", "vocab_size"),
         Hparam("hidden_activation", "hidden_activation"),
     ),
@@ -56,7 +58,7 @@ MODERNBERT = Architecture(
         Weight("token_embd", "embeddings.tok_embeddings"),
         Weight("token_embd_norm", "embeddings.norm"),
         Weight("output_norm", "final_norm"),
-        Weight("blk.{i}.attn_norm", f"{_LAYER}.attn_norm", blocks=normed_blocks),
+        Weight("blk.{i}.attn_norm", f"{_LAYER}.attn_norm", in_layers=normed_blocks),
         Weight("blk.{i}.attn_qkv", f"{_LAYER}.attn.Wqkv"),
         Weight("blk.{i}.attn_output", f"{_LAYER}.attn.Wo"),
         Weight("blk.{i}.ffn_norm", f"{_LAYER}.mlp_norm"),
@@ -68,4 +70,12 @@ MODERNBERT = Architecture(
     ),
     ignore=predictions,
     rename=((r"^model\.", ""),),
+    export=ExportSpec(
+        "modernbert",
+        task_heads=(("cls.output.weight", "ModernBertForSequenceClassification", "model."),),
+        config={
+            "global_rope_theta": HparamValue("rope.freq_base"),
+            "local_rope_theta": HparamValue("rope.freq_base_swa"),
+        },
+    ),
 )

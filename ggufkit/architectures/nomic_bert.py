@@ -5,15 +5,32 @@ Source: llama.cpp conversion/bert.py NomicBertModel; the modeling code in the mo
 
 from __future__ import annotations
 
-from ggufkit.architectures.bert import BERT
+from collections.abc import Mapping
+from typing import Any
+
+from ggufkit.architectures.bert import BERT, TOKEN_TYPES
 from ggufkit.errors import ConversionError
 from ggufkit.mapping.blocks import replaced
+from ggufkit.mapping.export_spec import (
+    Choose,
+    ExportSpec,
+    HasTensor,
+    HparamValue,
+    ModelHeader,
+    inverse_of,
+)
 from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 
 # Positions that config.json gives, and those that the models were trained for.
 TRAINED = {8192: 2048, 2048: 512}
 
 
+def _context_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    positions = {trained: given for given, trained in TRAINED.items()}
+    return {"n_positions": positions[value]} if value in positions else {}
+
+
+@inverse_of(_context_to_config)
 def trained_context(config: Config) -> int:
     """Return the number of positions that the model was trained for.
 
@@ -32,6 +49,7 @@ def trained_context(config: Config) -> int:
 
 
 _LAYER = "encoder.layers.{i}"
+# positions are counted by llama.cpp; the rest is for tasks that it doesn't do
 IGNORE = (
     "*embeddings.position_ids",
     "*pooler.dense.*",
@@ -64,4 +82,25 @@ NOMIC_BERT = Architecture(
     ),
     rename=BERT.rename,
     ignore=IGNORE,
+    export=ExportSpec(
+        "nomic_bert",
+        config={
+            **TOKEN_TYPES,
+            "activation_function": Choose(HasTensor("ffn_gate.weight"), "swiglu", "gelu"),
+            "causal": False,
+            "prenorm": False,
+            "rotary_emb_base": HparamValue("rope.freq_base"),
+            "rotary_emb_fraction": 1.0,
+            "rotary_emb_interleaved": False,
+            "max_trained_positions": 2048,
+            "qkv_proj_bias": HasTensor("attn_qkv.bias"),
+            "mlp_fc1_bias": HasTensor("ffn_up.bias"),
+            "mlp_fc2_bias": HasTensor("ffn_down.bias"),
+            "num_experts": HparamValue("expert_count"),
+            "n_embd": HparamValue("embedding_length"),
+            "n_head": HparamValue("attention.head_count"),
+            "n_layer": HparamValue("block_count"),
+            "n_inner": HparamValue("feed_forward_length"),
+        },
+    ),
 )

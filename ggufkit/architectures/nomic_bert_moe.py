@@ -46,7 +46,7 @@ NOMIC_BERT_MOE = replace(
     NOMIC_BERT,
     name="nomic-bert-moe",
     title="Nomic Embed v2, with experts",
-    when=has_experts,
+    matches=has_experts,
     tokenizer="nomic_moe",
     hparams=(
         *NOMIC_BERT.hparams,
@@ -55,16 +55,16 @@ NOMIC_BERT_MOE = replace(
     ),
     weights=(
         *COMMON_WEIGHTS,
-        Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.fc1", blocks=plain_blocks),
-        Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.fc2", blocks=plain_blocks),
-        Weight("blk.{i}.ffn_gate_inp", f"{_LAYER}.mlp.router.layer", blocks=expert_blocks),
+        Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.fc1", in_layers=plain_blocks),
+        Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.fc2", in_layers=plain_blocks),
+        Weight("blk.{i}.ffn_gate_inp", f"{_LAYER}.mlp.router.layer", in_layers=expert_blocks),
         *(
             Weight(
                 f"blk.{{i}}.ffn_{part}_exps.weight",
                 f"{_EXPERTS}.{source}",
                 transform,
-                blocks=expert_blocks,
-                exact=True,
+                in_layers=expert_blocks,
+                full_name=True,
             )
             for part, source, transform in (("up", "w1", stacked), ("down", "w2", stacked_columns))
         ),

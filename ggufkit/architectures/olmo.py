@@ -6,7 +6,8 @@ Source: llama.cpp conversion/olmo.py OlmoModel; transformers olmo.
 from __future__ import annotations
 
 from ggufkit.mapping.blocks import HPARAMS, decoder, n_heads, permute, without
-from ggufkit.mapping.spec import Architecture, Hparam
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import Always, Architecture, Hparam
 
 DEFAULTS = {
     "max_position_embeddings": 2048,
@@ -22,8 +23,9 @@ OLMO = Architecture(
     defaults=DEFAULTS,
     hparams=(
         *HPARAMS,
-        Hparam("attention.layer_norm_epsilon", lambda _: 1e-5),
+        Hparam("attention.layer_norm_epsilon", Always(1e-5)),
         Hparam("attention.clamp_kqv", "clip_qkv"),
     ),
     weights=without(decoder(q=permute, k=permute), "output_norm", "attn_norm", "ffn_norm"),
+    export=ExportSpec("olmo"),
 )

@@ -9,10 +9,13 @@ from dataclasses import replace
 
 from ggufkit.architectures.olmo import DEFAULTS, OLMO
 from ggufkit.mapping.blocks import HPARAMS, QK_NORMS, decoder, sliding_layers, without
+from ggufkit.mapping.config_inverse import LayerTypes
+from ggufkit.mapping.export_spec import ExportSpec, HasHparam, Not, inverse_of
 from ggufkit.mapping.rope import full
 from ggufkit.mapping.spec import Config, Hparam, Weight
 
 
+@inverse_of(LayerTypes("sliding_attention", "full_attention"))
 def windowed(config: Config) -> list[bool] | None:
     """Return which layers attend to a window only: all but every fourth."""
     if config.get("sliding_window") is None:
@@ -40,6 +43,7 @@ OLMO2 = replace(
         Weight("blk.{i}.post_ffw_norm", f"{_LAYER}.post_feedforward_layernorm"),
         *QK_NORMS,
     ),
+    export=ExportSpec("olmo2", matches=Not(HasHparam("attention.sliding_window"))),
 )
 
 OLMO3 = replace(
@@ -53,4 +57,5 @@ OLMO3 = replace(
         # layers with a window use the same base, without the scaling of the others
         "rope_local_base_freq": lambda config: full(config)["rope_theta"],
     },
+    export=ExportSpec("olmo3", matches=HasHparam("attention.sliding_window")),
 )

@@ -8,8 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.olmo import DEFAULTS, OLMO
-from ggufkit.mapping.blocks import EXPERT_PARTS, FFN, HPARAMS, QK_NORMS, decoder, experts, without
-from ggufkit.mapping.spec import Hparam, Weight
+from ggufkit.mapping.blocks import (
+    FFN,
+    HPARAMS,
+    QK_NORMS,
+    decoder,
+    moe_feed_forward,
+    without,
+)
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import Always, Hparam
 
 _LAYER = "model.layers.{i}"
 
@@ -25,11 +33,11 @@ OLMOE = replace(
         "num_experts_per_tok": 8,
         "rms_norm_eps": 1e-5,
     },
-    hparams=(*HPARAMS, Hparam("attention.layer_norm_rms_epsilon", lambda _: 1e-5)),
+    hparams=(*HPARAMS, Hparam("attention.layer_norm_rms_epsilon", Always(1e-5))),
     weights=(
         *without(decoder(), *FFN),
         *QK_NORMS,
-        Weight("blk.{i}.ffn_gate_inp", f"{_LAYER}.mlp.gate"),
-        *experts(f"{_LAYER}.mlp.experts", EXPERT_PARTS),
+        *moe_feed_forward(),
     ),
+    export=ExportSpec("olmoe"),
 )

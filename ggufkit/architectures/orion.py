@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ggufkit.architectures.baichuan import LAYOUT
 from ggufkit.mapping.blocks import decoder, n_heads
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
 
 ORION = Architecture(
@@ -30,4 +31,5 @@ ORION = Architecture(
         Hparam("attention.layer_norm_epsilon", "rms_norm_eps"),
     ),
     weights=decoder(),
+    export=ExportSpec("orion"),
 )

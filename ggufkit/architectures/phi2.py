@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import decoder, only
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Hparam, Weight
+from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
+from ggufkit.mapping.export_spec import ExportSpec, HparamValue, inverse_of
+from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, Hparam, Weight
 
 
-def rotated(config: Config) -> int:
+@inverse_of(RotaryShare("partial_rotary_factor", default_head_dim_of))
+def rope_dim(config: Config) -> int:
     """Return the dimensions of a head that are rotated."""
     part = rope.full(config).get("partial_rotary_factor", 1.0)
     return int(part * config["hidden_size"]) // int(config["num_attention_heads"])
@@ -36,9 +39,9 @@ PHI2 = Architecture(
         Hparam("attention.head_count", "num_attention_heads"),
         Hparam("attention.head_count_kv", "num_attention_heads"),
         Hparam("attention.layer_norm_epsilon", ("layer_norm_epsilon", "layer_norm_eps")),
-        Hparam("rope.dimension_count", rotated),
+        Hparam("rope.dimension_count", rope_dim),
         FILE_TYPE,
-        Hparam("tokenizer.ggml.add_bos_token", lambda _: False),
+        Hparam("tokenizer.ggml.add_bos_token", Always(False)),
     ),
     weights=(
         *only(decoder(), "token_embd", "output", "attn_norm", "attn_q", "attn_k", "attn_v"),
@@ -47,4 +50,5 @@ PHI2 = Architecture(
         Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.fc1"),
         Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.fc2"),
     ),
+    export=ExportSpec("phi", config={"intermediate_size": HparamValue("feed_forward_length")}),
 )

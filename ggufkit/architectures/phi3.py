@@ -6,20 +6,44 @@ Source: llama.cpp conversion/phi.py Phi3MiniModel; transformers phi3.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-from ggufkit.architectures.phi2 import rotated
+import numpy as np
+
+from ggufkit.architectures.phi2 import rope_dim
 from ggufkit.errors import ConversionError
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import n_heads
-from ggufkit.mapping.computed import ComputedTensor, longrope_factors
+from ggufkit.mapping.computed import LONGROPE_FACTORS
+from ggufkit.mapping.config_inverse import Unless
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Hparam, Weight
 
 
+@inverse_of("original_max_position_embeddings")
 def original_context(config: Config) -> int:
     """Return the context that the model was first trained on."""
     return int(rope.full(config)["original_max_position_embeddings"])
 
 
+def _factor_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    """Return the scaling that has this factor for the two contexts."""
+    scaling = {
+        "long_factor": [1.0],
+        "original_max_position_embeddings": header.hparams["rope.scaling.original_context_length"],
+    }
+    for kind in ("longrope", "yarn"):
+        trial = {
+            "max_position_embeddings": header.hparams["context_length"],
+            "rope_scaling": {**scaling, "rope_type": kind},
+        }
+        if np.float32(attention_factor(trial)) == np.float32(value):
+            return {"rope_scaling.rope_type": kind}
+    return {}
+
+
+@inverse_of(_factor_to_config)
 def attention_factor(config: Config) -> float | None:
     """Return what longrope multiplies attention with, for the context to be longer."""
     if not rope.full(config).get("long_factor"):
@@ -48,7 +72,7 @@ PHI3 = Architecture(
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
     },
-    first=(Hparam("rope.scaling.attn_factor", attention_factor),),
+    leading_hparams=(Hparam("rope.scaling.attn_factor", attention_factor),),
     hparams=(
         Hparam("context_length", ("n_positions", "max_position_embeddings")),
         Hparam("rope.scaling.original_context_length", original_context),
@@ -58,11 +82,15 @@ PHI3 = Architecture(
         Hparam("attention.head_count", ("num_attention_heads", "n_head")),
         Hparam("attention.head_count_kv", ("num_key_value_heads", "n_head_kv")),
         Hparam("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
-        Hparam("rope.dimension_count", rotated),
+        Hparam("rope.dimension_count", rope_dim),
         Hparam("rope.freq_base", rope.freq_base),
         FILE_TYPE,
         # 0 tells Phi 4 from the rest
-        Hparam("attention.sliding_window", lambda config: config.get("sliding_window") or 0),
+        Hparam(
+            "attention.sliding_window",
+            lambda config: config.get("sliding_window") or 0,
+            inverse=Unless(0, "sliding_window"),
+        ),
     ),
     weights=(
         Weight("token_embd", "model.embed_tokens"),
@@ -75,8 +103,6 @@ PHI3 = Architecture(
         Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.gate_up_proj"),
         Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.down_proj"),
     ),
-    generated=(
-        ComputedTensor("rope_factors_long.weight", longrope_factors("long")),
-        ComputedTensor("rope_factors_short.weight", longrope_factors("short")),
-    ),
+    computed=LONGROPE_FACTORS,
+    export=ExportSpec("phi3"),
 )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.phi3 import PHI3
-from ggufkit.mapping.blocks import FFN, decoder, experts, without
-from ggufkit.mapping.spec import Hparam, Weight
+from ggufkit.mapping.blocks import FFN, MIXTRAL_PARTS, decoder, moe_feed_forward, without
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, HasTensor, HparamValue
+from ggufkit.mapping.spec import Hparam
 
 _LAYER = "model.layers.{i}"
 _MOE = f"{_LAYER}.block_sparse_moe"
@@ -34,7 +35,20 @@ PHIMOE = replace(
     ),
     weights=(
         *without(decoder(), *FFN),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
-        *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
+        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS),
+    ),
+    export=ExportSpec(
+        "phimoe",
+        hf_class="PhimoeForCausalLM",
+        config={
+            "attention_bias": HAS_BIASES,
+            "lm_head_bias": HasTensor("output.bias"),
+            # llama.cpp has one factor for both
+            "rope_scaling.long_mscale": HparamValue("rope.scaling.attn_factor"),
+            "rope_scaling.short_mscale": HparamValue("rope.scaling.attn_factor"),
+            "rope_scaling.original_max_position_embeddings": HparamValue(
+                "rope.scaling.original_context_length"
+            ),
+        },
     ),
 )

@@ -6,6 +6,7 @@ Source: llama.cpp conversion/qwen.py Qwen2Model; transformers qwen2.
 from __future__ import annotations
 
 from ggufkit.mapping.blocks import BARE, HPARAMS, POOLING, WRAPPED, decoder, n_heads
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture
 
 QWEN2 = Architecture(
@@ -22,4 +23,5 @@ QWEN2 = Architecture(
     hparams=(*HPARAMS, *POOLING),
     weights=decoder(),
     rename=(*WRAPPED, *BARE),
+    export=ExportSpec("qwen2"),
 )

@@ -9,37 +9,41 @@ from dataclasses import replace
 
 from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.mapping.blocks import (
-    EXPERT_PARTS,
     FFN,
+    GATE_HALF,
     HPARAMS,
+    UP_HALF,
     decoder,
-    experts,
-    gate_half,
-    keep,
-    up_half,
+    feed_forward,
+    moe_feed_forward,
     without,
 )
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Hparam, Weight
+from ggufkit.mapping.transforms import IDENTITY
 
 _MLP = "model.layers.{i}.mlp"
 
 # Experts as transformers keeps them in memory: stacked already, gates and ups in one tensor.
 FUSED_EXPERTS = tuple(
     Weight(
-        f"blk.{{i}}.ffn_{part}_exps.weight", f"{_MLP}.experts.{source}", transform, True, exact=True
+        f"blk.{{i}}.ffn_{part}_exps.weight",
+        f"{_MLP}.experts.{source}",
+        transform,
+        True,
+        full_name=True,
     )
     for part, source, transform in (
-        ("down", "down_proj", keep),
-        ("gate", "gate_up_proj", gate_half),
-        ("up", "gate_up_proj", up_half),
+        ("down", "down_proj", IDENTITY),
+        ("gate", "gate_up_proj", GATE_HALF),
+        ("up", "gate_up_proj", UP_HALF),
     )
 )
 
 # llama.cpp has no place for the blocks without experts that transformers can mix in.
 MOE_WEIGHTS = (
     *without(decoder(), *FFN),
-    Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate"),
-    *experts(f"{_MLP}.experts", EXPERT_PARTS),
+    *moe_feed_forward(),
     *FUSED_EXPERTS,
 )
 
@@ -66,13 +70,8 @@ QWEN2MOE = replace(
     hparams=MOE_HPARAMS,
     weights=(
         *MOE_WEIGHTS,
-        *(
-            Weight(
-                f"blk.{{i}}.ffn_{part}_shexp",
-                f"{_MLP}.shared_expert.{part}_proj",
-            )
-            for part in ("gate", "up", "down")
-        ),
+        *feed_forward(f"{_MLP}.shared_expert", "_shexp"),
         Weight("blk.{i}.ffn_gate_inp_shexp", f"{_MLP}.shared_expert_gate"),
     ),
+    export=ExportSpec("qwen2_moe"),
 )

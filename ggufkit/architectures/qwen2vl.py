@@ -10,6 +10,7 @@ from dataclasses import replace
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME
 from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.mapping.blocks import HPARAMS
+from ggufkit.mapping.export_spec import ExportSpec
 
 QWEN2VL = replace(
     QWEN2,
@@ -24,4 +25,5 @@ QWEN2VL = replace(
     hparams=HPARAMS,
     rename=RENAME,
     ignore=OTHER_PARTS,
+    export=ExportSpec("qwen2_vl"),
 )

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.mapping.blocks import QK_NORMS, decoder
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
 
 QWEN3 = replace(
     QWEN2,
@@ -20,4 +21,5 @@ QWEN3 = replace(
         *decoder(),
         *QK_NORMS,
     ),
+    export=ExportSpec("qwen3", config={"attention_bias": HAS_BIASES}),
 )

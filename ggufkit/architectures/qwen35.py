@@ -13,13 +13,15 @@ from ggufkit.architectures.qwen3next import (
     LINEAR_DEFAULTS,
     LINEAR_HPARAMS,
     QWEN3NEXT,
-    all_blocks,
+    layers_with_mtp,
     linear,
+    mtp_names,
 )
 from ggufkit.mapping import rope
-from ggufkit.mapping.blocks import HPARAMS, replaced
+from ggufkit.mapping.blocks import HPARAMS, feed_forward, replaced
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import ReorderHeads, TileColumns
-from ggufkit.mapping.spec import Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Config, Context, Hparam
 from ggufkit.mapping.transforms import Compose, NegativeExp, Squeeze, Transform
 
 
@@ -64,10 +66,6 @@ def tiled_decay(context: Context) -> Transform:
 _LAYER = "model.layers.{i}"
 _MLP = f"{_LAYER}.mlp"
 
-_DENSE = tuple(
-    Weight(f"blk.{{i}}.ffn_{part}", f"{_MLP}.{part}_proj", blocks=all_blocks)
-    for part in ("gate", "up", "down")
-)
 
 TILED_WEIGHTS = (
     linear("attn_qkv", "in_proj_qkv", tiled_after_keys),
@@ -75,13 +73,15 @@ TILED_WEIGHTS = (
     linear("ssm_alpha", "in_proj_a", tiled),
     linear("ssm_beta", "in_proj_b", tiled),
     linear("ssm_conv1d", "conv1d", tiled_convolution),
-    linear("ssm_a", "A_log", tiled_decay, exact=True),
-    linear("ssm_dt.bias", "dt_bias", tiled, exact=True),
+    linear("ssm_a", "A_log", tiled_decay, full_name=True),
+    linear("ssm_dt.bias", "dt_bias", tiled, full_name=True),
     linear("ssm_out", "out_proj", tiled_columns),
 )
 
 SECTIONS = Hparam(
-    "rope.dimension_sections", lambda config: rope.sections(config) or [11, 11, 10, 0]
+    "rope.dimension_sections",
+    lambda config: rope.sections(config) or [11, 11, 10, 0],
+    inverse=rope.sections.inverse,
 )
 
 QWEN35 = replace(
@@ -91,7 +91,10 @@ QWEN35 = replace(
     hf_classes=("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"),
     defaults={**LINEAR_DEFAULTS, "num_key_value_heads": 4},
     hparams=(*replaced(HPARAMS, BLOCK_COUNT), *LINEAR_HPARAMS, SECTIONS),
-    weights=(*BLOCK_WEIGHTS, *_DENSE, *TILED_WEIGHTS),
-    # the part that sees is another file's
+    weights=(*BLOCK_WEIGHTS, *feed_forward(_MLP, in_layers=layers_with_mtp), *TILED_WEIGHTS),
+    # the vision encoder is another file's
     ignore=("model.visual.*",),
+    export=ExportSpec(
+        "qwen3_5_text", config={"rope_scaling.mrope_interleaved": True}, rename=mtp_names
+    ),
 )

@@ -15,9 +15,11 @@ from ggufkit.architectures.qwen3next import (
     LINEAR_DEFAULTS,
     LINEAR_HPARAMS,
     MOE_DEFAULTS,
+    mtp_names,
 )
 from ggufkit.architectures.qwen35 import QWEN35, SECTIONS, TILED_WEIGHTS
 from ggufkit.mapping.blocks import replaced
+from ggufkit.mapping.export_spec import ExportSpec
 
 QWEN35MOE = replace(
     QWEN35,
@@ -27,4 +29,7 @@ QWEN35MOE = replace(
     defaults={**LINEAR_DEFAULTS, **MOE_DEFAULTS, "num_experts": 256, "num_experts_per_tok": 8},
     hparams=(*replaced(MOE_HPARAMS, BLOCK_COUNT), *LINEAR_HPARAMS, SECTIONS),
     weights=(*BLOCK_WEIGHTS, *EXPERT_WEIGHTS, *TILED_WEIGHTS),
+    export=ExportSpec(
+        "qwen3_5_moe_text", config={"rope_scaling.mrope_interleaved": True}, rename=mtp_names
+    ),
 )

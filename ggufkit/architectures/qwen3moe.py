@@ -10,6 +10,7 @@ from dataclasses import replace
 from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.architectures.qwen2moe import MOE_WEIGHTS, QWEN2MOE
 from ggufkit.mapping.blocks import QK_NORMS
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
 
 QWEN3MOE = replace(
     QWEN2MOE,
@@ -27,4 +28,5 @@ QWEN3MOE = replace(
         *MOE_WEIGHTS,
         *QK_NORMS,
     ),
+    export=ExportSpec("qwen3_moe", config={"attention_bias": HAS_BIASES}),
 )

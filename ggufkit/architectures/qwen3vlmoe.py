@@ -9,8 +9,15 @@ from dataclasses import replace
 
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME
 from ggufkit.architectures.qwen3moe import QWEN3MOE
-from ggufkit.architectures.qwen3vl import DEEPSTACK
-from ggufkit.mapping.blocks import EXPERT_PARTS, FFN, QK_NORMS, decoder, experts, without
+from ggufkit.architectures.qwen3vl import DEEPSTACK, UNDER_LANGUAGE_MODEL
+from ggufkit.mapping.blocks import (
+    FFN,
+    QK_NORMS,
+    decoder,
+    moe_feed_forward,
+    without,
+)
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Chunk
 from ggufkit.mapping.spec import Context, Weight
 from ggufkit.mapping.transforms import Compose, Oriented, Transform
@@ -45,8 +52,7 @@ QWEN3VLMOE = replace(
     weights=(
         *without(decoder(), *FFN),
         *QK_NORMS,
-        Weight("blk.{i}.ffn_gate_inp", f"{_MLP}.gate"),
-        *experts(f"{_MLP}.experts", EXPERT_PARTS),
+        *moe_feed_forward(),
         # published stacks have inputs as rows; what transformers 5 saves is like other models'
         *(
             Weight(
@@ -54,7 +60,7 @@ QWEN3VLMOE = replace(
                 f"{_MLP}.experts.{source}",
                 transform,
                 optional=True,
-                exact=True,
+                full_name=True,
             )
             for part, source, transform in (
                 ("down", "down_proj", _down),
@@ -65,4 +71,14 @@ QWEN3VLMOE = replace(
     ),
     rename=RENAME,
     ignore=OTHER_PARTS,
+    export=ExportSpec(
+        "qwen3_vl_moe_text",
+        config={"rope_scaling.mrope_interleaved": True},
+        nested="qwen3_vl_moe",
+        rename=UNDER_LANGUAGE_MODEL,
+        # its checkpoints have stacks
+        requires_tensor=dict.fromkeys(
+            (f"{_MLP}.experts.down_proj", f"{_MLP}.experts.gate_up_proj"), ""
+        ),
+    ),
 )

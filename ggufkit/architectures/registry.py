@@ -60,7 +60,7 @@ def class_names() -> list[str]:
     own = (
         name for entry in index().values() for name, maybe in entry["classes"].items() if not maybe
     )
-    return [*own, *(name for a in installed() if a.when is None for name in a.hf_classes)]
+    return [*own, *(name for a in installed() if a.matches is None for name in a.hf_classes)]
 
 
 def _covering(name: str) -> tuple[Architecture, ...]:
@@ -71,11 +71,11 @@ def _covering(name: str) -> tuple[Architecture, ...]:
 
 
 def _without_condition(known: Iterable[Architecture]) -> Architecture | None:
-    return next((a for a in known if a.when is None), None)
+    return next((a for a in known if a.matches is None), None)
 
 
 def _fitting(known: Sequence[Architecture], config: Mapping[str, Any]) -> Architecture | None:
-    on_condition = (a for a in known if a.when and a.when(config))
+    on_condition = (a for a in known if a.matches and a.matches(config))
     return next(on_condition, None) or _without_condition(known)
 
 

@@ -6,6 +6,7 @@ Source: llama.cpp conversion/olmo.py SeedOssModel; transformers seed_oss.
 from __future__ import annotations
 
 from ggufkit.mapping.blocks import HPARAMS, decoder, without
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture, Weight
 
 SEED_OSS = Architecture(
@@ -25,4 +26,5 @@ SEED_OSS = Architecture(
         *without(decoder(), "ffn_norm"),
         Weight("blk.{i}.post_attention_norm", "model.layers.{i}.post_attention_layernorm"),
     ),
+    export=ExportSpec("seed_oss"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.architectures.llama import LLAMA
+from ggufkit.mapping.export_spec import BIASES, ExportSpec
 
 SMOLLM3 = replace(
     LLAMA,
@@ -20,4 +21,5 @@ SMOLLM3 = replace(
         "rope_theta": 2_000_000.0,
         "num_key_value_heads": 4,
     },
+    export=ExportSpec("smollm3", config=BIASES),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufkit.mapping.blocks import decoder, rope_dim
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
 
 STABLELM = Architecture(
@@ -36,4 +37,5 @@ STABLELM = Architecture(
     ),
     # blocks whose residuals are parallel have one norm
     weights=tuple(replace(w, optional=w.optional or "ffn_norm" in w.name) for w in decoder()),
+    export=ExportSpec("stablelm", config={"use_qkv_bias": HAS_BIASES}),
 )

@@ -6,6 +6,7 @@ Source: llama.cpp conversion/starcoder.py StarCoder2Model; transformers starcode
 from __future__ import annotations
 
 from ggufkit.mapping.blocks import BARE, HPARAMS, decoder, without
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture, Weight
 
 _MLP = "model.layers.{i}.mlp"
@@ -28,4 +29,5 @@ STARCODER2 = Architecture(
         Weight("blk.{i}.ffn_down", f"{_MLP}.c_proj"),
     ),
     rename=BARE,
+    export=ExportSpec("starcoder2"),
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -57,8 +59,32 @@ def installed() -> tuple[Architecture, ...]:
     return tuple(found)
 
 
-def load_file(path: Path) -> tuple[Architecture, ...]:
-    """Execute a Python file and return the architectures that it defines.
+@dataclass(frozen=True)
+class ArchitectureFile:
+    """A Python file with architectures.
+
+    Attributes
+    ----------
+    name : str
+        The file's, without its folder.
+    sha256 : str
+        The digest of its content.
+    architectures : tuple of Architecture
+        Those that it defines.
+    """
+
+    name: str
+    sha256: str
+    architectures: tuple[Architecture, ...]
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What provenance says of it."""
+        return {"file": self.name, "sha256": self.sha256}
+
+
+def load_file(path: Path) -> ArchitectureFile:
+    """Execute a Python file, to take the architectures that it defines.
 
     Parameters
     ----------
@@ -82,4 +108,5 @@ def load_file(path: Path) -> tuple[Architecture, ...]:
     defined = _defined(module)
     if not defined:
         raise ConversionError(f"{path} defines no Architecture")
-    return tuple(defined)
+    digest = sha256(path.read_bytes()).hexdigest()
+    return ArchitectureFile(path.name, digest, tuple(defined))

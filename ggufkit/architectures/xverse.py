@@ -6,7 +6,8 @@ Source: llama.cpp conversion/xverse.py XverseModel; the modeling code in the mod
 from __future__ import annotations
 
 from ggufkit.architectures.baichuan import LAYOUT
-from ggufkit.mapping.blocks import HPARAMS, decoder, per_head, permute
+from ggufkit.mapping.blocks import HPARAMS, decoder, default_head_dim, permute
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture, Hparam
 
 XVERSE = Architecture(
@@ -14,6 +15,7 @@ XVERSE = Architecture(
     title="XVERSE",
     hf_classes=("XverseForCausalLM",),
     tokenizer="xverse",
-    hparams=(*HPARAMS, LAYOUT, Hparam("rope.dimension_count", per_head)),
+    hparams=(*HPARAMS, LAYOUT, Hparam("rope.dimension_count", default_head_dim)),
     weights=decoder(q=permute, k=permute),
+    export=ExportSpec("xverse"),
 )

@@ -93,6 +93,13 @@ def add_metadata(parser: argparse._ActionsContainer) -> None:
         help="convert a class without an architecture file by gguf-py's table of names, "
         "unverified; NAME is general.architecture, where the config does not tell it; after SOURCE",
     )
+    add(
+        "--architecture",
+        type=Path,
+        metavar="FILE.py",
+        help="Python file that defines the model's Architecture, which is used instead of any "
+        "other; its code is executed",
+    )
 
 
 def cache_bytes(args: argparse.Namespace, *, streamed: bool) -> int:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ggufkit.architectures.third_party import load_file
 from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.stream import CACHE_BYTES
@@ -70,6 +71,7 @@ def open_source(
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
+    architecture: str | Path | None = None,
 ) -> Source:
     """Open what a ladder is made from.
 
@@ -97,6 +99,9 @@ def open_source(
     generic : bool or str
         Convert a class without an architecture file by gguf-py's tables, unverified; the name in
         them, where the config does not tell it. See `ggufkit.architectures.from_gguf_py`.
+    architecture : str or Path, optional
+        A Python file that defines the checkpoint's `Architecture`, to use instead of all others.
+        Its code is executed.
 
     Raises
     ------
@@ -104,22 +109,24 @@ def open_source(
         The source can't be converted.
     """
     if is_gguf_name(source):
-        if pre or name or revision or merge_lora or generic:
+        if pre or name or revision or merge_lora or generic or architecture:
             raise ConversionError(
                 f"{source}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
-                "--generic and --merge-lora are for checkpoints"
+                "--architecture, --generic and --merge-lora are for checkpoints"
             )
         return GGUFSource.open(source, allow_requantize=allow_requantize, keep=keep)
+    given = load_file(Path(architecture)) if architecture else None
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream, keep=keep)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
-        checkpoint = merged(checkpoint, merges)
+        checkpoint = merged(checkpoint, merges, given)
     return CheckpointSource.open(
         checkpoint,
         pre=pre,
         name=name,
         self_test=self_test,
         generic=generic,
+        given=given,
         merged=[merge.origin for merge in merges],
     )
 
@@ -275,6 +282,7 @@ def convert(
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
+    architecture: str | Path | None = None,
     progress: Progress = lambda _: None,
 ) -> Ladder:
     """Turn a checkpoint or a GGUF file into a ladder of GGUF files.
@@ -295,6 +303,7 @@ def convert(
         self_test=self_test,
         merge_lora=merge_lora,
         generic=generic,
+        architecture=architecture,
     )
     plan = plan_ladder(
         opened,

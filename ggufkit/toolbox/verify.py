@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ggufkit.architectures.from_gguf_py import marked
+from ggufkit.architectures.from_gguf_py import generic_provenance
 from ggufkit.converter.execution.execute import Rows
 from ggufkit.converter.ladder import open_source, plan_ladder
 from ggufkit.converter.planning.plan import Rung, Task
@@ -116,7 +116,7 @@ def verify(
     opening = {k: options.pop(k) for k in _OPENING if k in options}
     with open_gguf(path) as model:
         recipe = recipe or _stated_recipe(model)
-        if marked(model.metadata) and not str(source).lower().endswith(".gguf"):
+        if generic_provenance(model.metadata) and not str(source).lower().endswith(".gguf"):
             opening["generic"] = str(model.metadata.get("general.architecture"))
         plan = plan_ladder(
             open_source(source, **opening), "verify.gguf", recipe, imatrix=imatrix, **options

@@ -97,7 +97,7 @@ def test_every_architecture_is_checked_against_the_converter() -> None:
 
 
 def test_no_class_belongs_to_two_architectures() -> None:
-    by_default = [architecture for architecture in architectures() if architecture.when is None]
+    by_default = [architecture for architecture in architectures() if architecture.matches is None]
     names = [name for architecture in by_default for name in architecture.hf_classes]
     assert len(names) == len(set(names))
     assert all(find_architecture({"architectures": [name]}) for name in names)

@@ -67,7 +67,7 @@ def test_of_architectures_with_one_key_all_but_one_say_when() -> None:
         by_key[family_key(architecture)].append(architecture)
     shared = [those for those in by_key.values() if len(those) > 1]
     assert shared
-    assert all(sum(a.when is None for a in those) == 1 for those in shared)
+    assert all(sum(a.matches is None for a in those) == 1 for those in shared)
 
 
 def test_families_are_found_by_name_class_or_title() -> None:

@@ -78,7 +78,7 @@ def tensors(architecture: Architecture) -> set[str]:
 
 
 def keys(architecture: Architecture) -> Iterator[str]:
-    for hparam in (*architecture.hparams, *architecture.first):
+    for hparam in (*architecture.hparams, *architecture.leading_hparams):
         yield hparam if isinstance(hparam, str) else hparam.key
 
 
@@ -89,7 +89,7 @@ def strange_keys(architecture: Architecture) -> set[str]:
 
 def strange_tensors(architecture: Architecture) -> set[tuple[str, str]]:
     ours = [weight.name for weight in architecture.weights]
-    ours += [generated.name for generated in architecture.generated]
+    ours += [generated.name for generated in architecture.computed]
     strange = {stem(name) for name in ours} - tensors(architecture)
     return {(architecture.name, name) for name in strange}
 
@@ -98,7 +98,7 @@ def place(weight: Weight, names: TensorNameMap) -> str | None:
     """Return where gguf-py puts a weight's source, None where it knows no such source."""
     source = weight.source.replace(".{e}", "").replace("{i}", "0")
     source = re.sub(r"\.layer(\d)", r".layer.\1", source)  # t5's second number, which it renames
-    found = names.get_name(stem(source) if weight.exact else source)
+    found = names.get_name(stem(source) if weight.full_name else source)
     return found and found.replace(".0.", ".{i}.")
 
 

@@ -13,17 +13,15 @@ from typing import Any
 
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.mapping.export_spec import Renames
 from ggufkit.mapping.row_transforms import Chunk, Frame
 from ggufkit.mapping.spec import (
     MAX_COUNT,
     Architecture,
     Config,
-    Context,
-    Renames,
     Weight,
     text_config,
 )
-from ggufkit.mapping.transforms import Transform
 from ggufkit.types import TensorType, ValueType
 
 NAME = "clip"
@@ -205,18 +203,10 @@ def activation(name: str) -> Key:
     return Key(f"use_{name}", ValueType.BOOL, value)
 
 
-def _frame(number: int) -> Callable[[Context], Transform]:
-    return lambda _: Frame(number)
-
-
-def _third(number: int) -> Callable[[Context], Transform]:
-    return lambda _: Chunk(number, 3)
-
-
 def frames(source: str) -> tuple[Weight, ...]:
     """Return the weights that a convolution over two frames becomes."""
     return tuple(
-        Weight(f"v.patch_embd.weight{suffix}", f"{source}.weight", _frame(number), exact=True)
+        Weight(f"v.patch_embd.weight{suffix}", f"{source}.weight", Frame(number), full_name=True)
         for number, suffix in enumerate(("", ".1"))
     )
 
@@ -224,7 +214,7 @@ def frames(source: str) -> tuple[Weight, ...]:
 def thirds(source: str) -> tuple[Weight, ...]:
     """Return queries, keys and values, which one matrix holds."""
     return tuple(
-        Weight(f"v.blk.{{i}}.attn_{part}", source, _third(number))
+        Weight(f"v.blk.{{i}}.attn_{part}", source, Chunk(number, 3))
         for number, part in enumerate("qkv")
     )
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ALIASES = {"--mmproj": mmproj, "--vocab-only": vocabulary}
 FOR_CHECKPOINTS = (
     *("--revision", "--stream", "--pre", "--no-self-test", "--name", "--merge-lora", "--generic"),
-    "--via",
+    *("--architecture", "--via"),
 )
 
 
@@ -147,6 +147,7 @@ def run(args: argparse.Namespace) -> int:
         self_test=not args.no_self_test,
         merge_lora=args.merge_lora,
         generic=args.generic,
+        architecture=args.architecture,
     )
     planning = {
         "via": args.via,

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         self_test=not args.no_self_test,
         generic=args.generic,
+        architecture=args.architecture,
     )
     plan = plan_ladder(source, converting.default_folder(args))
     (part,) = plan.parts

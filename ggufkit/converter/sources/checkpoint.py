@@ -38,8 +38,8 @@ from ggufkit.mapping.spec import (
     Context,
     complete_config,
     config_errors,
-    write_first,
     write_hparams,
+    write_leading_hparams,
 )
 from ggufkit.mapping.transforms import Change, Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
@@ -49,6 +49,7 @@ from ggufkit.types import FileType, TensorType
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ggufkit.architectures.third_party import ArchitectureFile
     from ggufkit.checkpoint import Checkpoint
     from ggufkit.mapping.spec import Architecture
 
@@ -80,14 +81,14 @@ class IdentifiedModel:
         Its config, as the architecture reads it.
     tokenizer : Metadata
         The ``tokenizer.*`` keys.
-    generic : dict
-        What the origin says of an architecture that gguf-py's tables stand for; else empty.
+    provenance : dict
+        What the origin says of an architecture that is not the package's own; else empty.
     """
 
     architecture: Architecture
     config: Mapping[str, Any]
     tokenizer: Metadata
-    generic: dict[str, Any]
+    provenance: dict[str, Any]
 
     @classmethod
     def of(
@@ -97,13 +98,14 @@ class IdentifiedModel:
         names: Sequence[str] = (),
         pre: str | None = None,
         generic: bool | str = False,
+        given: ArchitectureFile | None = None,
     ) -> IdentifiedModel:
         """Find a checkpoint's architecture and convert its tokenizer.
 
         `names` are its tensors, which may tell architectures apart; the others are those of
         `CheckpointSource.open`.
         """
-        architecture, made = _find_architecture(checkpoint, names, generic)
+        architecture, made = _find_architecture(checkpoint, names, generic, given)
         with config_errors(architecture):
             config = complete_config(architecture, checkpoint.config)
         config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
@@ -119,7 +121,7 @@ class IdentifiedModel:
         repo_id = checkpoint.repo_id
         with config_errors(self.architecture):
             # the converter writes these as it computes tensors
-            first = write_first(self.architecture, self.config) if tensors else Metadata()
+            first = write_leading_hparams(self.architecture, self.config) if tensors else Metadata()
             hparams = write_hparams(self.architecture, self.config, FileType.F32)
         # keys keep the place where they come first
         metadata = Metadata({"general.architecture": self.architecture.name})
@@ -184,6 +186,7 @@ class CheckpointSource:
         name: str | None = None,
         self_test: bool = False,
         generic: bool | str = False,
+        given: ArchitectureFile | None = None,
         merged: Sequence[Mapping[str, Any]] = (),
     ) -> CheckpointSource:
         """Match a checkpoint with its architecture and tokenizer.
@@ -200,6 +203,8 @@ class CheckpointSource:
             Whether to check that the metadata tokenizes as the checkpoint's tokenizer does.
         generic : bool or str
             Take a table of gguf-py, or the one called so, see `ggufkit.architectures.from_gguf_py`.
+        given : ArchitectureFile, optional
+            The file that has its architecture, instead of all others.
         merged : sequence of mapping
             The adapters that the checkpoint's weights contain, for `origin`.
 
@@ -209,14 +214,14 @@ class CheckpointSource:
             No architecture covers it, or tensors or the tokenizer do not fit.
         """
         model = IdentifiedModel.of(
-            checkpoint, names=list(checkpoint.tensors), pre=pre, generic=generic
+            checkpoint, names=list(checkpoint.tensors), pre=pre, generic=generic, given=given
         )
         tested = check_tokenizer(checkpoint.path, model.tokenizer) if self_test else None
         n_tokens = len(model.tokenizer["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
         with config_errors(model.architecture):
             mapped = _map(checkpoint, model.architecture, Context(model.config, n_tokens=n_tokens))
             described = [_describe(checkpoint, tensor) for tensor in mapped]
-            computed = {g.name: g.compute(model.config) for g in model.architecture.generated}
+            computed = {g.name: g.compute(model.config) for g in model.architecture.computed}
         values = {name: array for name, array in computed.items() if array is not None}
         tensors = (
             *(_computed(name, array) for name, array in values.items()),
@@ -231,11 +236,11 @@ class CheckpointSource:
             mapped={tensor.name: tensor for tensor in mapped},
             computed=values,
             origin={
-                **checkpoint_origin(checkpoint),
+                **checkpoint_origin(checkpoint, given),
                 **(
                     {"quantized": _quantized(checkpoint, described)} if checkpoint.quantized else {}
                 ),
-                **model.generic,
+                **model.provenance,
                 **({"merged": list(merged)} if merged else {}),
             },
             self_test=tested,
@@ -272,20 +277,32 @@ class CheckpointSource:
         return reader_of(self.checkpoint, self.mapped[tensor.name], tensor.shape, in_blocks)
 
 
-def checkpoint_origin(checkpoint: Checkpoint) -> dict[str, Any]:
+def checkpoint_origin(
+    checkpoint: Checkpoint, given: ArchitectureFile | None = None
+) -> dict[str, Any]:
     """Return where a checkpoint's weights come from, for provenance."""
+    # another file makes other weights of them
+    read_by = f"\0{given.sha256}" if given else ""
     return {
         "kind": "checkpoint",
         "name": checkpoint.repo_id or checkpoint.path.name,
         "revision": checkpoint.revision,
-        "identity": checkpoint.identity,
+        "identity": f"{checkpoint.identity}{read_by}",
     }
 
 
 def _find_architecture(
-    checkpoint: Checkpoint, names: Sequence[str], generic: bool | str
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    generic: bool | str,
+    given: ArchitectureFile | None,
 ) -> tuple[Architecture, dict[str, Any]]:
-    """Return a checkpoint's architecture and, where it is a generic one, what its origin says."""
+    """Return a checkpoint's architecture and, where it is no own one, what its origin says."""
+    if given:
+        if generic:
+            raise ConversionError("--architecture and --generic can't be used together")
+        found = find_architecture(checkpoint.config, given=given.architectures)
+        return found, {"architecture": given.origin}
     if not generic:
         return find_architecture(checkpoint.config, names), {}
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from ggufkit.architectures.from_gguf_py import marked
+from ggufkit.architectures.from_gguf_py import generic_provenance
 from ggufkit.checkpoint.hub import explain
 from ggufkit.checkpoint.safetensors import Shard, ShardFile
 from ggufkit.checkpoint.stream import CACHE_BYTES, RemoteShard
@@ -86,7 +86,7 @@ class GGUFSource:
                     "name": Path(file.path or path).name,
                     "revision": commit,
                     "identity": _identity(file.parts, shards),
-                    **marked(metadata),
+                    **generic_provenance(metadata),
                 },
                 _metadata=metadata,
                 _readers={

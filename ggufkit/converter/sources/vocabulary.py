@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ggufkit.architectures.third_party import load_file
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.converter.sources.base import FILE_TYPE_KEY, Reader, SourceTensor, file_name
 from ggufkit.converter.sources.checkpoint import IdentifiedModel, checkpoint_origin
@@ -56,12 +57,13 @@ class VocabularySource:
         name: str | None = None,
         self_test: bool = True,
         generic: bool | str = False,
+        architecture: str | Path | None = None,
     ) -> VocabularySource:
         """Read a checkpoint's config and tokenizer.
 
         Parameters
         ----------
-        source, revision, pre, name, self_test, generic
+        source, revision, pre, name, self_test, generic, architecture
             See `ggufkit.converter.ladder.open_source`; a GGUF file is no source.
 
         Raises
@@ -72,12 +74,14 @@ class VocabularySource:
         if Path(source).suffix.lower() == ".gguf":
             raise ConversionError(f"{source}: a vocabulary is for checkpoints, not for GGUF files")
         checkpoint = Checkpoint.open(source, revision=revision, weights=False)
-        model = IdentifiedModel.of(checkpoint, pre=pre, generic=generic)
+        given = load_file(Path(architecture)) if architecture else None
+        model = IdentifiedModel.of(checkpoint, pre=pre, generic=generic, given=given)
         tested = check_tokenizer(checkpoint.path, model.tokenizer) if self_test else None
         file_type = _file_type(checkpoint)
         metadata = model.metadata(checkpoint, (), name)
         metadata[FILE_TYPE_KEY] = int(file_type)
-        return cls({**checkpoint_origin(checkpoint), **model.generic}, file_type, tested, metadata)
+        origin = {**checkpoint_origin(checkpoint, given), **model.provenance}
+        return cls(origin, file_type, tested, metadata)
 
     @property
     def file_types(self) -> tuple[FileType, ...]:
