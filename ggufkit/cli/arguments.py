@@ -151,13 +151,26 @@ def positive(text: str) -> int:
     return number
 
 
+#: Options that many commands have, with the same words everywhere.
+_SHARED: dict[str, dict[str, Any]] = {
+    "--dry-run": {"action": "store_true", "help": "show what would be written, then stop"},
+    "--force": {"action": "store_true", "help": "replace existing files"},
+    "--json": {"action": "store_true", "help": "print the result as JSON"},
+    "--jobs": {"type": positive, "metavar": "N", "help": "threads; default: one per CPU"},
+    "--quiet": {"action": "store_true", "help": "show no progress bar"},
+}
+_SHORT = {"--jobs": ("-j",), "--quiet": ("-q",)}
+
+
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Declare options that many commands have, by their long names."""
+    for name in names:
+        parser.add_argument(*_SHORT.get(name, ()), name, **_SHARED[name])
+
+
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Declare what commands that write files have in common."""
-    add = parser.add_argument
-    add("--dry-run", action="store_true", help="show what would be written, and stop")
-    add("--force", action="store_true", help="replace existing files")
-    add("--json", action="store_true", help="print the result as JSON")
-    add("-q", "--quiet", action="store_true", help="show no progress bar")
+    add_shared(parser, "--dry-run", "--force", "--json", "--quiet")
 
 
 def tensor_type(name: str) -> TensorType:

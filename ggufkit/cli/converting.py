@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,7 +167,11 @@ def _publish(plan: Plan, args: argparse.Namespace, options: dict[str, Any]) -> t
 
 
 def write_file(
-    args: argparse.Namespace, plan: Plan, facts: dict[str, Any], show: Callable[[], None]
+    args: argparse.Namespace,
+    plan: Plan,
+    facts: Mapping[str, Any],
+    fields: Mapping[str, object],
+    notes: Sequence[str] = (),
 ) -> None:
     """Execute the plan of a single file, unless it is a dry run, and show the file.
 
@@ -175,20 +179,25 @@ def write_file(
     ----------
     args, plan
         As for `carry_out`.
-    facts : dict
-        What is printed as JSON.
-    show : callable
-        Prints the same for people.
+    facts : mapping
+        What is printed as JSON, with the path.
+    fields : mapping
+        The same for people, with the path and the size.
+    notes : sequence of str
+        What follows for people.
     """
     from ggufkit.cli import render
     from ggufkit.cli.json_output import emit
 
+    (part,) = plan.parts
     done, url = (None, None) if args.dry_run else carry_out(args, plan)
     if args.json:
-        emit(facts if url is None else {**facts, "url": url})
+        emit({"path": str(part.path), **facts, **({} if url is None else {"url": url})})
         return
-    show()
-    if done is not None and done.done_before:
-        render.note("Complete already.")
+    render.heading(str(part.path))
+    size = render.size(part.layout.file_size)
+    render.fields([("size", size), *((name, str(value)) for name, value in fields.items())])
+    for note in (*notes, *(["Complete already."] if done is not None and done.done_before else [])):
+        render.note(note)
     if url is not None:
         render.heading(url)

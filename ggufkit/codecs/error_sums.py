@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ggufkit.codecs.base import Floats
-    from ggufkit.types import TensorType
+    from ggufkit.types import Floats, TensorType
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,11 @@ from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.stream import CACHE_BYTES
 from ggufkit.converter.execution.execute import execute
 from ggufkit.converter.execution.manifest import LadderManifest
-from ggufkit.converter.execution.outputs import Progress
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.planning.plan import OutputFile, Plan
 from ggufkit.converter.planning.planner import SplitLimits, make_plan
-from ggufkit.converter.planning.recipes import parse_ladder
+from ggufkit.converter.planning.recipes import DEFAULT_LADDER, parse_ladder
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.converter.sources.base import Source
@@ -33,8 +32,7 @@ from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.io.folder_lock import locked
 from ggufkit.io.http_ranges import is_remote
-
-DEFAULT_LADDER = "Q4_K_M"
+from ggufkit.types import FloatName, NonFinite, Progress, Search
 
 
 @dataclass(frozen=True)
@@ -142,12 +140,12 @@ def plan_ladder(
     ladder: str | None = None,
     *,
     recipes: Sequence[Recipe] = (),
-    via: str | None = None,
+    via: FloatName | None = None,
     imatrix: str | Path | Imatrix | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
 ) -> Plan:
     """Plan a ladder: every file's name and bytes, before any weight is read.
 
@@ -246,7 +244,7 @@ def _run_locked(
 ) -> Ladder:
     journal = journal_of(plan)
     manifest = LadderManifest.read(journal.parent)
-    done = [rung for rung in plan.rungs if manifest.has(rung, plan.fingerprint(rung))]
+    done = [rung for rung in plan.rungs if manifest.is_complete(rung, plan.fingerprint(rung))]
     todo = plan.only([rung for rung in plan.rungs if rung not in done])
     if not force:
         refuse_foreign_files(todo.parts, journal)
@@ -255,7 +253,7 @@ def _run_locked(
         results = execute(
             todo, journal, executor=executor, jobs=jobs, report=report, progress=progress
         )
-        manifest.add(todo, results)
+        manifest.record_all(todo, results)
         journal.unlink(missing_ok=True)
     paths = tuple(part.path for part in plan.parts)
     return Ladder(plan, paths, results, tuple(rung.name for rung in done))
@@ -266,7 +264,7 @@ def convert(
     out: str | Path,
     *,
     ladder: str = DEFAULT_LADDER,
-    via: str | None = None,
+    via: FloatName | None = None,
     revision: str | None = None,
     pre: str | None = None,
     name: str | None = None,
@@ -274,8 +272,8 @@ def convert(
     imatrix: str | Path | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
     jobs: int | None = None,
     executor: Executor | None = None,
     force: bool = False,

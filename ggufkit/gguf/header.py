@@ -23,7 +23,6 @@ from ggufkit.gguf import limits
 from ggufkit.gguf.layout import (
     MAGIC,
     VERSION,
-    Shape,
     TensorInfo,
     align,
     alignment_of,
@@ -33,7 +32,7 @@ from ggufkit.gguf.layout import (
 from ggufkit.gguf.metadata import Metadata, check_key
 from ggufkit.gguf.values import Buffer, ByteOrder, EncodedValue
 from ggufkit.gguf.walker import HeaderWalker, value_type_of
-from ggufkit.types import TensorType, ValueType
+from ggufkit.types import Shape, TensorType, ValueType
 
 _TYPICAL_TENSOR_BYTES = 60  # name, dimensions, type and offset
 TENSOR_TYPES = {int(tensor_type): tensor_type for tensor_type in TensorType}

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ggufkit.errors import BadLayoutError, BadValueError, LimitExceededError
 from ggufkit.gguf import limits
-from ggufkit.types import TensorType, ValueType
+from ggufkit.types import Shape, TensorType, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata
     from ggufkit.gguf.values import ByteOrder
 
-Shape: TypeAlias = tuple[int, ...]
 TensorSpec: TypeAlias = "TensorInfo | tuple[str, Shape, TensorType]"
 
 MAGIC = b"GGUF"

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from ggufkit.mapping.transforms import Shape
 
+Config = Mapping[str, Any]
 Renames = tuple[tuple[str, str], ...]
 
 

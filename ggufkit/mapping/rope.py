@@ -12,9 +12,7 @@ from typing import Any
 
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping.config_inverse import shortest_decimal
-from ggufkit.mapping.export_spec import ModelHeader, inverse_of
-
-Config = Mapping[str, Any]
+from ggufkit.mapping.export_spec import Config, ModelHeader, inverse_of
 
 _SCALED = ("linear", "yarn")
 LONGROPE = ("su", "longrope")

@@ -13,11 +13,11 @@ from typing import Any
 
 from ggufkit.errors import ConversionError, GGUFKitError
 from ggufkit.gguf.metadata import Metadata, Value
+from ggufkit.mapping.export_spec import Config as Config
 from ggufkit.mapping.export_spec import ConfigInverse, ExportSpec, Renames
 from ggufkit.mapping.transforms import IDENTITY, Floats, Transform
 from ggufkit.types import ValueType
 
-Config = Mapping[str, Any]
 Derived = Callable[[Config], "Value | None"]
 
 # The place of general.file_type among the hparams; its value is the rung's, not the model's.

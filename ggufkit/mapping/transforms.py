@@ -21,12 +21,11 @@ from math import prod
 from typing import ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ggufkit.errors import ConversionError, ShapeMismatchError
+from ggufkit.types import Floats as Floats
+from ggufkit.types import Shape as Shape
 
-Shape = tuple[int, ...]
-Floats = NDArray[np.float32]
 # Of a LoRA's product: (..., n_rows, rank) and (..., rank, n_cols).
 Factors = tuple[Floats, Floats]
 

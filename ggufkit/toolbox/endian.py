@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def _aligned_layout(model: GGUFModel, alignment: int | None) -> Layout:
 def convert_endian(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    order: str,
+    order: Literal["little", "big"],
     *,
     dry_run: bool = False,
     force: bool = False,

@@ -105,8 +105,8 @@ def test_each_reason_decides_somewhere(code: ReasonCode) -> None:
 
 
 def test_no_reason_is_left_out() -> None:
-    # blocks of a quantized checkpoint are kept by float rungs, which have no recipe to follow
-    assert {*CASES, ReasonCode.KEPT_BLOCKS} == set(ReasonCode)
+    # two are for files that a converter makes, with no recipe to follow: see below
+    assert {*CASES, ReasonCode.KEPT_BLOCKS, ReasonCode.CONVERTER} == set(ReasonCode)
 
 
 class QuantizedCheckpoint:
@@ -136,6 +136,16 @@ def test_a_float_rung_keeps_blocks_and_small_tensors() -> None:
     (kept, *_) = plan.rungs[0].targets.values()
     assert kept.as_dict()["why"] == "kept: the checkpoint's own blocks"
     assert kept.as_dict()["reason"] == "KEPT_BLOCKS"
+
+
+def test_a_file_beside_a_model_has_the_types_of_its_converter() -> None:
+    source = QuantizedCheckpoint()
+    source.file_types = (FileType.Q8_0,)
+    source.tensors = (SourceTensor("v.blk.0.ffn_up.weight", (64, 32), T.BF16, T.Q8_0),)
+    plan = make_plan(source, [RECIPES["Q8_0"]], {"Q8_0": Path("x.gguf")})
+    (target,) = plan.rungs[0].targets.values()
+    assert (target.type, target.reason) == (T.Q8_0, Reason(ReasonCode.CONVERTER))
+    assert not target.reason.is_by_recipe
 
 
 # every block type that something falls back from, with columns for its fallback, and for none

@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 
 from ggufkit.checkpoint import model_card
+from ggufkit.converter.execution import execute as execute_module
 from ggufkit.converter.ladder import convert, open_source, plan_ladder, run_plan
 from ggufkit.converter.planning.planner import SplitLimits
 from ggufkit.converter.planning.recipes import parse_ladder
 from ggufkit.converter.planning.resources import estimate_resources
-from ggufkit.errors import CheckpointError, ConversionError, MissingFileError
+from ggufkit.converter.sources.mmproj import MmprojSource
+from ggufkit.errors import CheckpointError, ConversionError, MissingFileError, OutputError
 from ggufkit.gguf.remote import FIRST_BYTES
 from ggufkit.io import http_ranges
+from tests.architectures.test_vision import CASES, write_case
 from tests.checkpoint.hub_server import Hub, commit_of, serve
+from tests.converter.files import write_file
 from tests.converter.test_hub import run
 from tests.gguf.range_server import Ranges, serve_ranges
 from tests.llama import write_llama
@@ -131,3 +135,39 @@ def test_a_file_that_changes_meanwhile_is_noticed(files: Path, tmp_path: Path) -
     path.write_bytes(path.read_bytes()[:-64])
     with pytest.raises(CheckpointError, match="changed during the conversion"):
         run_plan(plan)
+
+
+def test_a_vision_encoder_is_resumed_like_a_ladder(tmp_path: Path, monkeypatch) -> None:
+    folder = write_case(CASES["gemma3"], tmp_path / "gemma3")
+    whole = write_file(MmprojSource.open(folder), tmp_path / "whole")
+    real, ran = execute_module.run_task, []
+
+    def stop_after_ten(task, **options):
+        if len(ran) == 10:
+            raise OutputError("stopped")
+        ran.append(task.number)
+        return real(task, **options)
+
+    monkeypatch.setattr(execute_module, "run_task", stop_after_ten)
+    plan = plan_ladder(MmprojSource.open(folder), tmp_path / "out")
+    with pytest.raises(OutputError, match="stopped"):
+        run_plan(plan, jobs=1)
+    assert not list((tmp_path / "out").glob("*.gguf"))
+    again: list[int] = []
+    monkeypatch.setattr(
+        execute_module, "run_task", lambda task, **kw: again.append(task.number) or real(task, **kw)
+    )
+    path = write_file(MmprojSource.open(folder), tmp_path / "out")
+    assert path.read_bytes() == whole.read_bytes()
+    assert {*ran, *again} == set(range(plan.n_tasks))
+    assert len(again) < plan.n_tasks  # most of the ten were noted
+
+
+def test_small_matrices_of_a_stack_make_one_task(tmp_path: Path) -> None:
+    folder = write_case(CASES["gemma3"], tmp_path / "gemma3")
+    plan = plan_ladder(MmprojSource.open(folder), tmp_path)
+    tasks = list(plan.tasks())
+    assert len(tasks) == plan.n_tasks
+    kernels = [task for task in tasks if len(task.tensor.shape) > 3]
+    assert kernels
+    assert all((task.start, task.stop) == (0, task.tensor.n_rows) for task in kernels)

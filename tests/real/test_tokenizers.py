@@ -121,7 +121,7 @@ def test_tekken_tokenizes_as_the_ranks_say(tmp_path: Path) -> None:
 def test_llama_cpp_knows_every_pre_tokenizer(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     source = VocabularySource.open(write_llama(tmp_path / "Tiny"), self_test=False)
-    metadata = source.metadata(source.file_type)
+    metadata = source.base_metadata
     paths = [tmp_path / f"{name}.gguf" for name in (*sorted(BPE_NAMES), "no-such-name")]
     for path in paths:
         metadata["tokenizer.ggml.pre"] = path.stem

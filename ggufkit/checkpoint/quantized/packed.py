@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
 from ggufkit.errors import CheckpointError
+from ggufkit.types import Floats as Floats
 
-Floats = NDArray[np.float32]
 Tensors = dict[str, CheckpointTensor]
 
 #: Packed matrices that are kept while their rows are being asked for, piece by piece.

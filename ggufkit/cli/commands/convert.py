@@ -131,7 +131,8 @@ def run(args: argparse.Namespace) -> int:
         return mmproj.run(args)
     from ggufkit.calibration.imatrix import Imatrix
     from ggufkit.cli import show
-    from ggufkit.converter.ladder import DEFAULT_LADDER, open_source, plan_ladder
+    from ggufkit.converter.ladder import open_source, plan_ladder
+    from ggufkit.converter.planning.recipes import DEFAULT_LADDER
     from ggufkit.converter.planning.resources import estimate_resources
     from ggufkit.io.http_ranges import is_remote
 

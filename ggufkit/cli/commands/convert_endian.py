@@ -1,8 +1,8 @@
-"""Write a GGUF file in another byte order.
+"""Write a GGUF file in the other byte order.
 
-Every number of the header and every field of the blocks that is wider than a byte is turned
-around. llama.cpp reads files in the byte order of its machine only: big for IBM Z, little for
-nearly all others.
+Every number in the header and every multi-byte field in the blocks is swapped. llama.cpp reads
+only files in the byte order of its machine: big-endian on IBM Z, little-endian nearly everywhere
+else.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ggufkit.cli.arguments import add_output
+from ggufkit.cli.arguments import CommandParser, add_output
 from ggufkit.cli.model_files import run_copy
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("file", type=Path, metavar="IN", help="a GGUF file, or any part of a split one")
-    add("out", type=Path, metavar="OUT", help="the file to write")
+    add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
+    add("out", type=Path, metavar="OUT", help="file to write")
     add("order", choices=("little", "big"), help="byte order of the new file")
     add_output(parser)
 

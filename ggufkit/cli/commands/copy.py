@@ -1,7 +1,7 @@
-"""Write a GGUF file anew: version 2 becomes 3, and it gets the alignment that you want.
+"""Rewrite a GGUF file: version 2 becomes version 3, split models become one file.
 
-Tensors are copied byte for byte, by the file system where it can. IN may be any part of a split
-model, which becomes one file.
+Tensors are copied byte for byte, by the file system where possible. FILE may be any part of a
+split model.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ggufkit.cli.arguments import add_output, positive
+from ggufkit.cli.arguments import CommandParser, add_output, positive
 from ggufkit.cli.model_files import run_copy
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("file", type=Path, metavar="IN", help="a GGUF file, or any part of a split one")
-    add("out", type=Path, metavar="OUT", help="the file to write")
-    add("--alignment", type=positive, metavar="N", help="of the new file, such as 64")
+    add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
+    add("out", type=Path, metavar="OUT", help="file to write")
+    add(
+        "--alignment",
+        type=positive,
+        metavar="N",
+        help="alignment of tensor data in bytes, a power of two",
+    )
     add_output(parser)
 
 

@@ -1,8 +1,8 @@
-"""Show what differs between two models: metadata, tensors, and the error of weights.
+"""Show the differences between two models: metadata, tensors, and errors of weights.
 
-A and B are GGUF files, or any part of split ones. Errors are B's weights against A's, where
-shapes agree and types or bytes differ. Order, alignment, padding and splitting are not compared.
-Exit code 0: the same, 1: different.
+A and B are GGUF files or parts of split models. Errors are those of B's weights against A's, for
+tensors of equal shape whose types or bytes differ. Order, alignment, padding and splits are not
+compared. Exit code 0 if the models are the same, 1 if they differ.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 from ggufkit.cli.metadata_changes import json_keys, metadata_rows
 from ggufkit.cli.model_files import tensor_bytes
@@ -23,15 +23,14 @@ if TYPE_CHECKING:
     from ggufkit.toolbox.diff import Difference, TensorDifference
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("a", metavar="A", type=Path, help="a GGUF file, or any part of a split one")
-    add("b", metavar="B", type=Path, help="what to compare with it")
-    add("--no-data", action="store_true", help="compare only the heads of the files, no weights")
-    add("--json", action="store_true", help="print everything, nothing shortened, as JSON")
-    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
-    add("-q", "--quiet", action="store_true", help="no progress bar")
+    add("a", metavar="A", type=Path, help="GGUF file, or any part of a split one")
+    add("b", metavar="B", type=Path, help="file to compare with it")
+    add("--no-data", action="store_true", help="compare only the headers, not the weights")
+    add_shared(parser, "--json", "--jobs", "--quiet")
+    parser.declare("--jobs", "--quiet", conflicts="--no-data")
 
 
 def run(args: argparse.Namespace) -> int:

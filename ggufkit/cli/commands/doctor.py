@@ -1,8 +1,8 @@
-"""Show what this installation has, and check it: versions, CPU, kernels, optional packages.
+"""Show versions, CPU, kernels and optional packages of this installation, and test it.
 
-The self test encodes and decodes a few rows with the kernels in use and with numpy; both must give
-the same bytes. Exit code 1 if they differ. GGUFKIT_KERNELS forces a kernel level (see the list
-under "kernels available"); GGUFKIT_KERNELS=none uses numpy alone.
+The self-test encodes and decodes a few rows with the kernels in use and with numpy; both must give
+the same bytes. Exit code 1 if they differ. GGUFKIT_KERNELS forces a kernel level (see "kernels
+available"); GGUFKIT_KERNELS=none uses numpy alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
 REQUIRED = ("numpy", "gguf", "sentencepiece", "huggingface_hub", "pyyaml", "rich")
 OPTIONAL = ("ml_dtypes", "tokenizers", "hypothesis", "pytest", "libggml-python", "xllamacpp")
-SECONDS = 1.0  # the self test starts no further type after this
+SECONDS = 1.0  # the self-test starts no further type after this
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -166,7 +167,7 @@ def _show(found: dict[str, Any]) -> None:
             ("cpu", f"{found['cpu']}, {found['cpus']} usable"),
             ("kernels in use", kernels["active"] + forced),
             ("kernels available", ", ".join(kernels["available"])),
-            ("self test", verdict),
+            ("self-test", verdict),
             ("packages", _listed(found["packages"])),
             ("optional", _listed(found["optional"])),
         ]

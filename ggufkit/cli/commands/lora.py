@@ -37,7 +37,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import render
     from ggufkit.converter.ladder import plan_ladder
     from ggufkit.converter.sources.lora import LoraSource
 
@@ -45,32 +44,22 @@ def run(args: argparse.Namespace) -> int:
     # an adapter of the Hub lies in a cache, where nobody would look for the file
     folder = args.adapter if Path(args.adapter).is_dir() else "."
     plan = plan_ladder(source, args.out or folder)
-    (part,) = plan.parts
     ranks = sorted({pair.rank for pair in source.adapter.pairs.values()})
     facts = {
-        "path": str(part.path),
         "architecture": source.architecture,
         "n_weights_adapted": len(source.adapter.pairs),
         "ranks": ranks,
         "alpha": source.alpha,
-        "n_tensors": len(part.layout.tensors),
-        "n_bytes": part.layout.file_size,
+        "n_tensors": len(source.tensors),
+        "n_bytes": plan.rungs[0].n_bytes,
     }
-
-    def show() -> None:
-        row = (
-            source.architecture,
-            str(len(source.adapter.pairs)),
-            ", ".join(map(str, ranks)),
-            f"{source.alpha:g}",
-            render.size(part.layout.file_size),
-            str(part.path),
-        )
-        columns = ("architecture", "weights", "rank", "alpha", "size", "file")
-        render.table(columns, [row], right=columns[1:5])
-        if source.factors:
-            n = len(source.factors)
-            render.note(f"{n} weights have another alpha, by which B was multiplied.")
-
-    converting.write_file(args, plan, facts, show)
+    fields = {
+        "architecture": source.architecture,
+        "weights": len(source.adapter.pairs),
+        "rank": ", ".join(map(str, ranks)),
+        "alpha": f"{source.alpha:g}",
+    }
+    n = len(source.factors)
+    notes = [f"{n} weights have another alpha, by which B was multiplied."] if n else []
+    converting.write_file(args, plan, facts, fields, notes)
     return 0

@@ -32,7 +32,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import render
     from ggufkit.converter.ladder import plan_ladder
     from ggufkit.converter.sources.mmproj import MmprojSource
 
@@ -45,18 +44,11 @@ def run(args: argparse.Namespace) -> int:
         keep=converting.cache_bytes(args, streamed=args.stream),
     )
     plan = plan_ladder(source, converting.default_folder(args))
-    (part,) = plan.parts
+    fields = {"projector": source.projector, "tensors": len(source.tensors)}
     facts = {
-        "path": str(part.path),
         "projector": source.projector,
-        "n_tensors": len(part.layout.tensors),
-        "n_bytes": part.layout.file_size,
+        "n_tensors": len(source.tensors),
+        "n_bytes": plan.rungs[0].n_bytes,
     }
-
-    def show() -> None:
-        columns = ("projector", "tensors", "bytes", "file")
-        row = [str(facts[key]) for key in ("projector", "n_tensors", "n_bytes", "path")]
-        render.table(columns, [row], right=columns[1:3])
-
-    converting.write_file(args, plan, facts, show)
+    converting.write_file(args, plan, facts, fields)
     return 0

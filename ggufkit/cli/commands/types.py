@@ -1,7 +1,7 @@
 """List the tensor types: how weights can be stored, and what ggufkit can do with each.
 
-bpw is bits per weight, the block's scales included. "with imatrix" means that a type is only
-written with an importance matrix.
+bpw is bits per weight, including the block's scales. "with imatrix" marks types that can be
+written only with an importance matrix.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import render, show
+    from ggufkit.cli import show
     from ggufkit.converter.ladder import plan_ladder
     from ggufkit.converter.sources.vocabulary import VocabularySource
 
@@ -38,30 +38,22 @@ def run(args: argparse.Namespace) -> int:
         architecture=args.architecture,
     )
     plan = plan_ladder(source, converting.default_folder(args))
-    (part,) = plan.parts
-    metadata = source.metadata(source.file_type)
-    tested = source.self_test
+    metadata = source.base_metadata
+    tested = None if source.self_test is None else str(source.self_test)
     facts = {
-        "path": str(part.path),
-        "bytes": part.layout.file_size,
+        "bytes": plan.rungs[0].n_bytes,
         "tokens": len(metadata["tokenizer.ggml.tokens"]),  # type: ignore[arg-type]
         "model": str(metadata.get("tokenizer.ggml.model", "")),
         "pre": str(metadata.get("tokenizer.ggml.pre", "")),
-        "self_test": None if tested is None else str(tested),
+        "self_test": tested,
     }
-
-    def show_fields() -> None:
-        render.heading(str(part.path))
-        fields = {
-            "size": render.size(part.layout.file_size),
-            "vocabulary": str(facts["tokens"]),
-            "tokenizer": str(facts["model"]),
-            "pre-tokenizer": str(facts["pre"]),
-        }
-        render.fields(fields.items())
+    fields = {
+        "vocabulary": facts["tokens"],
+        "tokenizer": facts["model"],
+        "pre-tokenizer": facts["pre"],
+    }
+    notes = [] if tested is None else [f"tokenizer: {tested}"]
+    converting.write_file(args, plan, facts, fields, notes)
+    if not args.json:
         show.unverified(source.origin)
-        if tested is not None:
-            render.note(f"tokenizer: {tested}")
-
-    converting.write_file(args, plan, facts, show_fields)
     return 0

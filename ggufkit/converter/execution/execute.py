@@ -23,14 +23,14 @@ from ggufkit.codecs import dequantize, quantize
 from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.codecs.range_checks import all_below
 from ggufkit.converter.execution.journal import Journal
-from ggufkit.converter.execution.outputs import OnFileComplete, OutputSet, Progress
+from ggufkit.converter.execution.outputs import OnFileComplete, OutputSet
 from ggufkit.converter.execution.report import Report, TaskResult
 from ggufkit.converter.execution.scheduling import bundle_for, map_bounded
 from ggufkit.converter.planning.plan import Encoding, OutputFile, Plan, Task
 from ggufkit.converter.planning.resources import all_bytes, jobs_of, peak_bytes
 from ggufkit.errors import NotFiniteError, OutputError
 from ggufkit.io.atomic import partial_path, write_into_partial
-from ggufkit.types import TensorType
+from ggufkit.types import Progress, TensorType
 
 # Errors are measured on this many weights at a time: few enough to stay in a core's cache.
 ERROR_TILE = 1 << 17

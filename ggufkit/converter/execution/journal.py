@@ -96,11 +96,6 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def remove(self) -> None:
-        """Remove it: the ladder is complete."""
-        self.close()
-        self.path.unlink(missing_ok=True)
-
 
 def _format(result: TaskResult) -> str:
     sums = {key: astuple(value) for key, value in result.sums.items()}

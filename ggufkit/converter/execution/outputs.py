@@ -18,11 +18,11 @@ from ggufkit.converter.execution.journal import Journal
 from ggufkit.converter.execution.report import TaskResult
 from ggufkit.converter.planning.plan import OutputFile, Plan, Task
 from ggufkit.io.atomic import PartialFile, partial_path
+from ggufkit.types import Progress
 
 # Finished tasks are made durable and noted down at least this often.
 NOTE_SECONDS = 3.0
 
-Progress = Callable[[int], None]
 OnFileComplete = Callable[[OutputFile], None]
 
 

@@ -166,47 +166,25 @@ class Budget:
         ConversionError
             Even the smallest types need more.
         """
-        choices = self.choices
         items = [
             [
                 Option(self._size(name, type_), self._share(name, type_, errors).loss)
                 for type_ in types
             ]
-            for name, types in choices.items()
+            for name, types in self.choices.items()
         ]
         nearest = min(self.fixed.rungs, key=lambda rung: abs(limit.excess(rung)))
 
         def recipe_of(taken: Sequence[int]) -> Recipe:
-            pairs = zip(choices.items(), taken, strict=True)
+            pairs = zip(self.choices.items(), taken, strict=True)
             return with_types(nearest.recipe, limit.name, {n: types[i] for (n, types), i in pairs})
 
-        least = [min(range(len(row)), key=lambda i: row[i].n_bytes) for row in items]
-        room = -limit.excess(self.plan_rung(recipe_of(least)))
-        if room < 0:
-            raise ConversionError(
-                f"{limit.name}: the smallest mix needs {-room} bytes more; allow smaller types "
-                "with --mix-types, or fewer bits with --min-bits"
-            )
-        room += sum(row[i].n_bytes for row, i in zip(items, least, strict=True))
-        best: tuple[Recipe, Solution] | None = None
-        for _ in range(_TRIES):
-            solution = solve(items, room)
-            if solution is None or (best and solution.taken == best[1].taken):
-                break
-            recipe = recipe_of(solution.taken)
-            excess = limit.excess(self.plan_rung(recipe))
-            if excess <= 0 and (best is None or solution.cost < best[1].cost):
-                best = recipe, solution
-            # headers of splits count too, and what stays in RAM does not count for VRAM
-            room -= excess
-        if best is None:
-            raise ConversionError(
-                f"{limit.name}: the headers of the splits leave no room for a mix"
-            )
-        recipe, solution = best
+        solution = _solve_within(
+            items, lambda taken: limit.excess(self.plan_rung(recipe_of(taken))), limit.name
+        )
+        recipe = recipe_of(solution.taken)
         shares = {name: self._share(name, type_, errors) for name, type_ in recipe.types.items()}
-        loss = self.loss_of(nearest, errors)
-        return Mix(recipe, shares, solution.bound, nearest, loss)
+        return Mix(recipe, shares, solution.bound, nearest, self.loss_of(nearest, errors))
 
     def loss_of(self, rung: Rung, errors: Errors) -> float | None:
         """Return the loss of a rung; None if one of its types was not measured."""
@@ -255,3 +233,32 @@ class Budget:
     def _share(self, name: str, type_: T, errors: Errors) -> Share:
         group = self.group(name)
         return Share(group, errors[name, type_], self.options.sensitivity.of(group, self.counts))
+
+
+def _solve_within(
+    items: Sequence[Sequence[Option]], excess_of: Callable[[Sequence[int]], int], name: str
+) -> Solution:
+    """Solve the knapsack for the room that a limit leaves beside all that is no tensor's data.
+
+    That is found by trying: headers of splits count too, and what stays in RAM does not for VRAM.
+    """
+    least = [min(range(len(row)), key=lambda i: row[i].n_bytes) for row in items]
+    room = -excess_of(least)
+    if room < 0:
+        raise ConversionError(
+            f"{name}: the smallest mix needs {-room} bytes more; allow smaller types with "
+            "--mix-types, or fewer bits with --min-bits"
+        )
+    room += sum(row[i].n_bytes for row, i in zip(items, least, strict=True))
+    best: Solution | None = None
+    for _ in range(_TRIES):
+        solution = solve(items, room)
+        if solution is None or (best and solution.taken == best.taken):
+            break
+        excess = excess_of(solution.taken)
+        if excess <= 0 and (best is None or solution.cost < best.cost):
+            best = solution
+        room -= excess
+    if best is None:
+        raise ConversionError(f"{name}: the headers of the splits leave no room for a mix")
+    return best

@@ -16,13 +16,11 @@ from ggufkit.converter.planning.reasons import Reason
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.sources.base import Reader, Source, SourceTensor
 from ggufkit.gguf.layout import Layout
-from ggufkit.types import TensorType
+from ggufkit.types import NonFinite, Search, TensorType
 from ggufkit.version import __version__
 
 # Rows are read, encoded and written in chunks of about this many weights.
 CHUNK_WEIGHTS = 1 << 20
-# What can become of weights that are NaN or infinite.
-NONFINITE = ("error", "zero", "keep")
 
 
 @dataclass(frozen=True)
@@ -168,8 +166,8 @@ class Task:
     reader: Reader
     intermediate_type: TensorType | None
     importance: NDArray[np.float32] | None
-    search: str
-    nonfinite: str
+    search: Search
+    nonfinite: NonFinite
     places: Mapping[Encoding, Sequence[tuple[Path, int]]]
 
 
@@ -189,10 +187,8 @@ class Plan:
         Tensor name to importance, (n_matrices, n_cols) float32.
     skipped : mapping of str to str
         Rungs that were asked for by range but can't be made, and why.
-    search : str
-        How scales are found, see `ggufkit.codecs.quantize`.
-    nonfinite : str
-        What becomes of weights that are NaN or infinite, one of `NONFINITE`.
+    search, nonfinite
+        See `make_plan`.
     imatrix : dict or None
         Name and SHA-256 of the importance matrix's file.
     by_part : bool
@@ -207,8 +203,8 @@ class Plan:
     via: TensorType
     importance: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
-    search: str = "ggml"
-    nonfinite: str = "error"
+    search: Search = "ggml"
+    nonfinite: NonFinite = "error"
     imatrix: Mapping[str, str] | None = None
     by_part: bool = False
     delivered: frozenset[Path] = frozenset()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.converter.planning.plan import (
-    NONFINITE,
     OutputFile,
     Plan,
     Rung,
@@ -37,13 +36,11 @@ from ggufkit.converter.sources.base import (
 from ggufkit.errors import ConversionError, ImportanceRequiredError
 from ggufkit.gguf.layout import TensorInfo, plan_layout
 from ggufkit.gguf.split import CONVERTER, GGUF_SPLIT, part_name, plan_split
-from ggufkit.types import TensorType
+from ggufkit.types import FloatName, NonFinite, Search, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.calibration.imatrix import Imatrix
     from ggufkit.gguf.metadata import Metadata
-
-VIA = {"f32": TensorType.F32, "f16": TensorType.F16, "bf16": TensorType.BF16}
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,13 @@ def make_plan(
     recipes: Sequence[Recipe],
     names: Mapping[str, Path],
     *,
-    via: str | None = None,
+    via: FloatName | None = None,
     imatrix: Imatrix | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
     skip_impossible: bool = False,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
 ) -> Plan:
     """Plan a ladder. Reads no tensor data.
 
@@ -92,7 +89,7 @@ def make_plan(
         Write each rung as several files.
     skip_impossible : bool
         Leave out rungs that need an importance matrix, instead of refusing.
-    search : str
+    search : {"ggml", "thorough"}
         How scales are found, see `ggufkit.codecs.quantize`.
     nonfinite : {"error", "zero", "keep"}
         What becomes of weights that are NaN or infinite: nothing is published; they become 0; or
@@ -103,10 +100,10 @@ def make_plan(
     ImportanceRequiredError
         A rung needs an importance matrix.
     ConversionError
-        The options contradict each other.
+        A mode is unknown, or the options contradict each other.
     """
-    if nonfinite not in NONFINITE:
-        raise ConversionError(f"nonfinite is one of {', '.join(NONFINITE)}, not {nonfinite!r}")
+    _check_mode("search", search, get_args(Search))
+    _check_mode("nonfinite", nonfinite, get_args(NonFinite))
     planner = _Planner(
         source=source,
         via=_via_type(source, via),
@@ -154,7 +151,7 @@ class _Planner:
         if direct:
             metadata = self.source.metadata(recipe.file_type)
             tensors = self.source.tensors
-            chosen = {tensor.name: _float_type(tensor, recipe) for tensor in tensors}
+            chosen = {tensor.name: self._own_type(tensor, recipe) for tensor in tensors}
         else:
             tensors = tuple(sorted(self.source.tensors, key=quantize_order))
             metadata = self._quantized_metadata(recipe)
@@ -164,21 +161,10 @@ class _Planner:
             for t in tensors
         ]
         parts = self._lay_out(metadata, infos, path, direct)
-        targets = {
-            info.name: Target(
-                type=info.type,
-                reason=chosen[info.name][1],
-                part=index,
-                offset=part.layout.data_offset + info.offset,
-                n_bytes=info.nbytes,
-            )
-            for index, part in enumerate(parts)
-            for info in part.layout.tensors
-        }
         return Rung(
             recipe=recipe,
             parts=parts,
-            targets=targets,
+            targets=_targets(parts, chosen),
             via_intermediate=not direct,
             n_weights=sum(tensor.n_rows * tensor.n_cols for tensor in tensors),
         )
@@ -192,6 +178,16 @@ class _Planner:
             names = ", ".join(file_type.name for file_type in allowed)
             raise ConversionError(f"{recipe.name}: this file can be {names} only")
         return True
+
+    def _own_type(self, tensor: SourceTensor, recipe: Recipe) -> tuple[TensorType, Reason]:
+        """Return a tensor's type in a file of the source's own converter, and why."""
+        if tensor.source_type.is_quantized:
+            return tensor.source_type, Reason(ReasonCode.KEPT_BLOCKS)
+        if tensor.required_type is None:
+            return recipe.base, Reason(ReasonCode.BASE)
+        small = self.source.file_types is None
+        code = ReasonCode.KEPT_SMALL if small else ReasonCode.CONVERTER
+        return tensor.required_type, Reason(code)
 
     def _quantized_metadata(self, recipe: Recipe) -> Metadata:
         metadata = self.source.metadata(recipe.file_type)
@@ -257,21 +253,34 @@ class _Planner:
         return (OutputFile(path, plan_layout(metadata, infos, pad_header=not direct)),)
 
 
-def _float_type(tensor: SourceTensor, recipe: Recipe) -> tuple[TensorType, Reason]:
-    """Return a tensor's type in a float rung of a checkpoint, and why."""
-    if tensor.source_type.is_quantized:
-        return tensor.source_type, Reason(ReasonCode.KEPT_BLOCKS)
-    if tensor.required_type is not None:
-        return tensor.required_type, Reason(ReasonCode.KEPT_SMALL)
-    return recipe.base, Reason(ReasonCode.BASE)
+def _targets(
+    parts: Sequence[OutputFile], chosen: Mapping[str, tuple[TensorType, Reason]]
+) -> dict[str, Target]:
+    return {
+        info.name: Target(
+            type=info.type,
+            reason=chosen[info.name][1],
+            part=index,
+            offset=part.layout.data_offset + info.offset,
+            n_bytes=info.nbytes,
+        )
+        for index, part in enumerate(parts)
+        for info in part.layout.tensors
+    }
 
 
-def _via_type(source: Source, via: str | None) -> TensorType:
+def _check_mode(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConversionError(f"{name} is {value!r}, expected one of {', '.join(known)}")
+
+
+def _via_type(source: Source, via: FloatName | None) -> TensorType:
     """Return the intermediate type; without `via` the narrowest that loses nothing."""
     if via is not None:
         if source.is_gguf:
             raise ConversionError("--via is for checkpoints: a GGUF file is quantized as it is")
-        return VIA[via]
+        _check_mode("via", via, get_args(FloatName))
+        return TensorType[via.upper()]
     plain = [
         t for t in source.tensors if t.required_type is None and not t.source_type.is_quantized
     ]

@@ -9,6 +9,7 @@ from enum import Enum
 class ReasonCode(Enum):
     """What decided; the value is the text that people read, ``{}`` standing for the detail."""
 
+    CONVERTER = "llama.cpp's converter stores it so"
     KEPT_SMALL = "kept: small or not a matrix"
     KEPT_BLOCKS = "kept: the checkpoint's own blocks"
     LEAVE_OUTPUT_OPTION = "kept: --leave-output-tensor"
@@ -24,6 +25,18 @@ class ReasonCode(Enum):
     OUTPUT_Q8_0 = "output is Q8_0 for falcon and for odd rows"
     BASE = "base type"
     FALLBACK = "fallback: {}"
+
+
+_KEPT = (ReasonCode.KEPT_SMALL, ReasonCode.KEPT_BLOCKS, ReasonCode.LEAVE_OUTPUT_OPTION)
+_SETTLED = (
+    *_KEPT,
+    ReasonCode.CONVERTER,
+    ReasonCode.EMBEDDING_OPTION,
+    ReasonCode.OUTPUT_OPTION,
+    ReasonCode.TIED_OUTPUT_OPTION,
+    ReasonCode.TENSOR_TYPE_OPTION,
+    ReasonCode.PURE_OPTION,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +68,4 @@ class Reason:
     @property
     def is_by_recipe(self) -> bool:
         """Whether the recipe decided, so that another recipe may decide otherwise."""
-        return (self.replaces or self).code not in (*_KEPT, *_OPTIONS)
-
-
-_KEPT = (ReasonCode.KEPT_SMALL, ReasonCode.KEPT_BLOCKS, ReasonCode.LEAVE_OUTPUT_OPTION)
-_OPTIONS = (
-    ReasonCode.EMBEDDING_OPTION,
-    ReasonCode.OUTPUT_OPTION,
-    ReasonCode.TIED_OUTPUT_OPTION,
-    ReasonCode.TENSOR_TYPE_OPTION,
-    ReasonCode.PURE_OPTION,
-)
+        return (self.replaces or self).code not in _SETTLED

@@ -35,6 +35,8 @@ ROLES = (
 EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 
 # Tensors with one of these in their name are small, or routing, or positions: never quantized.
+# The list is llama-quantize's, not the converter's (`ALWAYS_F32` in `sources.checkpoint`), which is
+# shorter: laurel, for one, is F16 in the converter's F16 file and keeps that in a Q4_K_M.
 KEPT = (
     "_norm.weight",
     "ffn_gate_inp.weight",

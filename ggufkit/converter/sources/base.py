@@ -6,6 +6,7 @@ any rows of any tensor as float32.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -14,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.gguf.naming import build_name
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, Floats, Shape, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata
-
-Shape = tuple[int, ...]
-Floats = NDArray[np.float32]
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 QUANTIZATION_VERSION_KEY = "general.quantization_version"
@@ -73,37 +71,49 @@ class Reader(Protocol):
         """Return rows as stored, (n_rows, row_size) bytes; None if they are not in blocks."""
 
 
-class Source(Protocol):
-    """What plans need of a source."""
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """What plans need of a source.
 
-    is_gguf: ClassVar[bool]
+    Attributes
+    ----------
+    tensors : tuple of SourceTensor
+        What there is to write, in the order of the source.
+    origin : dict
+        Where the weights come from, for provenance: kind, name, revision, and as ``identity`` a
+        digest that changes when the source does.
+    base_metadata : Metadata
+        Metadata of the source's own file, built once; see `metadata`.
+    file_types : tuple of FileType or None
+        The only file types that it can have; None for a language model, which can have all.
+    n_remote : int
+        Bytes of weights that are read over the network, at most.
+    cached_bytes : int
+        Bytes of these that are kept in memory, at most.
+    is_gguf : bool
+        Whether it is a GGUF file already.
+    """
 
-    @property
-    def file_types(self) -> tuple[FileType, ...] | None:
-        """The only file types that it can have; None for a language model, which can have all."""
-
-    @property
-    def n_remote(self) -> int:
-        """Bytes of weights that are read over the network, at most."""
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of these that are kept in memory, at most."""
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """Where the weights come from: kind, name, revision, and a digest to notice changes."""
-
-    @property
-    def tensors(self) -> tuple[SourceTensor, ...]:
-        """What there is to write, in the order of the source."""
+    tensors: tuple[SourceTensor, ...]
+    origin: dict[str, Any]
+    base_metadata: Metadata
+    file_types: tuple[FileType, ...] | None = None
+    n_remote: int = 0
+    cached_bytes: int = 0
+    is_gguf: ClassVar[bool] = False
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that the source's own file of `file_type` has."""
+        metadata = self.base_metadata.copy()
+        if self.file_types is None:
+            metadata[FILE_TYPE_KEY] = int(file_type)
+        return metadata
 
     def file_name(self, encoding: str) -> str:
         """Return the name of a file of this encoding."""
+        return file_name(self.base_metadata, encoding)
 
+    @abstractmethod
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ggufkit.architectures.from_gguf_py import generic_architecture
 from ggufkit.architectures.registry import architectures, find_architecture
@@ -13,13 +13,11 @@ from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import pooling_mode
 from ggufkit.converter.sources.base import (
-    FILE_TYPE_KEY,
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
-    Floats,
     Reader,
+    Source,
     SourceTensor,
-    file_name,
 )
 from ggufkit.converter.sources.row_readers import (
     ComputedReader,
@@ -44,7 +42,7 @@ from ggufkit.mapping.spec import (
 from ggufkit.mapping.transforms import Change, Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
 from ggufkit.tokenizers import self_test as check_tokenizer
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, Floats, TensorType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,8 +139,8 @@ class IdentifiedModel:
         return metadata
 
 
-@dataclass(frozen=True)
-class CheckpointSource:
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSource(Source):
     """A checkpoint, matched with its architecture and tokenizer.
 
     Attributes
@@ -153,14 +151,10 @@ class CheckpointSource:
         What they are.
     config : mapping
         Its config, as the architecture reads it.
-    tensors : tuple of SourceTensor
-        In the order of llama.cpp's converter: computed ones, then the checkpoint's.
     mapped : mapping of str to MappedTensor
         How the checkpoint's come about, by their name in the GGUF file.
     computed : mapping of str to ndarray
         The values of the others.
-    origin : dict
-        Where the weights come from, for provenance.
     self_test : SelfTest or None
         What became of the tokenizer's self-test, if it was wanted.
     """
@@ -168,14 +162,9 @@ class CheckpointSource:
     checkpoint: Checkpoint
     architecture: Architecture
     config: Mapping[str, Any]
-    tensors: tuple[SourceTensor, ...]
     mapped: Mapping[str, MappedTensor]
     computed: Mapping[str, Floats]
-    origin: dict[str, Any]
     self_test: SelfTest | None
-    _metadata: Metadata
-    is_gguf: ClassVar[bool] = False
-    file_types: ClassVar[None] = None
 
     @classmethod
     def open(
@@ -244,30 +233,16 @@ class CheckpointSource:
                 **({"merged": list(merged)} if merged else {}),
             },
             self_test=tested,
-            _metadata=model.metadata(checkpoint, tensors, name),
+            base_metadata=model.metadata(checkpoint, tensors, name),
+            n_remote=checkpoint.n_remote,
+            cached_bytes=min(checkpoint.keep, checkpoint.n_remote),
         )
-
-    @property
-    def n_remote(self) -> int:
-        """Bytes of weights that are read over the network, at most."""
-        return self.checkpoint.n_remote
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of these that are kept in memory, at most."""
-        return min(self.checkpoint.keep, self.n_remote)
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`."""
         if file_type in FLOATS and any(t.source_type is TensorType.MXFP4 for t in self.tensors):
             file_type = FileType.MXFP4_MOE  # what the converter says of such files
-        metadata = self._metadata.copy()
-        metadata[FILE_TYPE_KEY] = int(file_type)
-        return metadata
-
-    def file_name(self, encoding: str) -> str:
-        """Return the name of a file of this encoding."""
-        return file_name(self._metadata, encoding)
+        return super().metadata(file_type)
 
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows, after its transform."""

@@ -3,49 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ggufkit.architectures.from_gguf_py import generic_provenance
 from ggufkit.checkpoint.hub import explain
 from ggufkit.checkpoint.safetensors import Shard, ShardFile
 from ggufkit.checkpoint.stream import CACHE_BYTES, RemoteShard
 from ggufkit.codecs import CODECS
-from ggufkit.converter.sources.base import FILE_TYPE_KEY, SourceTensor, file_name
+from ggufkit.converter.sources.base import Source, SourceTensor
 from ggufkit.converter.sources.row_readers import BlockReader
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.layout import TensorInfo
-from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.remote import RemoteFile
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
 from ggufkit.io.http_ranges import HUB_NAME
-from ggufkit.types import FileType
 
 
-@dataclass(frozen=True)
-class GGUFSource:
+@dataclass(frozen=True, kw_only=True)
+class GGUFSource(Source):
     """A GGUF file, or a set of splits, whose tensors are encoded anew.
 
     Attributes
     ----------
-    tensors : tuple of SourceTensor
-        In file order.
-    origin : dict
-        Where the weights come from, for provenance.
+    readers : mapping of str to BlockReader
+        By tensor name.
     """
 
-    tensors: tuple[SourceTensor, ...]
-    origin: dict[str, Any]
-    _metadata: Metadata
-    _readers: dict[str, BlockReader]
+    readers: Mapping[str, BlockReader]
     is_gguf: ClassVar[bool] = True
-    file_types: ClassVar[None] = None
-    n_remote: int = 0
-    cached_bytes: int = 0
 
     @classmethod
     def open(
@@ -88,8 +78,8 @@ class GGUFSource:
                     "identity": _identity(file.parts, shards),
                     **generic_provenance(metadata),
                 },
-                _metadata=metadata,
-                _readers={
+                base_metadata=metadata,
+                readers={
                     info.name: _reader_of(info, shard, part.data_offset)
                     for part, shard in zip(file.parts, shards, strict=True)
                     for info in part.tensors.values()
@@ -98,23 +88,9 @@ class GGUFSource:
                 cached_bytes=min(keep, n_remote),
             )
 
-    def whole_metadata(self) -> Metadata:
-        """Return the file's metadata as it is, but for what says that it is split."""
-        return self._metadata.copy()
-
-    def metadata(self, file_type: FileType) -> Metadata:
-        """Return the file's metadata, without what says that it is split."""
-        metadata = self._metadata.copy()
-        metadata[FILE_TYPE_KEY] = int(file_type)
-        return metadata
-
-    def file_name(self, encoding: str) -> str:
-        """Return the name of a file of this encoding."""
-        return file_name(self._metadata, encoding)
-
     def reader(self, tensor: SourceTensor) -> BlockReader:
         """Return what reads a tensor's rows."""
-        return self._readers[tensor.name]
+        return self.readers[tensor.name]
 
 
 def _shard_of(part: GGUFFile, name: str, keep: int) -> Shard:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from ggufkit.converter.lora.adapter import Adapter, LowRank
 from ggufkit.converter.sources.base import (
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
-    Floats,
     Reader,
+    Source,
     SourceTensor,
     file_name,
 )
@@ -36,7 +36,7 @@ from ggufkit.io.guarded_files import has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import Context, complete_config, config_errors
 from ggufkit.mapping.transforms import Factors, Identity, Transform
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, Floats, OutType, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.mapping.spec import Architecture
@@ -46,8 +46,8 @@ TOKENS_KEY = "adapter.alora.invocation_tokens"
 EMBEDDING = "token_embd.weight"
 
 
-@dataclass(frozen=True)
-class LoraSource:
+@dataclass(frozen=True, kw_only=True)
+class LoraSource(Source):
     """A LoRA adapter, matched with the architecture of its base model.
 
     Attributes
@@ -60,27 +60,19 @@ class LoraSource:
         What the file says.
     factors : mapping of str to float
         By the checkpoint's name, what B is multiplied with; empty if the alpha says it all.
-    file_type : FileType
-        Type of the matrices.
-    origin : dict
-        Where the weights come from, for provenance.
+    readers : mapping of str to Reader
+        By tensor name.
     """
 
     adapter: Adapter
     architecture: str
     alpha: float
     factors: Mapping[str, float]
-    file_type: FileType
-    origin: dict[str, Any]
-    _metadata: Metadata
-    _readers: Mapping[SourceTensor, Reader]
-    is_gguf: ClassVar[bool] = False
-    n_remote: ClassVar[int] = 0
-    cached_bytes: ClassVar[int] = 0
+    readers: Mapping[str, Reader]
 
     @classmethod
     def open(
-        cls, adapter: str | Path, *, base: str | Path | None = None, outtype: str = "f32"
+        cls, adapter: str | Path, *, base: str | Path | None = None, outtype: OutType = "f32"
     ) -> LoraSource:
         """Match an adapter with its base model. Reads no weights.
 
@@ -109,49 +101,36 @@ class LoraSource:
         with config_errors(architecture):
             mapped = _map(opened, architecture, complete_config(architecture, given))
             readers = {
-                _describe(name, reader.shape, outtype): reader
+                name: reader
                 for tensor in mapped
                 for name, reader in _readers_of(opened, tensor, factors)
             }
-        shapes = {tensor.name: tensor.shape for tensor in readers}
+        shapes = {name: reader.shape for name, reader in readers.items()}
         identity = f"{opened.identity}\0{json.dumps(given, sort_keys=True, default=str)}"
         return cls(
+            tensors=tuple(_describe(name, shape, outtype) for name, shape in shapes.items()),
             adapter=opened,
             architecture=architecture.name,
             alpha=alpha,
             factors=factors,
-            file_type=FileType[outtype.upper()],
+            file_types=(FileType[outtype.upper()],),
             origin={
                 "kind": "lora",
                 "name": opened.name,
                 "revision": None,
                 "identity": hashlib.sha256(identity.encode()).hexdigest(),
             },
-            _metadata=_make_metadata(opened, architecture.name, alpha, shapes),
-            _readers=readers,
+            base_metadata=_metadata(opened, architecture.name, alpha, shapes),
+            readers=readers,
         )
-
-    @property
-    def tensors(self) -> tuple[SourceTensor, ...]:
-        """In the order of the file; each has the type that it gets in it."""
-        return tuple(self._readers)
-
-    @property
-    def file_types(self) -> tuple[FileType, ...]:
-        """The type that it was opened for."""
-        return (self.file_type,)
-
-    def metadata(self, _: FileType) -> Metadata:
-        """Return the file's metadata."""
-        return self._metadata.copy()
 
     def file_name(self, encoding: str) -> str:
         """Return the name that the converter gives the file."""
-        return file_name(self._metadata, encoding, unnamed="adapter", kind="LoRA")
+        return file_name(self.base_metadata, encoding, unnamed="adapter", kind="LoRA")
 
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows."""
-        return self._readers[tensor]
+        return self.readers[tensor.name]
 
 
 @dataclass(frozen=True)
@@ -225,7 +204,7 @@ def _readers_of(
         yield f"{tensor.name}.lora_{part}", replace(reader, shape=shape)
 
 
-def _describe(name: str, shape: tuple[int, ...], outtype: str) -> SourceTensor:
+def _describe(name: str, shape: tuple[int, ...], outtype: OutType) -> SourceTensor:
     wanted = TensorType[outtype.upper()]
     if len(shape) < 2:
         wanted = TensorType.F32
@@ -293,7 +272,7 @@ def _scaled(pair: LowRank, factor: float | None) -> Factors:
     return rows * np.float32(factor), cols
 
 
-def _make_metadata(
+def _metadata(
     adapter: Adapter, architecture: str, alpha: float, shapes: Mapping[str, tuple[int, ...]]
 ) -> Metadata:
     config = read_json(adapter.path, "config.json") if has_file(adapter.path, "config.json") else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from ggufkit.architectures.vision import find_vision
 from ggufkit.architectures.vision.base import NAME, VisionFamily
@@ -21,6 +21,7 @@ from ggufkit.converter.sources.base import (
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
     Reader,
+    Source,
     SourceTensor,
     file_name,
 )
@@ -31,14 +32,8 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES, has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, canonical_name, map_tensors
 from ggufkit.mapping.spec import Context, config_errors
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, OutType, TensorType
 
-OUTTYPES = {
-    "f32": FileType.F32,
-    "f16": FileType.F16,
-    "bf16": FileType.BF16,
-    "q8_0": FileType.Q8_0,
-}
 # Where transformers keeps how images are prepared; the later file counts.
 PROCESSORS = (
     ("preprocessor_config.json", "media_proc_cfg"),
@@ -47,38 +42,27 @@ PROCESSORS = (
 PATCHES = (".patch_embd.weight", ".patch_merger.weight")
 
 
-@dataclass(frozen=True)
-class MmprojSource:
+@dataclass(frozen=True, kw_only=True)
+class MmprojSource(Source):
     """The vision encoder and projector of a checkpoint.
 
     Attributes
     ----------
     checkpoint : Checkpoint
         Where weights are read.
-    tensors : tuple of SourceTensor
-        In the order of the file; each has the type that it gets in it.
     mapped : mapping of str to MappedTensor
         How they come out of the checkpoint, by name.
-    file_type : FileType
-        Type of the matrices.
-    origin : dict
-        Where the weights come from, for provenance.
     """
 
     checkpoint: Checkpoint
-    tensors: tuple[SourceTensor, ...]
     mapped: Mapping[str, MappedTensor]
-    file_type: FileType
-    origin: dict[str, Any]
-    _metadata: Metadata
-    is_gguf: ClassVar[bool] = False
 
     @classmethod
     def open(
         cls,
         source: str | Path,
         *,
-        outtype: str = "f16",
+        outtype: OutType = "f16",
         revision: str | None = None,
         name: str | None = None,
         stream: bool = False,
@@ -109,7 +93,7 @@ class MmprojSource:
             mapped = _map(checkpoint, family, config)
             keys = family.metadata(config)
             tensors = tuple(_describe(checkpoint, family, tensor, outtype) for tensor in mapped)
-        file_type = OUTTYPES[outtype]
+        file_type = FileType[outtype.upper()]
         metadata = _general(checkpoint, tensors, name)
         metadata[FILE_TYPE_KEY] = int(file_type)
         metadata.extend(keys)
@@ -118,38 +102,21 @@ class MmprojSource:
             checkpoint=checkpoint,
             tensors=tensors,
             mapped={tensor.name: tensor for tensor in mapped},
-            file_type=file_type,
             origin={**checkpoint_origin(checkpoint), "part": "mmproj"},
-            _metadata=metadata,
+            base_metadata=metadata,
+            file_types=(file_type,),
+            n_remote=checkpoint.n_remote,
+            cached_bytes=min(checkpoint.keep, checkpoint.n_remote),
         )
 
     @property
     def projector(self) -> str:
         """The kind of projector, as llama.cpp calls it."""
-        return str(self._metadata[f"{NAME}.projector_type"])
-
-    @property
-    def file_types(self) -> tuple[FileType, ...]:
-        """The type that it was opened for."""
-        return (self.file_type,)
-
-    @property
-    def n_remote(self) -> int:
-        """Bytes of weights that are read over the network, at most."""
-        return self.checkpoint.n_remote
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of these that are kept in memory, at most."""
-        return min(self.checkpoint.keep, self.n_remote)
-
-    def metadata(self, _: FileType) -> Metadata:
-        """Return the file's metadata."""
-        return self._metadata.copy()
+        return str(self.base_metadata[f"{NAME}.projector_type"])
 
     def file_name(self, encoding: str) -> str:
         """Return the name that the converter gives the file."""
-        return f"mmproj-{file_name(self._metadata, encoding, with_size=False)}"
+        return f"mmproj-{file_name(self.base_metadata, encoding, with_size=False)}"
 
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows, after its transform."""
@@ -170,7 +137,7 @@ def _general(checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str 
 
 
 def _describe(
-    checkpoint: Checkpoint, family: VisionFamily, mapped: MappedTensor, outtype: str
+    checkpoint: Checkpoint, family: VisionFamily, mapped: MappedTensor, outtype: OutType
 ) -> SourceTensor:
     shape = shape_of(checkpoint, mapped)
     wanted = _type_of(family, mapped.name, shape, outtype)
@@ -194,7 +161,9 @@ def _map(
     return tuple(map_tensors(architecture, names, Context(config, n_tokens=0)))
 
 
-def _type_of(family: VisionFamily, name: str, shape: tuple[int, ...], outtype: str) -> TensorType:
+def _type_of(
+    family: VisionFamily, name: str, shape: tuple[int, ...], outtype: OutType
+) -> TensorType:
     """Return a tensor's type, which the converter decides in this order."""
     if len(shape) < 2 or name.endswith("_norm.weight"):
         return TensorType.F32

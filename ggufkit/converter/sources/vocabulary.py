@@ -7,45 +7,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 from ggufkit.architectures.third_party import load_file
 from ggufkit.checkpoint import Checkpoint
-from ggufkit.converter.sources.base import FILE_TYPE_KEY, Reader, SourceTensor, file_name
+from ggufkit.converter.sources.base import FILE_TYPE_KEY, Reader, Source, SourceTensor, file_name
 from ggufkit.converter.sources.checkpoint import IdentifiedModel, checkpoint_origin
 from ggufkit.errors import ConversionError, MissingTensorError
 from ggufkit.tokenizers import self_test as check_tokenizer
 from ggufkit.types import FileType
 
 if TYPE_CHECKING:
-    from ggufkit.gguf.metadata import Metadata
     from ggufkit.tokenizers import SelfTest
 
 FILE_TYPES = {"BF16": FileType.BF16, "F16": FileType.F16}
 
 
-@dataclass(frozen=True)
-class VocabularySource:
+@dataclass(frozen=True, kw_only=True)
+class VocabularySource(Source):
     """A checkpoint's metadata.
 
     Attributes
     ----------
-    origin : dict
-        Where it comes from, for provenance.
-    file_type : FileType
-        What the file says it is.
     self_test : SelfTest or None
         What became of the tokenizer's self-test, if it was wanted.
     """
 
-    origin: dict[str, Any]
-    file_type: FileType
     self_test: SelfTest | None
-    _metadata: Metadata
-    tensors: ClassVar[tuple[SourceTensor, ...]] = ()
-    is_gguf: ClassVar[bool] = False
-    n_remote: ClassVar[int] = 0
-    cached_bytes: ClassVar[int] = 0
 
     @classmethod
     def open(
@@ -80,21 +68,17 @@ class VocabularySource:
         file_type = _file_type(checkpoint)
         metadata = model.metadata(checkpoint, (), name)
         metadata[FILE_TYPE_KEY] = int(file_type)
-        origin = {**checkpoint_origin(checkpoint, given), **model.provenance}
-        return cls(origin, file_type, tested, metadata)
-
-    @property
-    def file_types(self) -> tuple[FileType, ...]:
-        """The type that the checkpoint has."""
-        return (self.file_type,)
-
-    def metadata(self, _: FileType) -> Metadata:
-        """Return the whole content of the file."""
-        return self._metadata.copy()
+        return cls(
+            tensors=(),
+            origin={**checkpoint_origin(checkpoint, given), **model.provenance},
+            base_metadata=metadata,
+            file_types=(file_type,),
+            self_test=tested,
+        )
 
     def file_name(self, _: str) -> str:
         """Return the name that the converter gives the file."""
-        return file_name(self._metadata, None, with_size=False, kind="vocab")
+        return file_name(self.base_metadata, None, with_size=False, kind="vocab")
 
     def reader(self, tensor: SourceTensor) -> Reader:
         """Refuse: there are no tensors."""

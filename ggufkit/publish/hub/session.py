@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from ggufkit.converter.execution.execute import execute
 from ggufkit.converter.execution.manifest import LADDER_NAME, SUMS_NAME, LadderManifest, sha256_of
-from ggufkit.converter.execution.outputs import Progress
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.ladder import Ladder, journal_of, make_folder, refuse_foreign_files
 from ggufkit.io.atomic import output_errors
 from ggufkit.io.folder_lock import locked
 from ggufkit.publish.hub.model_card import CARD_NAME, LadderFolder, model_card
 from ggufkit.publish.hub.push import check_name, hub_client, send, sums_there
+from ggufkit.types import Progress
 
 # In the entry of a file that is kept in a repository only.
 PUBLISHED = "published"
@@ -151,7 +151,7 @@ class PublishSession:
             The folder can't be written.
         """
         digest = sha256_of(part.path)
-        self.manifest.note(self.plan, self._rung_of[part.path], part, digest)
+        self.manifest.record(self.plan, self._rung_of[part.path], part, digest)
         self.manifest.files[part.path.name][PUBLISHED] = self.repo_id
         self.manifest.write()
         if self.remote_sums.get(part.path.name) != digest:
@@ -172,7 +172,7 @@ class PublishSession:
         OutputError
             The folder can't be written.
         """
-        self.manifest.rate(self.plan, measured)
+        self.manifest.record_errors(self.plan, measured)
         self.manifest.write()
         folder = self.manifest.folder
         with hub_client(self.repo_id) as api:

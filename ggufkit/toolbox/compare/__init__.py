@@ -28,13 +28,12 @@ from ggufkit.gguf.scan import CHUNK, map_in_order
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.compare.measures import Comparison, Measure, RungErrors
 from ggufkit.toolbox.fit.candidates import file_type_of
+from ggufkit.types import Floats
 
 __all__ = ["Comparison", "Measure", "RungErrors", "compare"]
 
 #: Errors are measured on so many, which stay in a core's cache.
 _TILE = 1 << 17
-
-Floats = NDArray[np.float32]
 
 
 def compare(

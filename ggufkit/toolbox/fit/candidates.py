@@ -92,7 +92,7 @@ def typical_candidates(params: str, ladder: str | None = None) -> list[Candidate
             {name: round(n_bytes * scale) for name, n_bytes in planned.tensors.items()},
             estimated=True,
         )
-        for planned in _planned(TypicalSource(shape), ladder or "all")
+        for planned in _planned(TypicalSource.of(shape), ladder or "all")
     ]
 
 
