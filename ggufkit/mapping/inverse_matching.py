@@ -20,21 +20,26 @@ _BLOCK = re.compile(r"(?<=\.)\d{1,5}(?=\.)")
 
 @dataclass(frozen=True)
 class CheckpointTensorPlan:
-    """A tensor of a checkpoint.
+    """A tensor of a checkpoint, and how it comes out of a GGUF file.
 
     Attributes
     ----------
     name : str
-        Its name there.
+        Its name in the checkpoint.
     parts : tuple of str
         The tensors of the file that it is made of.
-    way : Inverse
+    inverse : Inverse
         How.
     """
 
     name: str
     parts: tuple[str, ...]
-    way: Inverse
+    inverse: Inverse
+
+    @property
+    def shape(self) -> Shape:
+        """The shape in the checkpoint."""
+        return self.inverse.shape
 
 
 def map_tensors_back(
@@ -73,10 +78,10 @@ def map_tensors_back(
         if part is not None:
             for name in part.sources(known.shapes[part.target]):
                 parts[name].append(part)
-    return [_origin(name, of, finder, context) for name, of in parts.items()]
+    return [_plan(name, of, finder, context) for name, of in parts.items()]
 
 
-def _origin(
+def _plan(
     name: str, parts: Sequence[_Part], finder: _Finder, context: Context
 ) -> CheckpointTensorPlan:
     transforms = [part.weight.transform_to(part.target, context) for part in parts]
@@ -84,12 +89,12 @@ def _origin(
     expert = re.search(parts[0].expert_pattern, name)
     number = int(expert[1]) if expert and parts[0].weight.is_stack else 0
     try:
-        way = invert(transforms, shapes, number)
+        inverse = invert(transforms, shapes, number)
     except (ShapeMismatchError, ZeroDivisionError) as error:
         raise ShapeMismatchError(f"{parts[0].target}: {error}") from None
     except ConversionError as error:
         raise ConversionError(f"{name}: {error}") from None
-    return CheckpointTensorPlan(finder.rename(name), tuple(part.target for part in parts), way)
+    return CheckpointTensorPlan(finder.rename(name), tuple(part.target for part in parts), inverse)
 
 
 @dataclass(frozen=True)
