@@ -12,15 +12,7 @@ from typing import Any
 
 from ggufkit.architectures.glm4moe import NEXTN_WEIGHTS, n_layers_with_mtp
 from ggufkit.mapping import rope
-from ggufkit.mapping.blocks import (
-    DENSE_LAYERS,
-    HPARAMS,
-    MOE_LAYERS,
-    decoder,
-    moe_feed_forward,
-    only,
-    replaced,
-)
+from ggufkit.mapping.blocks import HPARAMS, decoder, moe_feed_forward, only, replaced
 from ggufkit.mapping.config_inverse import Less, shortest_preimage
 from ggufkit.mapping.export_spec import (
     Both,
@@ -158,11 +150,10 @@ DEEPSEEK2 = Architecture(
         Weight("blk.{i}.attn_k_b", f"{_ATTENTION}.kv_b_proj", key_heads),
         Weight("blk.{i}.attn_v_b", f"{_ATTENTION}.kv_b_proj", value_heads),
         *moe_feed_forward(
-            bias="gate.e_score_correction_bias",
+            router_bias="gate.e_score_correction_bias",
             shared="shared_experts",
-            dense=DENSE_LAYERS,
-            sparse=MOE_LAYERS,
-            optional=("bias",),
+            dense="first_k_dense_replace",
+            optional=("router_bias",),
         ),
     ),
     ignore=ignored_tensors,

@@ -59,12 +59,12 @@ ERNIE4_5MOE = replace(
     weights=(
         *without(decoder(), *FFN),
         *moe_feed_forward(
-            bias="moe_statics.e_score_correction_bias",
+            router_bias="moe_statics.e_score_correction_bias",
             parts=tuple((f"{part}_proj", part) for part in ("gate", "up", "down")),
             shared="shared_experts",
             dense=dense_blocks,
             sparse=moe_blocks,
-            optional=("bias", "shared"),
+            optional=("router_bias", "shared"),
             stack_size=lambda config: config["moe_num_experts"],
         ),
     ),

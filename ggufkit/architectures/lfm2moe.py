@@ -22,8 +22,6 @@ from ggufkit.mapping.blocks import (
 from ggufkit.mapping.export_spec import ExportSpec, HasTensor
 from ggufkit.mapping.spec import Always, Hparam
 
-DENSE_LAYERS = LeadingLayers("num_dense_layers")
-MOE_LAYERS = LayersAfter("num_dense_layers")
 _LAYER = "model.layers.{i}"
 _MOE = f"{_LAYER}.feed_forward"
 
@@ -54,9 +52,16 @@ LFM2MOE = replace(
     ),
     weights=(
         *without(LFM2.weights, *FFN),
-        *(replace(weight, in_layers=DENSE_LAYERS) for weight in only(LFM2.weights, *FFN)),
+        *(
+            replace(weight, in_layers=LeadingLayers("num_dense_layers"))
+            for weight in only(LFM2.weights, *FFN)
+        ),
         *moe_feed_forward(
-            _MOE, bias="expert_bias", parts=MIXTRAL_PARTS, sparse=MOE_LAYERS, optional=("bias",)
+            _MOE,
+            router_bias="expert_bias",
+            parts=MIXTRAL_PARTS,
+            sparse=LayersAfter("num_dense_layers"),
+            optional=("router_bias",),
         ),
     ),
     export=ExportSpec("lfm2_moe", config={"use_expert_bias": HasTensor("exp_probs_b.bias")}),

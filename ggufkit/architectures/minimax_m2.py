@@ -41,7 +41,7 @@ MINIMAX_M2 = Architecture(
     weights=(
         *without(decoder(), *FFN),
         *QK_NORMS,
-        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS, bias="e_score_correction_bias"),
+        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS, router_bias="e_score_correction_bias"),
     ),
     export=ExportSpec(
         "minimax_m2",

@@ -13,14 +13,7 @@ from typing import Any
 
 from ggufkit.architectures.qwen2moe import FUSED_EXPERTS, MOE_HPARAMS
 from ggufkit.mapping import rope
-from ggufkit.mapping.blocks import (
-    QK_NORMS,
-    WRAPPED,
-    decoder,
-    moe_feed_forward,
-    only,
-    replaced,
-)
+from ggufkit.mapping.blocks import QK_NORMS, WRAPPED, decoder, moe_feed_forward, only, replaced
 from ggufkit.mapping.config_inverse import Less, RotaryShare, head_dim_of
 from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, Renames, inverse_of
 from ggufkit.mapping.row_transforms import UnfuseGroups

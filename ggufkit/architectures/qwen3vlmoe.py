@@ -10,13 +10,7 @@ from dataclasses import replace
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME
 from ggufkit.architectures.qwen3moe import QWEN3MOE
 from ggufkit.architectures.qwen3vl import DEEPSTACK, UNDER_LANGUAGE_MODEL
-from ggufkit.mapping.blocks import (
-    FFN,
-    QK_NORMS,
-    decoder,
-    moe_feed_forward,
-    without,
-)
+from ggufkit.mapping.blocks import FFN, QK_NORMS, decoder, moe_feed_forward, without
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Chunk
 from ggufkit.mapping.spec import Context, Weight

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.types import Floats as Floats
+from ggufkit.arrays import Floats as Floats
 from ggufkit.types import TensorType
 
 Bytes: TypeAlias = NDArray[Any]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ggufkit.types import Floats, TensorType
+    from ggufkit.arrays import Floats
+    from ggufkit.types import TensorType
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,10 +277,6 @@ class LayersAfter:
         return range(config[self.key], config["num_hidden_layers"])
 
 
-DENSE_LAYERS = LeadingLayers("first_k_dense_replace")
-MOE_LAYERS = LayersAfter("first_k_dense_replace")
-
-
 def feed_forward(source: str, suffix: str = "", **options: Any) -> tuple[Weight, ...]:
     """Return the weights of a gated feed-forward part.
 
@@ -304,9 +300,9 @@ def moe_feed_forward(
     *,
     router: str = "gate",
     parts: tuple[tuple[str, str], ...] = EXPERT_PARTS,
-    bias: str = "",
+    router_bias: str = "",
     shared: str = "",
-    dense: Layers | None = None,
+    dense: str | Layers | None = None,
     sparse: Layers | None = None,
     optional: tuple[str, ...] = (),
     **options: Any,
@@ -321,28 +317,34 @@ def moe_feed_forward(
         The router.
     parts : tuple of (str, str)
         See `experts`; none where the checkpoint stores stacks, which differ between models.
-    bias : str
+    router_bias : str
         The bias that corrects the router's choice; empty without one.
     shared : str
         The shared experts; empty without them.
-    dense, sparse : callable, optional
-        From the config to the layers without and with experts; by default all have experts.
+    dense : str or callable, optional
+        The config key that counts the first layers, which have no experts; or a function of the
+        config that returns such layers. By default there are none.
+    sparse : callable, optional
+        From the config to the layers with experts, where `dense` does not tell.
     optional : tuple of str
-        Which of ``bias`` and ``shared`` a checkpoint may lack.
+        Which of ``router_bias`` and ``shared`` a checkpoint may lack.
     **options
         Of the `Weight` of each stack.
     """
+    if isinstance(dense, str):
+        sparse = LayersAfter(dense)
+        dense = LeadingLayers(dense)
     correction = Weight(
         "blk.{i}.exp_probs_b.bias",
-        f"{mlp}.{bias}",
-        optional="bias" in optional,
+        f"{mlp}.{router_bias}",
+        optional="router_bias" in optional,
         in_layers=sparse,
         full_name=True,
     )
     return (
         *(feed_forward(mlp, in_layers=dense) if dense else ()),
         Weight("blk.{i}.ffn_gate_inp", f"{mlp}.{router}", in_layers=sparse),
-        *((correction,) if bias else ()),
+        *((correction,) if router_bias else ()),
         *experts(f"{mlp}.experts", parts, in_layers=sparse, **options),
         *(
             feed_forward(

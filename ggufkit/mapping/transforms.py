@@ -15,8 +15,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ggufkit.arrays import Floats as Floats
 from ggufkit.errors import ShapeMismatchError
-from ggufkit.types import Floats as Floats
 from ggufkit.types import Shape as Shape
 
 

@@ -12,6 +12,7 @@ from functools import singledispatch
 
 import numpy as np
 
+from ggufkit.arrays import Floats
 from ggufkit.errors import ConversionError
 from ggufkit.mapping.row_transforms import RowGather, TileColumns
 from ggufkit.mapping.transforms import (
@@ -26,7 +27,6 @@ from ggufkit.mapping.transforms import (
     Transpose,
     n_rows,
 )
-from ggufkit.types import Floats
 
 Factors = tuple[Floats, Floats]
 

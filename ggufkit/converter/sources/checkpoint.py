@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.architectures.from_gguf_py import generic_architecture
 from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import pooling_mode
 from ggufkit.converter.sources.base import (
+    FILE_TYPE_KEY,
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
     Reader,
@@ -43,7 +45,7 @@ from ggufkit.mapping.spec import (
 from ggufkit.mapping.transforms import Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
 from ggufkit.tokenizers import self_test as check_tokenizer
-from ggufkit.types import FileType, Floats, TensorType
+from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -241,6 +243,8 @@ class CheckpointSource(Source):
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`."""
+        if FILE_TYPE_KEY not in self.base_metadata:  # MPT's and GPT-NeoX's files have none
+            return self.base_metadata.copy()
         if file_type in FLOATS and any(t.source_type is TensorType.MXFP4 for t in self.tensors):
             file_type = FileType.MXFP4_MOE  # what the converter says of such files
         return super().metadata(file_type)

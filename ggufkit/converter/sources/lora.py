@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ggufkit.architectures.registry import find_architecture
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.converter.lora.adapter import Adapter, LowRank
@@ -37,7 +38,7 @@ from ggufkit.io.guarded_files import has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import Context, complete_config, config_errors
 from ggufkit.mapping.transforms import Identity, Transform
-from ggufkit.types import FileType, Floats, OutType, TensorType
+from ggufkit.types import FileType, OutType, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.mapping.spec import Architecture

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.codecs import dequantize
 from ggufkit.converter.ladder import open_source
@@ -28,7 +29,6 @@ from ggufkit.gguf.scan import CHUNK, map_in_order
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.compare.measures import Comparison, Measure, RungErrors
 from ggufkit.toolbox.fit.candidates import file_type_of
-from ggufkit.types import Floats
 
 __all__ = ["Comparison", "Measure", "RungErrors", "compare"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ggufkit.arrays import Floats
 from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.gguf.layout import TensorInfo
-from ggufkit.types import Floats
 
 _BLOCK = re.compile(r"blk\.(\d{1,4})\.(.+)", re.ASCII)
 _PLAIN = ErrorSums()
