@@ -64,7 +64,7 @@ GEMMA3 = Architecture(
         Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm", AddOne()),
     ),
     rename=RENAME,
-    # output weights are the embeddings; a multimodal checkpoint's vision part is another file's
+    # output weights are the embeddings; a multimodal checkpoint's vision encoder is another file's
     ignore=("*lm_head.weight", "*vision_tower.*", "*multi_modal_projector.*"),
     export=ExportSpec("gemma3_text"),
 )

@@ -25,7 +25,7 @@ _N_PROJECTIONS = 3
 
 
 def all_tokens(context: Context) -> PadRows:
-    """Return the transform that gives tokens of pictures and sound embeddings of zeros."""
+    """Return the transform that gives image and audio tokens embeddings of zeros."""
     return PadRows(context.config["vocab_size"])
 
 
@@ -86,7 +86,7 @@ def _quantile(share: float) -> float:
     return float(np.float32(inverse_erf) * np.float32(math.sqrt(2)))
 
 
-# The output weights are the embeddings; what sees and hears is another file's.
+# The output weights are the embeddings; the vision and audio encoders are another file's.
 IGNORE = (
     "*lm_head.weight",
     "*vision_tower.*",

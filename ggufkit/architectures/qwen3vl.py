@@ -21,7 +21,7 @@ def _deepstack_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
 
 @inverse_of(_deepstack_to_config)
 def n_deepstack(config: Config) -> int:
-    """Return how many of the first layers are given what deeper layers of the vision part see."""
+    """Return how many of the first layers also take outputs of the vision encoder's layers."""
     vision = config.get("vision_config")
     given = vision.get("deepstack_visual_indexes") if isinstance(vision, Mapping) else None
     return len(given or ())
