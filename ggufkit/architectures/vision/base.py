@@ -17,14 +17,7 @@ from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.export_spec import Renames
 from ggufkit.mapping.row_transforms import Chunk, Index, RowGather
-from ggufkit.mapping.spec import (
-    MAX_COUNT,
-    Always,
-    Architecture,
-    Config,
-    Weight,
-    text_config,
-)
+from ggufkit.mapping.spec import MAX_COUNT, Always, Architecture, Config, Weight, text_config
 from ggufkit.mapping.transforms import Floats, Shape, Sources
 from ggufkit.types import TensorType, ValueType
 

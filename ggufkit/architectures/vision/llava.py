@@ -37,11 +37,7 @@ _PROJECTOR = "multi_modal_projector"
 LLAVA = VisionFamily(
     hf_classes=("LlavaForConditionalGeneration",),
     kind="clip_vision_model",
-    keys=(
-        projector("mlp"),
-        epsilon(1e-5),
-        Key("use_gelu", ValueType.BOOL, _use_gelu),
-    ),
+    keys=(projector("mlp"), epsilon(1e-5), Key("use_gelu", ValueType.BOOL, _use_gelu)),
     weights=(
         Weight("v.class_embd", f"{_CLIP}.embeddings.class_embedding", full_name=True),
         Weight("v.patch_embd", f"{_CLIP}.embeddings.patch_embedding"),
