@@ -91,12 +91,7 @@ def generic_provenance(metadata: Metadata) -> dict[str, Any]:
 def _provenance(
     table: str, absent: Sequence[str] = (), transformed: Sequence[str] = ()
 ) -> dict[str, Any]:
-    return {
-        "table": table,
-        "note": NOTE,
-        "absent": list(absent),
-        "transformed": list(transformed),
-    }
+    return {"table": table, "note": NOTE, "absent": list(absent), "transformed": list(transformed)}
 
 
 def generic_name(config: Config) -> str | None:

@@ -1,4 +1,4 @@
-"""The vision part of Pixtral, and of Mistral Small 3.1 and later, which merges patches."""
+"""The vision encoder of Pixtral, and of Mistral Small 3.1 and later, which merges patches."""
 
 from __future__ import annotations
 
