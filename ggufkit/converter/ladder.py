@@ -65,7 +65,7 @@ def open_source(
     name: str | None = None,
     allow_requantize: bool = False,
     stream: bool = False,
-    keep: int = CACHE_BYTES,
+    cache_bytes: int = CACHE_BYTES,
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
@@ -86,7 +86,7 @@ def open_source(
         Also take a GGUF file whose weights are quantized already.
     stream : bool
         Read a repository's weights by byte ranges, without fetching its files.
-    keep : int
+    cache_bytes : int
         Bytes of these ranges that each process keeps, for weights that are needed again.
     self_test : bool
         Check that a checkpoint's tokenizer and its metadata tokenize alike.
@@ -109,7 +109,7 @@ def open_source(
                 "--generic and --merge-lora are for checkpoints"
             )
         return GGUFSource.open(path, allow_requantize=allow_requantize)
-    checkpoint = Checkpoint.open(source, revision=revision, stream=stream, keep=keep)
+    checkpoint = Checkpoint.open(source, revision=revision, stream=stream, cache_bytes=cache_bytes)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
         checkpoint = merged(checkpoint, merges)

@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         allow_requantize=args.allow_requantize,
         stream=args.stream,
-        keep=_bytes(args.cache),
+        cache_bytes=_bytes(args.cache),
         self_test=not args.no_self_test,
         merge_lora=args.merge_lora,
         generic=args.generic,

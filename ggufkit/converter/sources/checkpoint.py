@@ -182,7 +182,7 @@ class CheckpointSource:
     @property
     def cached_bytes(self) -> int:
         """Bytes of these that are kept in memory, at most."""
-        return min(self.checkpoint.keep, self.n_remote)
+        return min(self.checkpoint.cache_bytes, self.n_remote)
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`.
@@ -253,7 +253,9 @@ def _describe(checkpoint: Checkpoint, mapped: MappedTensor) -> SourceTensor:
     )
     dtypes = {tensor.dtype for tensor in stored}
     blocks = None if fixed else _blocks(stored, mapped.transform, shape)
-    if blocks is not None and all(tensor.packing.kept for tensor in stored if tensor.packing):
+    if blocks is not None and all(
+        tensor.packing.keeps_blocks for tensor in stored if tensor.packing
+    ):
         return SourceTensor(mapped.name, shape, blocks, None, blocks)
     exact = STORED.get(dtypes.pop(), TensorType.F32) if len(dtypes) == 1 else TensorType.F32
     return SourceTensor(mapped.name, shape, exact, TensorType.F32 if fixed else None, blocks)
@@ -263,7 +265,7 @@ def _blocks(
     stored: list[CheckpointTensor], transform: Transform, shape: tuple[int, ...]
 ) -> TensorType | None:
     """Return the type whose blocks the parts of a tensor are, if all are."""
-    types = {None if tensor.packing is None else tensor.packing.exact for tensor in stored}
+    types = {None if tensor.packing is None else tensor.packing.lossless_type for tensor in stored}
     found = types.pop() if len(types) == 1 else None
     if found is None or not is_row_gather(transform) or shape[-1] % found.block_size:
         return None
