@@ -133,7 +133,7 @@ def looks_special(text: str) -> bool:
 
 def has_byte_fallback(files: TokenizerFiles) -> bool:
     """Whether tokenizer.json holds a BPE model with byte fallback, as ``LlamaHfVocab`` wants."""
-    tokenizer = files.tokenizer or {}
+    tokenizer = files.tokenizer_json or {}
     model, decoder = tokenizer.get("model"), tokenizer.get("decoder")
     return (
         isinstance(model, dict)
@@ -144,7 +144,9 @@ def has_byte_fallback(files: TokenizerFiles) -> bool:
     )
 
 
-def byte_fallback_metadata(files: TokenizerFiles) -> Metadata:
+def byte_fallback_metadata(
+    files: TokenizerFiles, _config: Mapping[str, Any] | None = None, _pre: str | None = None
+) -> Metadata:
     """Return the metadata of a BPE tokenizer with byte fallback (``_set_vocab_llama_hf``).
 
     Raises

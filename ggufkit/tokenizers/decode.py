@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.folder_files import as_list, get
 
 if TYPE_CHECKING:
     from ggufkit.tokenizers.files import TokenizerFiles
@@ -31,7 +31,7 @@ CLEAN_UP = (
 
 def decode_token(files: TokenizerFiles, text: str) -> str:
     """Return what a token with the given text decodes to when it stands alone."""
-    tokenizer = files.described or {}
+    tokenizer = files.tokenizer_json_or_legacy or {}
     return decode_with(tokenizer.get("decoder"), text)
 
 

@@ -63,7 +63,7 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
     CheckpointError
         A file is malformed.
     """
-    tokenizer = files.described
+    tokenizer = files.tokenizer_json_or_legacy
     if tokenizer is None:
         raise UnknownTokenizerError(
             f"{files.folder}: neither tokenizer.json nor a tokenizer.model that fits; load the "
@@ -136,7 +136,7 @@ def _configured_tokens(files: TokenizerFiles, special: set[str]) -> Iterator[Add
 
 
 def _tokens_in_json(files: TokenizerFiles) -> list[AddedToken]:
-    entries = (files.described or {}).get("added_tokens") or []
+    entries = (files.tokenizer_json_or_legacy or {}).get("added_tokens") or []
     if not isinstance(entries, list):
         raise files.malformed("tokenizer.json", "'added_tokens' must be a list")
     return [_parse(files, "tokenizer.json", entry) for entry in entries]

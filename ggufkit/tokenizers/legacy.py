@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES
-from ggufkit.tokenizers.files import get
+from ggufkit.tokenizers.folder_files import get
 from ggufkit.tokenizers.pre_table import steps_of
 
 if TYPE_CHECKING:
-    from ggufkit.tokenizers.files import TokenizerFiles
+    from ggufkit.tokenizers.folder_files import FolderFiles
 
 # The class, where tokenizer_config.json does not name it.
 CLASS_OF = {"bert": "BertTokenizer", "gpt2": "GPT2Tokenizer", "qwen2": "Qwen2Tokenizer"}
@@ -28,7 +28,7 @@ BYTE_LEVEL_SPECIAL = {"unk_token": "<|endoftext|>", "eos_token": "<|endoftext|>"
 PRE_OF = {"GPT2Tokenizer": "gpt-2", "Qwen2Tokenizer": "qwen2"}
 
 
-def read_legacy(files: TokenizerFiles) -> dict[str, Any] | None:
+def read_legacy(files: FolderFiles) -> dict[str, Any] | None:
     """Return what the files amount to as a tokenizer.json, None if they are not there or not known.
 
     Raises
@@ -46,7 +46,7 @@ def read_legacy(files: TokenizerFiles) -> dict[str, Any] | None:
     return None
 
 
-def _model_type(files: TokenizerFiles) -> str:
+def _model_type(files: FolderFiles) -> str:
     return str(get(files.model_config, "model_type"))
 
 
@@ -55,7 +55,7 @@ def _special(config: dict[str, Any], defaults: dict[str, str]) -> list[dict[str,
     return [{"content": text, "special": True} for text in sorted(texts)]
 
 
-def _bert(files: TokenizerFiles, config: dict[str, Any]) -> dict[str, Any]:
+def _bert(files: FolderFiles, config: dict[str, Any]) -> dict[str, Any]:
     lines = (files.text("vocab.txt", MAX_TOKENIZER_BYTES) or "").split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -84,7 +84,7 @@ def _bert(files: TokenizerFiles, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _byte_level(files: TokenizerFiles, config: dict[str, Any], pre: str) -> dict[str, Any]:
+def _byte_level(files: FolderFiles, config: dict[str, Any], pre: str) -> dict[str, Any]:
     *regexes, last = steps_of(pre) or ()
     cuts: list[dict[str, Any]] = [
         {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated"} for regex in regexes

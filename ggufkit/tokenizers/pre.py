@@ -13,7 +13,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import UnknownTokenizerError
-from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.folder_files import as_list, get
 from ggufkit.tokenizers.pre_table import (
     BPE_NAMES,
     HASHES,
@@ -56,7 +56,7 @@ def find_pre(files: TokenizerFiles) -> str:
     noted = get(files.config, NOTE)
     if isinstance(noted, str) and noted in PRE_NAMES:
         return noted
-    tokenizer = files.described or {}
+    tokenizer = files.tokenizer_json_or_legacy or {}
     steps = describe(tokenizer)
     if steps == BYTE_FALLBACK_STEPS:
         raise UnknownTokenizerError(
@@ -138,7 +138,7 @@ def _unknown(files: TokenizerFiles, steps: tuple[str, ...]) -> UnknownTokenizerE
     found = "\n  ".join(step[:400] for step in steps)
     near = sorted(STRUCTURES, key=lambda known: _similarity(known, steps), reverse=True)
     names = list(dict.fromkeys(STRUCTURES[known] for known in near))[:3]
-    normalizer = (files.described or {}).get("normalizer")
+    normalizer = (files.tokenizer_json_or_legacy or {}).get("normalizer")
     extra = "" if normalizer is None else f"\nafter the normalizer {str(normalizer)[:200]}"
     return UnknownTokenizerError(
         f"{files.folder}: tokenizer.json cuts text in a way that no pre-tokenizer of llama.cpp "

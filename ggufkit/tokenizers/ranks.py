@@ -16,7 +16,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import read_bytes
 from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE
 from ggufkit.tokenizers.decode import CHAR_OF
-from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.folder_files import as_list, get
 from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.special import ID_KEYS, special_metadata
 from ggufkit.types import ValueType

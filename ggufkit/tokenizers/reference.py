@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.tokenizers.decode import CHAR_OF
-from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.folder_files import as_list, get
 from ggufkit.tokenizers.huggingface import read_vocabulary
 from ggufkit.tokenizers.special import read_merges
 
@@ -45,7 +45,7 @@ def reference_hash(files: TokenizerFiles, steps: tuple[str, ...]) -> str:
     vocabulary = read_vocabulary(files)
     ids = {text: token_id for token_id, text in vocabulary.texts.items()}
     added = {token.text for token in vocabulary.added.values()}
-    tokenizer = files.described or {}
+    tokenizer = files.tokenizer_json_or_legacy or {}
     try:
         if steps == ("bert",):
             tokens = _wordpiece(tokenizer, ids)
@@ -78,7 +78,7 @@ def _bpe(
     files: TokenizerFiles, added: set[str], steps: tuple[str, ...], ids: dict[str, int]
 ) -> list[str]:
     ranks = {merge: rank for rank, merge in enumerate(read_merges(files))}
-    whole = bool(get(files.described, "model", "ignore_merges"))
+    whole = bool(get(files.tokenizer_json_or_legacy, "model", "ignore_merges"))
     tokens: list[str] = []
     for piece in _split_added(REFERENCE_TEXT, added):
         if piece in added:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import TokenizerMismatchError
 from ggufkit.tokenizers.bpe import looks_special
-from ggufkit.tokenizers.files import TokenizerFiles, as_list, get
+from ggufkit.tokenizers.files import TokenizerFiles
+from ggufkit.tokenizers.folder_files import as_list, get
 from ggufkit.tokenizers.huggingface import read_vocabulary
 from ggufkit.tokenizers.probes import PROBES
 from ggufkit.tokenizers.rebuild import CannotRebuildError, rebuild
@@ -76,7 +77,7 @@ def self_test(folder: Path, metadata: Metadata) -> SelfTest:
     if find_spec("tokenizers") is None:
         return SelfTest(why="it needs the tokenizers library: pip install 'ggufkit[selftest]'")
     files = TokenizerFiles(folder)
-    if files.tokenizer is None:
+    if files.tokenizer_json is None:
         return SelfTest(why="the checkpoint has no tokenizer.json")
     try:
         rebuilt = rebuild(metadata)
@@ -104,7 +105,7 @@ def self_test(folder: Path, metadata: Metadata) -> SelfTest:
 
 def _own_tokenizer(files: TokenizerFiles, kind: str) -> dict[str, Any]:
     """Return tokenizer.json with the tokens that other files add, as AutoTokenizer has it."""
-    tokenizer = dict(files.tokenizer or {})
+    tokenizer = dict(files.tokenizer_json or {})
     if isinstance(model := tokenizer.get("model"), dict):
         tokenizer["model"] = {**model, "dropout": None} if "dropout" in model else model
     if kind not in _FROM_JSON:

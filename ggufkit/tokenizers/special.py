@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.folder_files import as_list, get
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def special_metadata(
         A file is malformed.
     """
     tokens = _SpecialTokens(dict(files.config or {}), list(types))
-    if files.tokenizer:
-        tokens.read_post_processor(files.tokenizer.get("post_processor"))
+    if files.tokenizer_json:
+        tokens.read_post_processor(files.tokenizer_json.get("post_processor"))
     found = tokens.find_ids(files, n_vocab)
     for name, token_id in (ids or {}).items():
         if n_vocab is None or token_id < n_vocab:
@@ -93,7 +93,7 @@ def special_metadata(
             metadata.set(ADD_KEYS[name], value, ValueType.BOOL)
     if template and files.config:
         _set_templates(metadata, files)
-    for name, value in _normalizer_flags((files.tokenizer or {}).get("normalizer")).items():
+    for name, value in _normalizer_flags((files.tokenizer_json or {}).get("normalizer")).items():
         metadata.set(f"tokenizer.ggml.normalizer.{name}", value, ValueType.BOOL)
     return metadata
 
@@ -195,7 +195,7 @@ class _SpecialTokens:
 
     def find_ids(self, files: TokenizerFiles, n_vocab: int | None) -> dict[str, int]:
         """Return the special tokens' ids; takes over the add flags of tokenizer_config.json."""
-        added = as_list((files.tokenizer or {}).get("added_tokens"))
+        added = as_list((files.tokenizer_json or {}).get("added_tokens"))
         found: dict[str, int] = {}
 
         def keep(name: str, token_id: Any) -> None:
@@ -229,7 +229,7 @@ def read_merges(files: TokenizerFiles) -> list[str]:
     CheckpointError
         The merges are malformed.
     """
-    merges = get(files.tokenizer, "model", "merges")
+    merges = get(files.tokenizer_json, "model", "merges")
     if not merges:
         return _read_merges_txt(files)
     if isinstance(merges, list) and all(isinstance(merge, str) for merge in merges):

@@ -9,7 +9,7 @@ from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import read_bytes
 from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE, looks_special
-from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.folder_files import as_list, get
 from ggufkit.tokenizers.sentencepiece import (
     ModelType,
     SentencePieceModel,
@@ -59,7 +59,9 @@ class _Tokens:
         metadata.set("tokenizer.ggml.token_type", self.types, ValueType.INT32)
 
 
-def spm_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
+def spm_metadata(
+    files: TokenizerFiles, config: Mapping[str, Any], _pre: str | None = None
+) -> Metadata:
     """Return the metadata of a SentencePiece tokenizer (``_set_vocab_sentencepiece``).
 
     Raises
@@ -100,7 +102,9 @@ def phi3_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
     return _finish(files, tokens)
 
 
-def t5_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
+def t5_metadata(
+    files: TokenizerFiles, config: Mapping[str, Any], _pre: str | None = None
+) -> Metadata:
     """Return the metadata of a unigram SentencePiece tokenizer (``T5Model.set_vocab``).
 
     A byte-pair model, as Pile-T5 has, gives what `spm_metadata` gives.
@@ -120,7 +124,11 @@ def t5_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
 
 
 def xlm_roberta_metadata(
-    files: TokenizerFiles, config: Mapping[str, Any], *, mask: int | None = None
+    files: TokenizerFiles,
+    config: Mapping[str, Any],
+    _pre: str | None = None,
+    *,
+    mask: int | None = None,
 ) -> Metadata:
     """Return the metadata of XLM-RoBERTa's unigram tokenizer (``_xlmroberta_set_vocab``).
 
@@ -237,7 +245,7 @@ def _decoder_entries(files: TokenizerFiles) -> Iterator[tuple[int, dict[str, Any
 
 def _json_entries(files: TokenizerFiles) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield id and description of each entry of tokenizer.json's added_tokens."""
-    for entry in as_list((files.tokenizer or {}).get("added_tokens")):
+    for entry in as_list((files.tokenizer_json or {}).get("added_tokens")):
         token_id, text = get(entry, "id"), get(entry, "content")
         if type(token_id) is not int or not isinstance(text, str):
             raise files.malformed("tokenizer.json", "an added token without 'id' or 'content'")
