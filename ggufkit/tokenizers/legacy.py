@@ -1,8 +1,8 @@
 """Tokenizer files from before tokenizer.json: vocab.txt, and vocab.json with merges.txt.
 
-They hold vocabulary and merges; how a text is cut is known by the tokenizer's class, of which the
-three are known here whose files are found without a tokenizer.json. The result has the form of a
-tokenizer.json, with what transformers makes of the class.
+They hold the vocabulary and the merges, but not how text is split: that is determined by the
+tokenizer's class. Supported are the three classes that are published without a tokenizer.json. The
+result is the tokenizer.json that transformers would write for the class.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ggufkit.tokenizers.pre_table import steps_of
 if TYPE_CHECKING:
     from ggufkit.tokenizers.folder_files import FolderFiles
 
-# The class, where tokenizer_config.json does not name it.
+# The class by model_type, if tokenizer_config.json does not name it.
 CLASS_OF = {"bert": "BertTokenizer", "gpt2": "GPT2Tokenizer", "qwen2": "Qwen2Tokenizer"}
 
-# Special tokens that a class has whatever the files say.
+# Special tokens that a class has even if no file names them.
 BERT_SPECIAL = {
     "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]",
     "mask_token": "[MASK]",
@@ -29,7 +29,7 @@ PRE_OF = {"GPT2Tokenizer": "gpt-2", "Qwen2Tokenizer": "qwen2"}
 
 
 def read_legacy(files: FolderFiles) -> dict[str, Any] | None:
-    """Return what the files amount to as a tokenizer.json, None if they are not there or not known.
+    """Return the equivalent tokenizer.json, or None if files are missing or the class is unknown.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def _bert(files: FolderFiles, config: dict[str, Any]) -> dict[str, Any]:
         lines.pop()
     vocab = {text: i for i, text in enumerate(lines)}
     if len(vocab) != len(lines):
-        raise files.malformed("vocab.txt", "two lines are the same")
+        raise files.malformed("vocab.txt", "two lines are equal")
     return {
         "added_tokens": _special(config, BERT_SPECIAL),
         "normalizer": {

@@ -129,7 +129,7 @@ def test_whatever_else_changes_the_text_is_refused(tmp_path: Path, fields: dict[
 
 def test_byte_fallback_asks_for_the_sentencepiece_model(tmp_path: Path) -> None:
     model = byte_level()["model"] | {"byte_fallback": True}
-    with pytest.raises(UnknownTokenizerError, match=r"only take from tokenizer\.model"):
+    with pytest.raises(UnknownTokenizerError, match=r"only read from tokenizer\.model"):
         pre_of(tmp_path, model=model)
 
 
