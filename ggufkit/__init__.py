@@ -19,7 +19,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.version import __version__
+from ggufkit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from ggufkit.api import dequantize as dequantize
@@ -28,92 +28,79 @@ if TYPE_CHECKING:
     from ggufkit.calibration.imatrix import Imatrix as Imatrix
     from ggufkit.checkpoint import Checkpoint as Checkpoint
     from ggufkit.codecs import quantize as quantize
+    from ggufkit.codecs.error_sums import ErrorSums as ErrorSums
+    from ggufkit.converter.execution.report import Report as Report
     from ggufkit.converter.ladder import Ladder as Ladder
     from ggufkit.converter.ladder import convert as convert
+    from ggufkit.converter.planning.plan import Plan as Plan
+    from ggufkit.converter.planning.plan import Rung as Rung
     from ggufkit.converter.planning.planner import SplitLimits as SplitLimits
     from ggufkit.converter.planning.type_selection import TypeOptions as TypeOptions
     from ggufkit.errors import GGUFKitError as GGUFKitError
     from ggufkit.export.write import export_hf as export_hf
+    from ggufkit.gguf.layout import TensorInfo as TensorInfo
     from ggufkit.gguf.metadata import Metadata as Metadata
     from ggufkit.gguf.model import GGUFModel as GGUFModel
+    from ggufkit.gguf.reader import Tensor as Tensor
     from ggufkit.toolbox.checks.engine import check as check
+    from ggufkit.toolbox.checks.rule import Finding as Finding
+    from ggufkit.toolbox.checks.rule import Severity as Severity
     from ggufkit.toolbox.compare import compare as compare
+    from ggufkit.toolbox.compare.measures import Comparison as Comparison
+    from ggufkit.toolbox.copying import CopyTarget as CopyTarget
+    from ggufkit.toolbox.diff import Difference as Difference
     from ggufkit.toolbox.diff import diff as diff
+    from ggufkit.toolbox.edit import Edit as Edit
     from ggufkit.toolbox.edit import edit as edit
     from ggufkit.toolbox.endian import convert_endian as convert_endian
     from ggufkit.toolbox.endian import copy as copy
+    from ggufkit.toolbox.fit import Fit as Fit
     from ggufkit.toolbox.fit import fit as fit
+    from ggufkit.toolbox.hash import FileHash as FileHash
     from ggufkit.toolbox.hash import hash_file as hash_file
     from ggufkit.toolbox.split import merge as merge
     from ggufkit.toolbox.split import split as split
+    from ggufkit.toolbox.verify import Verification as Verification
     from ggufkit.toolbox.verify import verify as verify
     from ggufkit.types import FileType as FileType
     from ggufkit.types import TensorType as TensorType
     from ggufkit.types import ValueType as ValueType
 
-# Public name -> the module that defines it.
-_HOMES = {
-    "Checkpoint": "ggufkit.checkpoint",
-    "FileType": "ggufkit.types",
-    "GGUFKitError": "ggufkit.errors",
-    "Imatrix": "ggufkit.calibration.imatrix",
-    "GGUFModel": "ggufkit.gguf.model",
-    "Ladder": "ggufkit.converter.ladder",
-    "Metadata": "ggufkit.gguf.metadata",
-    "SplitLimits": "ggufkit.converter.planning.planner",
-    "TensorType": "ggufkit.types",
-    "TypeOptions": "ggufkit.converter.planning.type_selection",
-    "ValueType": "ggufkit.types",
-    "check": "ggufkit.toolbox.checks.engine",
-    "compare": "ggufkit.toolbox.compare",
-    "convert": "ggufkit.converter.ladder",
-    "convert_endian": "ggufkit.toolbox.endian",
-    "copy": "ggufkit.toolbox.endian",
-    "dequantize": "ggufkit.api",
-    "diff": "ggufkit.toolbox.diff",
-    "edit": "ggufkit.toolbox.edit",
-    "export_hf": "ggufkit.export.write",
-    "fit": "ggufkit.toolbox.fit",
-    "hash_file": "ggufkit.toolbox.hash",
-    "merge": "ggufkit.toolbox.split",
-    "open": "ggufkit.api",
-    "quantize": "ggufkit.codecs",
-    "save": "ggufkit.api",
-    "split": "ggufkit.toolbox.split",
-    "verify": "ggufkit.toolbox.verify",
+# Module -> what it defines of the names above; a name is imported when it is first used.
+_EXPORTS = {
+    "ggufkit.api": ("dequantize", "open", "save"),
+    "ggufkit.calibration.imatrix": ("Imatrix",),
+    "ggufkit.checkpoint": ("Checkpoint",),
+    "ggufkit.codecs": ("quantize",),
+    "ggufkit.codecs.error_sums": ("ErrorSums",),
+    "ggufkit.converter.execution.report": ("Report",),
+    "ggufkit.converter.ladder": ("Ladder", "convert"),
+    "ggufkit.converter.planning.plan": ("Plan", "Rung"),
+    "ggufkit.converter.planning.planner": ("SplitLimits",),
+    "ggufkit.converter.planning.type_selection": ("TypeOptions",),
+    "ggufkit.errors": ("GGUFKitError",),
+    "ggufkit.export.write": ("export_hf",),
+    "ggufkit.gguf.layout": ("TensorInfo",),
+    "ggufkit.gguf.metadata": ("Metadata",),
+    "ggufkit.gguf.model": ("GGUFModel",),
+    "ggufkit.gguf.reader": ("Tensor",),
+    "ggufkit.toolbox.checks.engine": ("check",),
+    "ggufkit.toolbox.checks.rule": ("Finding", "Severity"),
+    "ggufkit.toolbox.compare": ("compare",),
+    "ggufkit.toolbox.compare.measures": ("Comparison",),
+    "ggufkit.toolbox.copying": ("CopyTarget",),
+    "ggufkit.toolbox.diff": ("Difference", "diff"),
+    "ggufkit.toolbox.edit": ("Edit", "edit"),
+    "ggufkit.toolbox.endian": ("convert_endian", "copy"),
+    "ggufkit.toolbox.fit": ("Fit", "fit"),
+    "ggufkit.toolbox.hash": ("FileHash", "hash_file"),
+    "ggufkit.toolbox.split": ("merge", "split"),
+    "ggufkit.toolbox.verify": ("Verification", "verify"),
+    "ggufkit.types": ("FileType", "TensorType", "ValueType"),
 }
+_HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
-__all__ = [
-    "Checkpoint",
-    "FileType",
-    "GGUFKitError",
-    "GGUFModel",
-    "Imatrix",
-    "Ladder",
-    "Metadata",
-    "SplitLimits",
-    "TensorType",
-    "TypeOptions",
-    "ValueType",
-    "__version__",
-    "check",
-    "compare",
-    "convert",
-    "convert_endian",
-    "copy",
-    "dequantize",
-    "diff",
-    "edit",
-    "export_hf",
-    "fit",
-    "hash_file",
-    "merge",
-    "open",
-    "quantize",
-    "save",
-    "split",
-    "verify",
-]
+__all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -123,4 +110,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

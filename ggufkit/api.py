@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ggufkit import codecs
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.reader import Tensor
 from ggufkit.gguf.writer import write
 from ggufkit.types import TensorType

@@ -1,4 +1,4 @@
-"""Tensor types, value types and file types: one row per type, and nothing else.
+"""Tensor types, value types and file types: one row per type; and names of plain Python types.
 
 The numbers are those of ``ggml_type`` (ggml.h), ``gguf_type`` (gguf.h) and ``llama_ftype``
 (llama.h). How big a type is belongs here; what its bits mean belongs to `ggufkit.codecs`.
@@ -6,7 +6,22 @@ The numbers are those of ``ggml_type`` (ggml.h), ``gguf_type`` (gguf.h) and ``ll
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
+from typing import Literal, TypeAlias
+
+Shape: TypeAlias = tuple[int, ...]
+"""In numpy order: the last dimension is a row."""
+Progress: TypeAlias = Callable[[int], None]
+"""Is called, from any thread, with the bytes or tasks that were done since the last call."""
+
+FloatName: TypeAlias = Literal["f32", "f16", "bf16"]
+OutType: TypeAlias = Literal["f32", "f16", "bf16", "q8_0"]
+"""``--outtype`` of llama.cpp's converters, for files that are not quantized any further."""
+Search: TypeAlias = Literal["ggml", "thorough"]
+"""How scales are found, see `ggufkit.codecs.quantize`."""
+NonFinite: TypeAlias = Literal["error", "zero", "keep"]
+"""What becomes of weights that are NaN or infinite: an error; they become 0; they stay."""
 
 
 class TensorType(IntEnum):

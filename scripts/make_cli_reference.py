@@ -24,7 +24,7 @@ def reference() -> str:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, sub in action.choices.items():
-                pages.append(f"## ggufkit {name}\n\n```\n{sub.format_help()}```\n")
+                pages.append(f"## ggufkit {name}\n\n```\n{sub.filled().format_help()}```\n")
     return "\n".join(pages)
 
 

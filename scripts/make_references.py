@@ -2,9 +2,10 @@
 
     python scripts/make_references.py [NAME...]
 
-It needs an environment of its own with torch and transformers 5.23; the tests read only what it
-writes, tests/architectures/references.json. Each class loads its checkpoint in float32, with no
-weight missing and none left over, and reads the tokens of `tests.architectures.references.PROMPT`.
+It runs in the environment that ``scripts/new_architecture`` makes, with torch and transformers
+5.23; the tests read only what it writes, tests/architectures/references.json. Each class loads its
+checkpoint in float32, with no weight missing and none left over, and reads the tokens of
+`tests.architectures.references.PROMPT`. Fails if one of the cases could not be computed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from unittest import mock
 
 import torch
 import transformers
-from make_converted import CLASSES
+from reference.run_converter import CLASSES
 from reference_classes import EQUIVALENTS, attention_mask
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -115,16 +116,18 @@ def main(names: list[str]) -> int:
     converted = {path.stem for path in (REFERENCES.parent / "converted").glob("*.json")}
     known = sorted(converted - NOT_COMPARED.keys())
     references = {name: r for name, r in references.items() if name in known}
+    failed = []
     with tempfile.TemporaryDirectory() as folder:
         for name in names or known:
             try:
                 references[name] = compute(name, Path(folder))
             except Exception:  # one class that fails must not hide the others
                 references.pop(name, None)
+                failed.append(name)
                 sys.stderr.write(f"{name}: {traceback.format_exc(limit=-2)}\n")
             mock.patch.stopall()
     write(references)
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

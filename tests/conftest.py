@@ -9,6 +9,16 @@ import pytest
 from tests.ggml import Ggml, load_ggml
 
 ROOT = Path(__file__).resolve().parents[1]
+REAL = ROOT / "tests" / "real"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs llama.cpp (all of tests/real) or a browser."""
+    for item in items:
+        if REAL in item.path.parents:
+            item.add_marker(pytest.mark.llama_cpp)
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")

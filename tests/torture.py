@@ -29,9 +29,9 @@ LADDER = "Q2_K,Q4_K_M,Q6_K,Q8_0"
 CHILD = """
 import signal, sys
 from ggufkit.cli.main import main
-from ggufkit.converter import execute
+from ggufkit.converter.execution import outputs
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
-execute.NOTE_SECONDS = 0.02
+outputs.NOTE_SECONDS = 0.02
 sys.exit(main(["convert", sys.argv[1], "-o", sys.argv[2], "--ladder", sys.argv[3], "-q", "-j2"]))
 """
 PROMPT = 2.0  # seconds that an interrupted run may take to end

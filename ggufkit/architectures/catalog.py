@@ -1,4 +1,4 @@
-"""What is known of each architecture beside its data: what people call it, and what was shown."""
+"""All architectures by family, with their display names and verification status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ggufkit.architectures.from_gguf_py import generic_name
-from ggufkit.architectures.registry import ARCHITECTURES, BY_HF_CLASS
+from ggufkit.architectures.registry import architectures, class_names
 from ggufkit.architectures.suggest import closest_name
 from ggufkit.architectures.vision import FAMILIES as VISION
 from ggufkit.errors import UnknownArchitectureError
@@ -78,7 +78,7 @@ def family_key(architecture: Architecture) -> str:
 def by_key() -> Mapping[str, Architecture]:
     """Return the architectures by `family_key`, the first one of each."""
     found: dict[str, Architecture] = {}
-    for architecture in ARCHITECTURES:
+    for architecture in architectures():
         found.setdefault(family_key(architecture), architecture)
     return found
 
@@ -88,15 +88,15 @@ def families() -> tuple[CatalogEntry, ...]:
     """Return all families, in the order of their names."""
     known = json.loads(DATA.read_text(encoding="utf-8"))
     seeing = {name for family in VISION for name in family.hf_classes}
-    found = [_family(a, known.get(key, {}), seeing) for key, a in by_key().items()]
+    found = [_family(a, known.get(key, ["names"]), seeing) for key, a in by_key().items()]
     return tuple(sorted(found, key=lambda family: family.architecture.name))
 
 
-def _family(architecture: Architecture, known: Mapping[str, Any], seeing: set[str]) -> CatalogEntry:
+def _family(architecture: Architecture, shown: list[str], seeing: set[str]) -> CatalogEntry:
     return CatalogEntry(
         architecture,
-        title=known.get("title", architecture.name),
-        evidence=tuple(known.get("evidence", ("names",))),
+        title=architecture.title or architecture.name,
+        evidence=tuple(shown),
         mmproj=tuple(name for name in architecture.hf_classes if name in seeing),
     )
 
@@ -115,7 +115,7 @@ def find_families(text: str) -> tuple[CatalogEntry, ...]:
         can = f"; --generic converts models as {table}, unverified" if table else ""
         raise UnknownArchitectureError(
             f"no architecture, class or model is called {text[:200]!r}; the closest class is "
-            f"{closest_name([text], BY_HF_CLASS)}{can}. docs/adding-an-architecture.md says how "
+            f"{closest_name([text], class_names())}{can}. docs/adding-an-architecture.md says how "
             "to add one"
         )
     return found

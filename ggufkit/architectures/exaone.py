@@ -1,38 +1,14 @@
-"""EXAONE 3, a llama; EXAONE 4: norms after and of queries and keys, windows in 3 of 4 layers."""
+"""EXAONE 3 and 3.5: a llama with names of its own.
+
+Source: llama.cpp conversion/exaone.py ExaoneModel; the modeling code in the models' repositories.
+"""
 
 from __future__ import annotations
 
-from ggufkit.mapping.blocks import (
-    HPARAMS,
-    QK_NORMS,
-    decoder,
-    per_head,
-    replaced,
-    rope_dim,
-    sliding_layers,
-    without,
-)
-from ggufkit.mapping.computed import ComputedTensor, llama3_rope_factors
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
-
-
-def window(config: Config) -> int | None:
-    """Return the window, if there is one."""
-    return config.get("sliding_window")
-
-
-def windowed(config: Config) -> list[bool] | None:
-    """Return which layers attend to a window only, from their types or a pattern like LLLG."""
-    if window(config) is None:
-        return None
-    pattern, n = config.get("sliding_window_pattern"), config["num_hidden_layers"]
-    listed = sliding_layers(config)
-    if listed is None and isinstance(pattern, str):
-        return [pattern[i % len(pattern)] == "L" for i in range(n)]
-    if listed is None and isinstance(pattern, int):
-        return [(i + 1) % pattern != 0 for i in range(n)]
-    return listed
-
+from ggufkit.mapping.blocks import HPARAMS, replaced, rope_dim
+from ggufkit.mapping.computed import LLAMA3_FACTORS
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import Architecture, Hparam, Weight
 
 _BLOCK = "transformer.h.{i}"
 _ATTENTION = f"{_BLOCK}.attn.attention"
@@ -42,6 +18,7 @@ _EPSILON = Hparam("attention.layer_norm_rms_epsilon", "layer_norm_epsilon")
 
 EXAONE = Architecture(
     name="exaone",
+    title="EXAONE 3, 3.5",
     hf_classes=("ExaoneForCausalLM",),
     tokenizer="gpt2",
     hparams=(*replaced(HPARAMS, _EPSILON), Hparam("rope.dimension_count", rope_dim)),
@@ -59,34 +36,6 @@ EXAONE = Architecture(
         Weight("blk.{i}.ffn_up", f"{_BLOCK}.mlp.c_fc_1"),
         Weight("blk.{i}.ffn_down", f"{_BLOCK}.mlp.c_proj"),
     ),
-    generated=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
-)
-
-_LAYER = "model.layers.{i}"
-
-EXAONE4 = Architecture(
-    name="exaone4",
-    hf_classes=("Exaone4ForCausalLM",),
-    tokenizer="gpt2",
-    defaults={
-        "max_position_embeddings": 2048,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "num_key_value_heads": 32,
-        "head_dim": per_head,
-        "sliding_window_pattern": 4,
-    },
-    hparams=(
-        *HPARAMS,
-        Hparam("vocab_size", "vocab_size"),
-        Hparam("attention.sliding_window", window),
-        Hparam("attention.sliding_window_pattern", windowed),
-    ),
-    weights=(
-        *without(decoder(), "attn_norm", "ffn_norm"),
-        Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
-        Weight("blk.{i}.post_ffw_norm", f"{_LAYER}.post_feedforward_layernorm"),
-        *QK_NORMS,
-    ),
-    generated=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
+    computed=LLAMA3_FACTORS,
+    export=ExportSpec("exaone"),
 )

@@ -1,17 +1,23 @@
-"""Falcon: fused queries, keys and values, which llama.cpp wants regrouped."""
+"""Falcon: fused queries, keys and values, which llama.cpp wants regrouped.
+
+Source: llama.cpp conversion/falcon.py FalconModel; transformers falcon.
+"""
 
 from __future__ import annotations
 
+from ggufkit.mapping.export_spec import ExportSpec, HasTensor, inverse_of
 from ggufkit.mapping.row_transforms import UnfuseGroups
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, Context, Hparam, Weight
 
 
+@inverse_of("num_attention_heads")
 def n_heads(config: Config) -> int:
     """Return the heads of queries."""
     given = config.get("num_attention_heads")
     return int(config["n_head"] if given is None else given)
 
 
+@inverse_of("num_kv_heads")
 def n_heads_kv(config: Config) -> int:
     """Return the heads of keys and values."""
     given = config.get("num_kv_heads")
@@ -29,12 +35,13 @@ _LAYER = "transformer.h.{i}"
 
 FALCON = Architecture(
     name="falcon",
+    title="Falcon 7B, 40B, 180B",
     hf_classes=("FalconForCausalLM", "RWForCausalLM"),
     tokenizer="gpt2",
     defaults={"layer_norm_epsilon": 1e-5},
     hparams=(
-        Hparam("context_length", lambda _: 2048),  # of all of them, and not in config.json
-        Hparam("tensor_data_layout", lambda _: "jploski"),
+        Hparam("context_length", Always(2048)),  # of all of them, and not in config.json
+        Hparam("tensor_data_layout", Always("jploski")),
         Hparam("embedding_length", "hidden_size"),
         Hparam("feed_forward_length", lambda config: 4 * int(config["hidden_size"])),
         Hparam("block_count", ("n_layers", "num_hidden_layers", "n_layer")),
@@ -55,5 +62,10 @@ FALCON = Architecture(
         Weight("blk.{i}.attn_output", f"{_LAYER}.self_attention.dense"),
         Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.dense_h_to_4h"),
         Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.dense_4h_to_h"),
+    ),
+    export=ExportSpec(
+        "falcon",
+        config={"new_decoder_architecture": HasTensor("attn_norm_2.weight")},
+        requires_tensor={"transformer.h.{i}.ln_mlp": "attn_norm_2.weight"},
     ),
 )

@@ -1,38 +1,65 @@
 """Falcon-H1: attention and Mamba 2 side by side in every block, and multipliers all over.
 
 llama.cpp knows no multipliers of this model: its weights are multiplied when they are converted.
+
+Source: llama.cpp conversion/falcon_h1.py FalconH1Model; transformers falcon_h1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from ggufkit.architectures.mamba import column, decay_column, grouped_by, keep, squeeze
+from ggufkit.architectures.mamba2 import COLUMN, DECAY_COLUMN, GroupedBy
 from ggufkit.mapping import rope
-from ggufkit.mapping.blocks import n_heads, per_head
+from ggufkit.mapping.blocks import default_head_dim, n_heads
+from ggufkit.mapping.export_spec import (
+    HAS_BIASES,
+    MAMBA_BIASES,
+    ExportSpec,
+    HasTensor,
+    HparamValue,
+    ModelHeader,
+    inverse_of,
+)
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
-from ggufkit.mapping.transforms import IDENTITY, Compose, Scale, ScaleParts, Transform
+from ggufkit.mapping.transforms import (
+    IDENTITY,
+    Compose,
+    Reshape,
+    Scale,
+    ScaleParts,
+    Squeeze,
+    Transform,
+)
 
-Make = Callable[[Context], Transform]
 
+@dataclass(frozen=True)
+class Times:
+    """The transform of a weight with multipliers.
 
-def times(*keys: str, item: int | None = None) -> Make:
-    """Return the transform of a weight with multipliers.
-
-    Parameters
+    Attributes
     ----------
-    *keys : str
+    keys : tuple of str
         Where the config has them.
     item : int, optional
         Which one of a list.
     """
 
-    def scale(context: Context) -> Transform:
-        found = [context.config[key] for key in keys]
-        factors = tuple(float(f if item is None else f[item]) for f in found)
+    keys: tuple[str, ...]
+    item: int | None = None
+
+    def __call__(self, context: Context) -> Transform:
+        """Return it."""
+        found = [context.config[key] for key in self.keys]
+        factors = tuple(float(f if self.item is None else f[self.item]) for f in found)
         return IDENTITY if set(factors) == {1.0} else Scale(factors)
 
-    return scale
+
+def times(*keys: str, item: int | None = None) -> Times:
+    """Return the transform of a weight with the multipliers of these config keys."""
+    return Times(keys, item)
 
 
 def projections(context: Context) -> Transform:
@@ -45,6 +72,11 @@ def projections(context: Context) -> Transform:
     return whole if {factor for _, factor in parts} == {1.0} else Compose(whole, ScaleParts(parts))
 
 
+def _heads_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    return {"mamba_d_head": int(header.hparams["ssm.inner_size"]) // value} if value else {}
+
+
+@inverse_of(_heads_to_config)
 def heads(config: Config) -> int:
     """Return the heads of a state space, which has a time step for each."""
     return int(config["mamba_d_ssm"]) // int(config["mamba_d_head"])
@@ -54,7 +86,6 @@ _LAYER = "model.layers.{i}"
 _ATTENTION = f"{_LAYER}.self_attn"
 _MAMBA = f"{_LAYER}.mamba"
 _FFN = f"{_LAYER}.feed_forward"
-
 _ONES = (
     "attention_in_multiplier",
     "attention_out_multiplier",
@@ -67,6 +98,7 @@ _ONES = (
 
 FALCON_H1 = Architecture(
     name="falcon-h1",
+    title="Falcon-H1",
     hf_classes=("FalconH1ForCausalLM",),
     tokenizer="gpt2",
     defaults={
@@ -75,7 +107,7 @@ FALCON_H1 = Architecture(
         "ssm_multipliers": (1.0,) * 5,
         "max_position_embeddings": 8192,
         "num_key_value_heads": n_heads,
-        "head_dim": per_head,
+        "head_dim": default_head_dim,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
         "mamba_d_conv": 4,
@@ -117,16 +149,28 @@ FALCON_H1 = Architecture(
         Weight("blk.{i}.attn_v", f"{_ATTENTION}.v_proj", times("attention_in_multiplier")),
         Weight("blk.{i}.attn_output", f"{_ATTENTION}.o_proj", times("attention_out_multiplier")),
         Weight("blk.{i}.ssm_in", f"{_MAMBA}.in_proj", projections),
-        Weight("blk.{i}.ssm_conv1d", f"{_MAMBA}.conv1d", squeeze, bias=keep),
-        Weight("blk.{i}.ssm_dt.bias", f"{_MAMBA}.dt_bias", exact=True),
-        Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", decay_column, exact=True),
-        Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", column, exact=True),
-        Weight("blk.{i}.ssm_norm", f"{_MAMBA}.norm", grouped_by("mamba_n_groups"), optional=True),
+        Weight("blk.{i}.ssm_conv1d", f"{_MAMBA}.conv1d", Squeeze(), bias=Reshape((-1,))),
+        Weight("blk.{i}.ssm_dt.bias", f"{_MAMBA}.dt_bias", full_name=True),
+        Weight("blk.{i}.ssm_a", f"{_MAMBA}.A_log", DECAY_COLUMN, full_name=True),
+        Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", COLUMN, full_name=True),
+        Weight("blk.{i}.ssm_norm", f"{_MAMBA}.norm", GroupedBy("mamba_n_groups"), optional=True),
         Weight("blk.{i}.ssm_out", f"{_MAMBA}.out_proj", times("ssm_out_multiplier")),
         # llama.cpp looks for this one without a suffix
-        Weight("blk.{i}.ffn_norm", f"{_LAYER}.pre_ff_layernorm.weight", exact=True),
+        Weight("blk.{i}.ffn_norm", f"{_LAYER}.pre_ff_layernorm.weight", full_name=True),
         Weight("blk.{i}.ffn_gate", f"{_FFN}.gate_proj", times("mlp_multipliers", item=0)),
         Weight("blk.{i}.ffn_up", f"{_FFN}.up_proj"),
         Weight("blk.{i}.ffn_down", f"{_FFN}.down_proj", times("mlp_multipliers", item=1)),
+    ),
+    export=ExportSpec(
+        "falcon_h1",
+        # its multipliers are in the weights
+        config={
+            **MAMBA_BIASES,
+            "attention_bias": HAS_BIASES,
+            "mlp_bias": HasTensor(".ffn_up.bias"),
+            "mamba_n_heads": HparamValue("ssm.time_step_rank"),
+            "mamba_norm_before_gate": False,
+            "mamba_rms_norm": HasTensor("ssm_norm.weight"),
+        },
     ),
 )

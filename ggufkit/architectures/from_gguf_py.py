@@ -18,9 +18,10 @@ from typing import Any
 from ggufkit.architectures.suggest import best_fit, closest_name, stem
 from ggufkit.errors import UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.mapping.blocks import HPARAMS, POOLING, keep, stack
+from ggufkit.mapping.blocks import HPARAMS, POOLING
 from ggufkit.mapping.matching import IGNORE, SUFFIXES, generalize, mismatch
 from ggufkit.mapping.spec import (
+    Always,
     Architecture,
     Config,
     Hparam,
@@ -30,10 +31,10 @@ from ggufkit.mapping.spec import (
     expert_count,
     text_config,
 )
+from ggufkit.mapping.transforms import IDENTITY, StackExperts
 
 # True in the metadata of files made this way; llama.cpp passes over keys that it does not know.
 UNVERIFIED_KEY = "ggufkit.generic"
-
 NOTE = (
     "names and experts' stacks are from gguf-py's tables; nothing was permuted, split, transposed "
     "or shifted, as llama.cpp may want it of such a model"
@@ -48,7 +49,7 @@ _HPARAMS = (
     Hparam("expert_shared_count", ("n_shared_experts", "num_shared_experts")),
     Hparam("leading_dense_block_count", "first_k_dense_replace"),
     Hparam("rope.dimension_count", "rotary_dim"),
-    Hparam(UNVERIFIED_KEY, lambda _: True),
+    Hparam(UNVERIFIED_KEY, Always(True)),
 )
 
 # Buffers that checkpoints carry along, where the table has no place for them.
@@ -77,17 +78,17 @@ class GenericArchitecture:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what there is to say of it, for provenance."""
-        return _said(self.architecture.name, self.absent, self.transformed)
+        return _provenance(self.architecture.name, self.absent, self.transformed)
 
 
-def marked(metadata: Metadata) -> dict[str, Any]:
-    """Return what provenance says of a file that was made this way; nothing of another."""
+def generic_provenance(metadata: Metadata) -> dict[str, Any]:
+    """Return the provenance of a file that was made this way; empty for any other."""
     if metadata.get(UNVERIFIED_KEY) is not True:
         return {}
-    return {"generic": _said(str(metadata.get("general.architecture", "")))}
+    return {"generic": _provenance(str(metadata.get("general.architecture", "")))}
 
 
-def _said(
+def _provenance(
     table: str, absent: Sequence[str] = (), transformed: Sequence[str] = ()
 ) -> dict[str, Any]:
     return {
@@ -171,7 +172,7 @@ def _names(config: Config) -> list[str]:
 
 
 def _transformed(name: str, known: Iterable[Architecture]) -> set[str]:
-    plain = (keep, stack, Weight("", "").transform)
+    plain = (IDENTITY, StackExperts())
     weights = [
         w for architecture in known if architecture.name == name for w in architecture.weights
     ]
@@ -282,10 +283,10 @@ def _weights(places: Iterable[_Place]) -> Iterator[Weight]:
             # what is stacked already has no suffix in the checkpoint
             f"{target}.weight" if bare and target.endswith("_exps") else target,
             source,
-            stack if n_experts else keep,
+            StackExperts() if n_experts else IDENTITY,
             optional=True,
-            exact=bare,
-            count=lambda config, n=n_experts: expert_count(config) or n,  # type: ignore[misc]
+            full_name=bare,
+            stack_size=lambda config, n=n_experts: expert_count(config) or n,  # type: ignore[misc]
         )
 
 

@@ -1,18 +1,24 @@
-"""Gemma 3n, its text part: four streams of embeddings side by side, and embeddings per block."""
+"""Gemma 3n, its text model: four streams of embeddings, and embeddings per layer.
+
+Source: llama.cpp conversion/gemma.py Gemma3NModel; transformers gemma3n.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from ggufkit.architectures.gemma import GEMMA3, RENAME
-from ggufkit.mapping.blocks import decoder, only, replaced, sliding_layers, stack, without
+from ggufkit.architectures.gemma3 import GEMMA3, RENAME
+from ggufkit.mapping.blocks import decoder, only, replaced, sliding_layers, without
+from ggufkit.mapping.config_inverse import shortest_preimage
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, RowCount, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight, block_count
-from ggufkit.mapping.transforms import PadRows
+from ggufkit.mapping.transforms import PadRows, StackExperts
 
 # Streams beside the first, to and from each of which there is a projection.
 _N_PROJECTIONS = 3
@@ -23,6 +29,13 @@ def all_tokens(context: Context) -> PadRows:
     return PadRows(context.config["vocab_size"])
 
 
+def _widths_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    widths = value if isinstance(value, list) else [value]
+    same = len(set(widths)) == 1
+    return {"intermediate_size": widths[0] if same else widths}
+
+
+@inverse_of(_widths_to_config)
 def per_block(config: Config) -> list[int]:
     """Return the width of the feed-forward part by block."""
     width = config["intermediate_size"]
@@ -47,6 +60,18 @@ def default_sparsity(config: Config) -> list[float]:
     return [0.95] * n_sparse + [0.0] * (n - n_sparse)
 
 
+def _shares(scales: Any, _: ModelHeader) -> Mapping[str, Any]:
+    """Return the shares, rounded to the shortest that give the same scales."""
+    found = [
+        float(scale > 0)
+        if np.isinf(scale)
+        else shortest_preimage(round(NormalDist().cdf(scale), 7), _quantile)
+        for scale in scales
+    ]
+    return {"activation_sparsity_pattern": found}
+
+
+@inverse_of(_shares)
 def sparsity_scales(config: Config) -> list[float]:
     """Return how many standard deviations above the mean an activation must be, by block."""
     return [_quantile(share) for share in config["activation_sparsity_pattern"]]
@@ -69,13 +94,16 @@ IGNORE = (
     "*embed_vision.*",
     "*embed_audio.*",
 )
+
 _LAYER = "model.layers.{i}"
+
 _GEMMA_NAMES: tuple[tuple[str, str], ...] = (
     ("post_attention_norm", "post_attention_layernorm"),
     ("ffn_norm", "pre_feedforward_layernorm"),
     ("post_ffw_norm", "post_feedforward_layernorm"),
     ("attn_q_norm", "self_attn.q_norm"),
 )
+
 _KEYS = (
     *only(decoder(), "attn_k", "attn_v"),
     Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm"),
@@ -85,7 +113,7 @@ _KEYS = (
 GEMMA_WEIGHTS = (
     *without(decoder(), "token_embd", "output", "ffn_norm", "attn_k", "attn_v"),
     *(Weight(f"blk.{{i}}.{name}", f"{_LAYER}.{source}") for name, source in _GEMMA_NAMES),
-    *(replace(weight, blocks=own_keys) for weight in _KEYS),
+    *(replace(weight, in_layers=own_keys) for weight in _KEYS),
 )
 
 
@@ -119,6 +147,7 @@ _ALTUP = (
 
 GEMMA3N = Architecture(
     name="gemma3n",
+    title="Gemma 3n, its text part",
     hf_classes=("Gemma3nForCausalLM", "Gemma3nForConditionalGeneration"),
     tokenizer="gemma3n",
     defaults={
@@ -157,14 +186,19 @@ GEMMA3N = Architecture(
         *GEMMA_WEIGHTS,
         *per_layer_weights(),
         *(
-            Weight(name, f"model.{name}.{{i}}.{{e}}", stack, count=lambda _: _N_PROJECTIONS)
+            Weight(
+                name,
+                f"model.{name}.{{i}}.{{e}}",
+                StackExperts(),
+                stack_size=lambda _: _N_PROJECTIONS,
+            )
             for name in ("altup_proj", "altup_unembd_proj")
         ),
         *(Weight(f"blk.{{i}}.{name}", f"{_LAYER}.{source}") for name, source in _ALTUP),
         Weight(
             "blk.{i}.altup_correct_scale.weight",
             f"{_LAYER}.altup.correct_output_scale",
-            exact=True,
+            full_name=True,
         ),
     ),
     rename=(
@@ -174,4 +208,12 @@ GEMMA3N = Architecture(
         (r"altup_unembed_projections\.(\d+)", r"altup_unembd_proj.1.\1"),
     ),
     ignore=IGNORE,
+    export=ExportSpec(
+        "gemma3n_text",
+        config={"vocab_size_per_layer_input": RowCount("per_layer_token_embd.weight")},
+        rename=(
+            (r"altup_proj\.\{i\}\.", "altup_projections."),
+            (r"altup_unembd_proj\.\{i\}\.", "altup_unembed_projections."),
+        ),
+    ),
 )

@@ -1,18 +1,21 @@
-"""GPT-2: matrices stored as columns (Conv1D), learned positions, tied embeddings."""
+"""GPT-2: matrices stored as columns (Conv1D), learned positions, tied embeddings.
 
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Context, Hparam, Weight
+Source: llama.cpp conversion/gpt2.py GPT2Model; transformers gpt2.
+"""
+
+from __future__ import annotations
+
+from ggufkit.mapping.export_spec import ExportSpec, HparamValue
+from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam, Weight
 from ggufkit.mapping.transforms import Transpose
 
-
-def transpose(_: Context) -> Transpose:
-    """Return the transform of Conv1D's matrices; their biases stay as they are."""
-    return Transpose()
-
-
 _LAYER = "h.{i}"
+# Conv1D stores matrices as columns; biases stay as they are.
+TRANSPOSE = Transpose()
 
 GPT2 = Architecture(
     name="gpt2",
+    title="GPT-2",
     hf_classes=("GPT2LMHeadModel",),
     tokenizer="gpt2",
     defaults={
@@ -38,13 +41,14 @@ GPT2 = Architecture(
         Weight("output_norm", "ln_f"),
         Weight("output", "lm_head", optional=True),
         Weight("blk.{i}.attn_norm", f"{_LAYER}.ln_1"),
-        Weight("blk.{i}.attn_qkv", f"{_LAYER}.attn.c_attn", transpose),
-        Weight("blk.{i}.attn_output", f"{_LAYER}.attn.c_proj", transpose),
+        Weight("blk.{i}.attn_qkv", f"{_LAYER}.attn.c_attn", TRANSPOSE),
+        Weight("blk.{i}.attn_output", f"{_LAYER}.attn.c_proj", TRANSPOSE),
         Weight("blk.{i}.ffn_norm", f"{_LAYER}.ln_2"),
-        Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.c_fc", transpose),
-        Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.c_proj", transpose),
+        Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.c_fc", TRANSPOSE),
+        Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.c_proj", TRANSPOSE),
     ),
     rename=((r"^transformer\.", ""),),
     # causal masks of older checkpoints
     ignore=("*.attn.bias", "*.attn.masked_bias"),
+    export=ExportSpec("gpt2", config={"n_positions": HparamValue("context_length")}),
 )

@@ -2,37 +2,34 @@
 
 Its experts are MXFP4 blocks, whose matrices lie as ggml's do, or in 16 or 32 bits transposed.
 The blocks are kept in files of every float type; see `ggufkit.checkpoint.quantized.mxfp4`.
+
+Source: llama.cpp conversion/gpt_oss.py GptOssModel; transformers gpt_oss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ggufkit.mapping.blocks import FFN, HPARAMS, decoder, without
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Deinterleave
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 from ggufkit.mapping.transforms import Compose, Transform, Transpose
 
 
-def transpose(_: Context) -> Transform:
-    """Return the transform of experts, which are stored as (in, out)."""
-    return Transpose()
+def columns(first: int) -> Transform:
+    """Return the transform of fused gates and ups to one of them, stored as (in, out)."""
+    return Compose(Transpose(), Deinterleave(first))
 
 
-def every_other(first: int) -> Callable[[Context], Transform]:
-    """Return the transform of fused gates and ups to one of them."""
-    return lambda _: Compose(Transpose(), Deinterleave(first))
+def rows(first: int) -> Transform:
+    """Return the same for matrices that are stored as (out, in)."""
+    return Deinterleave(first)
 
 
-def every_other_row(first: int) -> Callable[[Context], Transform]:
-    """Return the same for matrices that lie as they should."""
-    return lambda _: Deinterleave(first)
-
-
-def every_other_bias(first: int) -> Callable[[Context], Transform]:
+def bias_columns(first: int) -> Transform:
     """Return the same for biases, (n_experts, 2 * n)."""
-    return lambda _: Compose(Compose(Transpose(), Deinterleave(first)), Transpose())
+    return Compose(Compose(Transpose(), Deinterleave(first)), Transpose())
 
 
 def default_scaling(config: Config) -> dict[str, Any] | None:
@@ -54,6 +51,7 @@ _EXPS = "blk.{i}.ffn_%s_exps.%s"
 
 GPT_OSS = Architecture(
     name="gpt-oss",
+    title="gpt-oss",
     hf_classes=("GptOssForCausalLM",),
     tokenizer="gpt2",
     defaults={
@@ -75,14 +73,17 @@ GPT_OSS = Architecture(
     weights=(
         *without(decoder(), *FFN, "ffn_norm"),
         Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
-        Weight("blk.{i}.attn_sinks.weight", f"{_LAYER}.self_attn.sinks", exact=True),
+        Weight("blk.{i}.attn_sinks.weight", f"{_LAYER}.self_attn.sinks", full_name=True),
         Weight("blk.{i}.ffn_gate_inp", f"{_LAYER}.mlp.router"),
-        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj", transpose, exact=True),
-        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj_blocks", exact=True),
-        Weight(_EXPS % ("down", "bias"), f"{_EXPERTS}.down_proj_bias", exact=True),
+        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj", Transpose(), full_name=True),
+        Weight(_EXPS % ("down", "weight"), f"{_EXPERTS}.down_proj_blocks", full_name=True),
+        Weight(_EXPS % ("down", "bias"), f"{_EXPERTS}.down_proj_bias", full_name=True),
         *(
             Weight(
-                _EXPS % (part, "weight"), f"{_EXPERTS}.gate_up_proj", every_other(first), exact=True
+                _EXPS % (part, "weight"),
+                f"{_EXPERTS}.gate_up_proj",
+                columns(first),
+                full_name=True,
             )
             for first, part in enumerate(("gate", "up"))
         ),
@@ -90,8 +91,8 @@ GPT_OSS = Architecture(
             Weight(
                 _EXPS % (part, "weight"),
                 f"{_EXPERTS}.gate_up_proj_blocks",
-                every_other_row(first),
-                exact=True,
+                rows(first),
+                full_name=True,
             )
             for first, part in enumerate(("gate", "up"))
         ),
@@ -99,10 +100,11 @@ GPT_OSS = Architecture(
             Weight(
                 _EXPS % (part, "bias"),
                 f"{_EXPERTS}.gate_up_proj_bias",
-                every_other_bias(first),
-                exact=True,
+                bias_columns(first),
+                full_name=True,
             )
             for first, part in enumerate(("gate", "up"))
         ),
     ),
+    export=ExportSpec("gpt_oss", config={"rope_scaling.truncate": False}),
 )

@@ -1,25 +1,42 @@
-"""Granite 3 and 4: llama with four multipliers; its experts' gates and ups are fused."""
+"""Granite 3: a llama with four multipliers; Granite 4 without Mamba blocks or experts.
+
+Source: llama.cpp conversion/granite.py GraniteModel, GraniteHybridModel; transformers granite,
+granitemoehybrid.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from ggufkit.architectures.llama import LLAMA
-from ggufkit.gguf.metadata import Value
-from ggufkit.mapping.blocks import FFN, decoder, gate_half, per_head, up_half, without
+from ggufkit.architectures.mamba import expanded_width
+from ggufkit.mapping.blocks import (
+    FFN,
+    GATE_HALF,
+    UP_HALF,
+    decoder,
+    default_head_dim,
+    replaced,
+    without,
+)
+from ggufkit.mapping.config_inverse import KVHeadsByLayer
+from ggufkit.mapping.export_spec import (
+    BIASES,
+    HAS_BIASES,
+    MAMBA_BIASES,
+    ExportSpec,
+    HasHparam,
+    HparamValue,
+    ModelHeader,
+    inverse_of,
+)
 from ggufkit.mapping.row_transforms import PermuteRope
-from ggufkit.mapping.spec import Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Config, Context, Hparam, NonZero, Weight, block_count
 
 
 def permute(context: Context) -> PermuteRope:
     """Return the row order of queries and keys; head_dim is not looked at."""
-    return PermuteRope(per_head(context.config))
-
-
-def given(key: str) -> Callable[[Config], Value | None]:
-    """Return the function that reads a multiplier, unless it is 0."""
-    return lambda config: config.get(key) or None
+    return PermuteRope(default_head_dim(context.config))
 
 
 _NO_HEAD_DIM = ("attention.key_length", "attention.value_length", "rope.dimension_count")
@@ -27,6 +44,7 @@ _NO_HEAD_DIM = ("attention.key_length", "attention.value_length", "rope.dimensio
 GRANITE = replace(
     LLAMA,
     name="granite",
+    title="Granite 3",
     hf_classes=("GraniteForCausalLM",),
     defaults={
         **{k: v for k, v in LLAMA.defaults.items() if k != "head_dim"},
@@ -37,36 +55,99 @@ GRANITE = replace(
     },
     hparams=(
         *(h for h in LLAMA.hparams if isinstance(h, str) or h.key not in _NO_HEAD_DIM),
-        Hparam("rope.dimension_count", per_head),
-        Hparam("attention.scale", given("attention_multiplier")),
-        Hparam("embedding_scale", given("embedding_multiplier")),
-        Hparam("residual_scale", given("residual_multiplier")),
-        Hparam("logit_scale", given("logits_scaling")),
+        Hparam("rope.dimension_count", default_head_dim),
+        Hparam("attention.scale", NonZero("attention_multiplier")),
+        Hparam("embedding_scale", NonZero("embedding_multiplier")),
+        Hparam("residual_scale", NonZero("residual_multiplier")),
+        Hparam("logit_scale", NonZero("logits_scaling")),
     ),
     weights=decoder(q=permute, k=permute),
-    generated=(),
+    computed=(),
+    export=ExportSpec("granite", config=BIASES),
 )
 
-_MOE = "model.layers.{i}.block_sparse_moe"
-_SHARED = "model.layers.{i}.shared_mlp"
+SHARED_WIDTH = Hparam("expert_shared_feed_forward_length", NonZero("shared_intermediate_size"))
 
-GRANITEMOE = replace(
+MOE_DEFAULTS = {**GRANITE.defaults, "num_local_experts": 8, "num_experts_per_tok": 2}
+
+_SHARED = "model.layers.{i}.shared_mlp"
+_ATTENTION_TYPES = ("attention", "full_attention")
+
+
+def attention_blocks(config: Config) -> list[int]:
+    """Return the blocks with attention."""
+    return [i for i, kind in enumerate(config["layer_types"]) if kind in _ATTENTION_TYPES]
+
+
+@inverse_of(KVHeadsByLayer("attention", "mamba"))
+def heads_kv(config: Config) -> list[int]:
+    """Return the heads of keys and values by block; a state space has none."""
+    attention, n_heads = set(attention_blocks(config)), int(config["num_key_value_heads"])
+    return [n_heads if i in attention else 0 for i in range(block_count(config))]
+
+
+def is_hybrid(config: Config) -> bool:
+    """Return whether there is a state space, of any config.json."""
+    types = config.get("layer_types")
+    return not isinstance(types, list) or any(kind not in _ATTENTION_TYPES for kind in types)
+
+
+def is_dense(config: Config) -> bool:
+    """Return whether there are no experts, of any config.json."""
+    return config.get("num_local_experts") == 0
+
+
+def _positions(header: ModelHeader) -> str:
+    """Return whether queries and keys are rotated."""
+    return "rope" if header.hparams.get("rope.scaling.finetuned") else "nope"
+
+
+HYBRID_EXPORT = ExportSpec(
+    "granitemoehybrid",
+    config={
+        **MAMBA_BIASES,
+        "attention_bias": HAS_BIASES,
+        "max_position_embeddings": HparamValue("context_length"),
+        "position_embedding_type": _positions,
+    },
+    matches=HasHparam("ssm.conv_kernel"),
+)
+
+HYBRID_DEFAULTS = {
+    **MOE_DEFAULTS,
+    "mamba_d_conv": 4,
+    "mamba_d_state": 256,
+    "mamba_n_groups": 1,
+    "mamba_n_heads": 128,
+    "mamba_expand": 2,
+    "shared_intermediate_size": 1024,
+}
+
+HYBRID_HPARAMS = (
+    *replaced((*GRANITE.hparams, SHARED_WIDTH), Hparam("attention.head_count_kv", heads_kv)),
+    Hparam("ssm.conv_kernel", "mamba_d_conv"),
+    Hparam("ssm.state_size", "mamba_d_state"),
+    Hparam("ssm.group_count", "mamba_n_groups"),
+    Hparam("ssm.inner_size", expanded_width),
+    Hparam("ssm.time_step_rank", "mamba_n_heads"),
+    Hparam("rope.scaling.finetuned", lambda config: not is_hybrid(config)),
+)
+
+DENSE_WEIGHTS = (
+    *without(GRANITE.weights, *FFN),
+    Weight("blk.{i}.ffn_gate", f"{_SHARED}.input_linear", GATE_HALF),
+    Weight("blk.{i}.ffn_up", f"{_SHARED}.input_linear", UP_HALF),
+    Weight("blk.{i}.ffn_down", f"{_SHARED}.output_linear"),
+)
+
+GRANITE4 = replace(
     GRANITE,
-    name="granitemoe",
-    hf_classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
-    defaults={**GRANITE.defaults, "num_local_experts": 8, "num_experts_per_tok": 2},
-    hparams=(
-        *GRANITE.hparams,
-        Hparam("expert_shared_feed_forward_length", given("shared_intermediate_size")),
-    ),
-    weights=(
-        *without(GRANITE.weights, *FFN),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.router.layer"),
-        Weight("blk.{i}.ffn_gate_exps", f"{_MOE}.input_linear", gate_half),
-        Weight("blk.{i}.ffn_up_exps", f"{_MOE}.input_linear", up_half),
-        Weight("blk.{i}.ffn_down_exps", f"{_MOE}.output_linear"),
-        Weight("blk.{i}.ffn_gate_shexp", f"{_SHARED}.input_linear", gate_half, optional=True),
-        Weight("blk.{i}.ffn_up_shexp", f"{_SHARED}.input_linear", up_half, optional=True),
-        Weight("blk.{i}.ffn_down_shexp", f"{_SHARED}.output_linear", optional=True),
-    ),
+    title="Granite 4 of attention alone",
+    hf_classes=("GraniteMoeHybridForCausalLM",),
+    tokenizer="qwen",
+    defaults=HYBRID_DEFAULTS,
+    hparams=HYBRID_HPARAMS,
+    weights=DENSE_WEIGHTS,
+    matches=lambda config: not is_hybrid(config) and is_dense(config),
+    export=HYBRID_EXPORT,
 )

@@ -1,44 +1,58 @@
-"""Jamba: Mamba in most blocks, attention in some, experts in every other one."""
+"""Jamba: Mamba in most blocks, attention in some, experts in every other one.
+
+Source: llama.cpp conversion/jamba.py JambaModel; transformers jamba.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from ggufkit.architectures.mamba import decay, keep, squeeze
-from ggufkit.mapping.blocks import EXPERT_PARTS, experts
+from ggufkit.architectures.mamba import expanded_width
+from ggufkit.mapping.blocks import moe_feed_forward
+from ggufkit.mapping.export_spec import MAMBA_BIASES, ExportSpec, ModelHeader, Renames, inverse_of
 from ggufkit.mapping.spec import (
     FILE_TYPE,
     Architecture,
     Config,
     Hparam,
-    Renames,
     Weight,
     block_count,
     expert_count,
 )
+from ggufkit.mapping.transforms import NegativeExp, Reshape, Squeeze
 
 
-def every(part: str, *, others: bool = False) -> Callable[[Config], list[int]]:
-    """Return the function that lists the blocks with a part, or those without.
+@dataclass(frozen=True)
+class EveryNth:
+    """The layers with a part, of which the config says the first and the period; or the others.
 
-    Parameters
+    Attributes
     ----------
     part : str
-        ``attn`` or ``expert``; the config says from which block on, and every how many.
+        ``attn`` or ``expert``.
     others : bool
-        Whether the other blocks are wanted.
+        Whether the other layers are wanted.
     """
 
-    def blocks(config: Config) -> list[int]:
-        first, period = int(config[f"{part}_layer_offset"]), int(config[f"{part}_layer_period"])
-        has = [i >= first and (i - first) % period == 0 for i in range(block_count(config))]
-        return [i for i, there in enumerate(has) if there != others]
+    part: str
+    others: bool = False
 
-    return blocks
+    def __call__(self, config: Config) -> list[int]:
+        """Return the layers' numbers."""
+        first = int(config[f"{self.part}_layer_offset"])
+        period = int(config[f"{self.part}_layer_period"])
+        has = [i >= first and (i - first) % period == 0 for i in range(block_count(config))]
+        return [i for i, there in enumerate(has) if there != self.others]
+
+
+_ATTENTION_LAYERS = EveryNth("attn")
+_MAMBA_LAYERS = EveryNth("attn", others=True)
 
 
 def first_and_period(found: Sequence[int], n_blocks: int) -> tuple[int, int]:
-    """Return the first block with a part, and every how many have one, of the list of `every`.
+    """Return the first block with a part, and every how many have one, of the list of `EveryNth`.
 
     Where less than two of `n_blocks` have it, no period goes on to a second.
     """
@@ -48,7 +62,7 @@ def first_and_period(found: Sequence[int], n_blocks: int) -> tuple[int, int]:
 
 def sparse(config: Config) -> list[int]:
     """Return the blocks with experts; a single one is no choice."""
-    return every("expert")(config) if expert_count(config) > 1 else []
+    return EveryNth("expert")(config) if expert_count(config) > 1 else []
 
 
 def dense(config: Config) -> list[int]:
@@ -56,18 +70,24 @@ def dense(config: Config) -> list[int]:
     return sorted(set(range(block_count(config))) - set(sparse(config)))
 
 
+def _kv_heads_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    first, period = first_and_period([i for i, n in enumerate(value) if n], len(value))
+    return {
+        "num_key_value_heads": max(value, default=0),
+        "attn_layer_offset": first,
+        "attn_layer_period": period,
+    }
+
+
+@inverse_of(_kv_heads_to_config)
 def heads_kv(config: Config) -> list[int]:
     """Return the heads of keys and values by block; without attention there are none."""
-    attention = set(every("attn")(config))
+    attention = set(_ATTENTION_LAYERS(config))
     n_heads = int(config["num_key_value_heads"])
     return [n_heads if i in attention else 0 for i in range(block_count(config))]
 
 
-def inner_size(config: Config) -> int:
-    """Return the width inside of a state space."""
-    return int(config["mamba_expand"]) * int(config["hidden_size"])
-
-
+@inverse_of("mamba_dt_rank")
 def time_step_rank(config: Config) -> int:
     """Return the rank of the time steps' projection, which "auto" leaves to the width."""
     given = config.get("mamba_dt_rank")
@@ -76,7 +96,7 @@ def time_step_rank(config: Config) -> int:
 
 def renames(config: Config) -> Renames:
     """Return the renames of the first checkpoints: blocks of one expert, and a part's old name."""
-    single = "|".join(map(str, every("expert", others=True)(config)))
+    single = "|".join(map(str, EveryNth("expert", others=True)(config)))
     return (
         (r"\.moe\.", ".feed_forward."),
         (rf"^(model\.layers\.(?:{single})\.feed_forward)\.experts\.0\.", r"\1."),
@@ -90,13 +110,26 @@ _FFN = f"{_LAYER}.feed_forward"
 
 def _weights(names: Iterable[tuple[str, str]], source: str, blocks: object) -> Iterable[Weight]:
     return (
-        Weight(f"blk.{{i}}.{name}", f"{source}.{part}", blocks=blocks)  # type: ignore[arg-type]
+        Weight(f"blk.{{i}}.{name}", f"{source}.{part}", in_layers=blocks)  # type: ignore[arg-type]
         for name, part in names
     )
 
 
+def _sparse_layers(header: ModelHeader) -> tuple[int, int]:
+    """Return the first layer with experts, and every how many have some."""
+    n = int(header.hparams.get("block_count") or 0)
+    found = [i for i in range(n) if f"blk.{i}.ffn_gate_inp.weight" in header.shapes]
+    return first_and_period(found, n)
+
+
+_SPARSE_LAYERS = {
+    "expert_layer_offset": lambda header: _sparse_layers(header)[0],
+    "expert_layer_period": lambda header: _sparse_layers(header)[1],
+}
+
 JAMBA = Architecture(
     name="jamba",
+    title="Jamba",
     hf_classes=("JambaForCausalLM",),
     tokenizer="jamba",
     defaults={
@@ -121,11 +154,11 @@ JAMBA = Architecture(
         Hparam("attention.head_count", "num_attention_heads"),
         Hparam("attention.head_count_kv", heads_kv),
         Hparam("ssm.conv_kernel", "mamba_d_conv"),
-        Hparam("ssm.inner_size", inner_size),
+        Hparam("ssm.inner_size", expanded_width),
         Hparam("ssm.state_size", "mamba_d_state"),
         Hparam("ssm.time_step_rank", time_step_rank),
         Hparam("attention.layer_norm_rms_epsilon", ("layer_norm_epsilon", "rms_norm_eps")),
-        Hparam("expert_count", expert_count),
+        Hparam("expert_count", expert_count, inverse="num_experts"),
         Hparam("expert_used_count", ("num_experts_per_tok", "num_experts_per_token")),
         FILE_TYPE,
     ),
@@ -138,7 +171,7 @@ JAMBA = Architecture(
         *_weights(
             [(f"attn_{part}", f"{part}_proj") for part in "qkv"] + [("attn_output", "o_proj")],
             f"{_LAYER}.self_attn",
-            every("attn"),
+            _ATTENTION_LAYERS,
         ),
         *_weights(
             [
@@ -146,28 +179,25 @@ JAMBA = Architecture(
                 *((f"ssm_{name}", f"{name}_proj") for name in ("in", "x", "dt", "out")),
             ],
             _MAMBA,
-            every("attn", others=True),
+            _MAMBA_LAYERS,
         ),
         Weight(
             "blk.{i}.ssm_conv1d",
             f"{_MAMBA}.conv1d",
-            squeeze,
-            bias=keep,
-            blocks=every("attn", others=True),
+            Squeeze(),
+            bias=Reshape((-1,)),
+            in_layers=_MAMBA_LAYERS,
         ),
         Weight(
             "blk.{i}.ssm_a",
             f"{_MAMBA}.A_log",
-            decay,
-            exact=True,
-            blocks=every("attn", others=True),
+            NegativeExp(),
+            full_name=True,
+            in_layers=_MAMBA_LAYERS,
         ),
-        Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", exact=True, blocks=every("attn", others=True)),
-        *_weights(
-            [(f"ffn_{part}", f"{part}_proj") for part in ("gate", "up", "down")], _FFN, dense
-        ),
-        Weight("blk.{i}.ffn_gate_inp", f"{_FFN}.router", blocks=sparse),
-        *experts(f"{_FFN}.experts", EXPERT_PARTS, blocks=sparse),
+        Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", full_name=True, in_layers=_MAMBA_LAYERS),
+        *moe_feed_forward(_FFN, router="router", dense=dense, sparse=sparse),
     ),
     rename=renames,
+    export=ExportSpec("jamba", config={**MAMBA_BIASES, **_SPARSE_LAYERS}),
 )

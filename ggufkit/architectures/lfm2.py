@@ -1,11 +1,17 @@
-"""LFM2: short convolutions in most layers, grouped-query attention in the others; with experts."""
+"""LFM2: short convolutions in most layers, grouped-query attention in the others.
+
+Source: llama.cpp conversion/lfm2.py LFM2Model; transformers lfm2.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import Any
 
-from ggufkit.mapping.blocks import FFN, HPARAMS, experts, only, replaced, without
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.blocks import HPARAMS, replaced
+from ggufkit.mapping.config_inverse import KVHeadsByLayer
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 from ggufkit.mapping.transforms import Squeeze
 
 
@@ -23,6 +29,7 @@ def convolution_blocks(config: Config) -> list[int]:
     return [i for i in range(config["num_hidden_layers"]) if i not in attention]
 
 
+@inverse_of(KVHeadsByLayer("full_attention", "conv"))
 def heads_kv(config: Config) -> list[int]:
     """Return the heads of keys and values by layer; a convolution has none."""
     attention = set(attention_blocks(config))
@@ -30,6 +37,11 @@ def heads_kv(config: Config) -> list[int]:
     return [n_heads if i in attention else 0 for i in range(n_layers)]
 
 
+def _width_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    return {"intermediate_size": value, "block_auto_adjust_ff_dim": False}
+
+
+@inverse_of(_width_to_config)
 def feed_forward(config: Config) -> int:
     """Return the width of the feed-forward part, which config.json may give before adjustment."""
     width = int(config.get("block_ff_dim", config.get("intermediate_size", 12288)))
@@ -38,21 +50,6 @@ def feed_forward(config: Config) -> int:
         width = int(config["block_ffn_dim_multiplier"] * int(2 * width / 3))
         width = -(-width // multiple) * multiple
     return width
-
-
-def dense_blocks(config: Config) -> range:
-    """Return the first blocks, which have no experts."""
-    return range(min(config["num_dense_layers"], config["num_hidden_layers"]))
-
-
-def moe_blocks(config: Config) -> range:
-    """Return the blocks with experts."""
-    return range(config["num_dense_layers"], config["num_hidden_layers"])
-
-
-def squeeze(_: Context) -> Squeeze:
-    """Return the transform of convolutions."""
-    return Squeeze()
 
 
 _LAYER = "model.layers.{i}"
@@ -64,6 +61,7 @@ _ATTENTION = (
 
 LFM2 = Architecture(
     name="lfm2",
+    title="LFM2 without experts",
     hf_classes=("Lfm2ForCausalLM", "LFM2ForCausalLM"),
     tokenizer="gpt2",
     defaults={
@@ -95,52 +93,18 @@ LFM2 = Architecture(
         Weight("blk.{i}.ffn_down", f"{_LAYER}.feed_forward.w2"),
         Weight("blk.{i}.ffn_up", f"{_LAYER}.feed_forward.w3"),
         *(
-            Weight(f"blk.{{i}}.{name}", f"{_LAYER}.self_attn.{source}", blocks=attention_blocks)
+            Weight(f"blk.{{i}}.{name}", f"{_LAYER}.self_attn.{source}", in_layers=attention_blocks)
             for name, source in _ATTENTION
         ),
-        Weight("blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", squeeze, blocks=convolution_blocks),
+        Weight(
+            "blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", Squeeze(), in_layers=convolution_blocks
+        ),
         *(
             Weight(
-                f"blk.{{i}}.shortconv.{name}", f"{_LAYER}.conv.{name}", blocks=convolution_blocks
+                f"blk.{{i}}.shortconv.{name}", f"{_LAYER}.conv.{name}", in_layers=convolution_blocks
             )
             for name in ("in_proj", "out_proj")
         ),
     ),
-)
-
-_MOE = f"{_LAYER}.feed_forward"
-
-LFM2MOE = replace(
-    LFM2,
-    name="lfm2moe",
-    hf_classes=("Lfm2MoeForCausalLM",),
-    defaults={
-        "max_position_embeddings": 128000,
-        "norm_eps": 1e-5,
-        "rope_theta": 1_000_000.0,
-        "num_key_value_heads": 8,
-        "conv_L_cache": 3,
-        "intermediate_size": 7168,
-        "moe_intermediate_size": 1792,
-        "num_dense_layers": 2,
-        "num_experts": 32,
-        "num_experts_per_tok": 4,
-    },
-    hparams=(
-        *replaced(HPARAMS, Hparam("attention.head_count_kv", heads_kv)),
-        Hparam("expert_feed_forward_length", "moe_intermediate_size"),
-        Hparam("leading_dense_block_count", "num_dense_layers"),
-        Hparam("expert_gating_func", lambda _: 2),  # sigmoid
-        Hparam("vocab_size", "vocab_size"),
-        Hparam("shortconv.l_cache", "conv_L_cache"),
-    ),
-    weights=(
-        *without(LFM2.weights, *FFN),
-        *(replace(weight, blocks=dense_blocks) for weight in only(LFM2.weights, *FFN)),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate", blocks=moe_blocks),
-        Weight("blk.{i}.exp_probs_b.bias", f"{_MOE}.expert_bias", optional=True, exact=True),
-        *experts(
-            f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up")), blocks=moe_blocks
-        ),
-    ),
+    export=ExportSpec("lfm2"),
 )

@@ -1,4 +1,10 @@
-"""llama, and what has its shape: Mistral, SmolLM, Yi, TinyLlama; Arcee; Mixtral, with experts."""
+"""llama, and what has its shape: Mistral, SmolLM, Yi, TinyLlama, InternLM 3; Mixtral, with experts.
+
+Source: llama.cpp conversion/llama.py LlamaModel, conversion/internlm.py InternLM3Model;
+transformers llama, mistral, mixtral.
+"""
+
+from __future__ import annotations
 
 from dataclasses import replace
 
@@ -6,20 +12,22 @@ from ggufkit.mapping.blocks import (
     BARE,
     FFN,
     HPARAMS,
-    POOLING,
+    MIXTRAL_PARTS,
     WRAPPED,
     decoder,
-    experts,
     head_dim,
+    moe_feed_forward,
     n_heads,
     permute,
     without,
 )
-from ggufkit.mapping.computed import ComputedTensor, llama3_rope_factors
-from ggufkit.mapping.spec import Architecture, Hparam, Weight
+from ggufkit.mapping.computed import LLAMA3_FACTORS
+from ggufkit.mapping.export_spec import BIASES, HAS_BIASES, ExportSpec
+from ggufkit.mapping.spec import Architecture, Hparam
 
 LLAMA = Architecture(
     name="llama",
+    title="Llama, Mistral, Yi, TinyLlama, SmolLM 1 and 2",
     hf_classes=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "LlamaModel"),
     tokenizer="llama",
     defaults={
@@ -36,13 +44,15 @@ LLAMA = Architecture(
     ),
     weights=decoder(q=permute, k=permute),
     rename=(*WRAPPED, *BARE),
-    generated=(ComputedTensor("rope_freqs.weight", llama3_rope_factors),),
+    computed=LLAMA3_FACTORS,
+    export=ExportSpec("llama", config=BIASES),
 )
 
 _MOE = "model.layers.{i}.block_sparse_moe"
 
 MIXTRAL = replace(
     LLAMA,
+    title="Mixtral",
     hf_classes=("MixtralForCausalLM",),
     # unlike llama's, Mixtral's config knows no head_dim unless config.json gives one
     defaults={
@@ -55,64 +65,23 @@ MIXTRAL = replace(
     },
     weights=(
         *without(LLAMA.weights, *FFN),
-        Weight("blk.{i}.ffn_gate_inp", f"{_MOE}.gate"),
-        *experts(f"{_MOE}.experts", (("w1", "gate"), ("w2", "down"), ("w3", "up"))),
+        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS),
     ),
+    export=ExportSpec("mixtral"),
 )
 
-SMOLLM3 = replace(
+INTERNLM3 = replace(
     LLAMA,
-    name="smollm3",
-    hf_classes=("SmolLM3ForCausalLM",),
+    title="InternLM 3",
+    hf_classes=("InternLM3ForCausalLM",),
+    tokenizer="internlm3",
     defaults={
         "max_position_embeddings": 32768,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 2_000_000.0,
-        "num_key_value_heads": 4,
-    },
-)
-
-ERNIE4_5 = replace(
-    SMOLLM3,
-    name="ernie4_5",
-    hf_classes=("Ernie4_5_ForCausalLM", "Ernie4_5ForCausalLM"),
-    tokenizer="ernie",
-    defaults={
-        "max_position_embeddings": 131072,
         "rms_norm_eps": 1e-5,
-        "rope_theta": 500000.0,
+        "rope_theta": 10000.0,
         "num_key_value_heads": 2,
         "head_dim": 128,
     },
-    hparams=HPARAMS,
-    weights=decoder(),
-    generated=(),
-)
-
-HUNYUAN = replace(
-    ERNIE4_5,
-    name="hunyuan-dense",
-    hf_classes=("HunYuanDenseV1ForCausalLM",),
-    tokenizer="hunyuan",
-    defaults={
-        "max_position_embeddings": 2048,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "num_key_value_heads": n_heads,
-    },
-    weights=(
-        *decoder(),
-        Weight("blk.{i}.attn_q_norm", "model.layers.{i}.self_attn.query_layernorm"),
-        Weight("blk.{i}.attn_k_norm", "model.layers.{i}.self_attn.key_layernorm"),
-    ),
-)
-
-# no gates
-ARCEE = replace(
-    LLAMA,
-    name="arcee",
-    hf_classes=("ArceeForCausalLM",),
-    defaults={**LLAMA.defaults, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
-    hparams=(*LLAMA.hparams, *POOLING),
-    weights=without(LLAMA.weights, "ffn_gate"),
+    computed=(),
+    export=ExportSpec("internlm3", config={"qkv_bias": HAS_BIASES}),
 )

@@ -1,13 +1,27 @@
-"""Llama 4: experts beside a shared one in every n-th block, windows in chunks."""
+"""Llama 4: experts beside a shared one in every n-th block, attention in chunks.
+
+Source: llama.cpp conversion/llama4.py Llama4Model; transformers llama4.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ggufkit.architectures.llama import LLAMA
 from ggufkit.gguf.metadata import Value
-from ggufkit.mapping.blocks import FFN, decoder, replaced, without
-from ggufkit.mapping.row_transforms import Chunk
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight, block_count
-from ggufkit.mapping.transforms import Compose, Transform, Transpose
+from ggufkit.mapping.blocks import (
+    FFN,
+    GATE_HALF,
+    UP_HALF,
+    decoder,
+    moe_feed_forward,
+    replaced,
+    without,
+)
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight, block_count
+from ggufkit.mapping.transforms import Compose, Transpose
 
 
 def expert_blocks(config: Config) -> list[int]:
@@ -30,30 +44,22 @@ def default_layer_types(config: Config) -> list[str]:
     return ["chunked_attention" if given else "full_attention" for given in rotated]
 
 
+def _full_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    n = int(header.hparams["block_count"])
+    return {} if value else {"layer_types": ["full_attention"] * n}
+
+
+@inverse_of(_full_to_config)
 def without_sliding_window(config: Config) -> Value | None:
     """Return 0 where all attention is full; otherwise llama.cpp knows the window."""
     return 0 if all(kind == "full_attention" for kind in config["layer_types"]) else None
-
-
-def transposed(_: Context) -> Transform:
-    """Return the transform of experts whose rows are the columns."""
-    return Transpose()
-
-
-def transposed_gate(_: Context) -> Transform:
-    """Return the transform of such gates and ups to gates."""
-    return Compose(Transpose(), Chunk(0))
-
-
-def transposed_up(_: Context) -> Transform:
-    """Return the transform of such gates and ups to ups."""
-    return Compose(Transpose(), Chunk(1))
 
 
 _FFN = "model.layers.{i}.feed_forward"
 
 LLAMA4 = Architecture(
     name="llama4",
+    title="Llama 4, its text part",
     hf_classes=("Llama4ForConditionalGeneration", "Llama4ForCausalLM"),
     tokenizer="gpt2",
     defaults={
@@ -80,36 +86,32 @@ LLAMA4 = Architecture(
     ),
     weights=(
         *without(decoder(), *FFN),
-        *(
-            Weight(f"blk.{{i}}.ffn_{part}", f"{_FFN}.{part}_proj", blocks=plain_blocks)
-            for part in ("gate", "up", "down")
+        *moe_feed_forward(
+            _FFN,
+            router="router",
+            parts=(),
+            shared="shared_expert",
+            dense=plain_blocks,
+            sparse=expert_blocks,
         ),
-        Weight("blk.{i}.ffn_gate_inp", f"{_FFN}.router", blocks=expert_blocks),
         *(
             Weight(
                 f"blk.{{i}}.ffn_{part}_exps.weight",
                 f"{_FFN}.experts.{source}",
                 transform,
-                blocks=expert_blocks,
-                exact=True,
+                in_layers=expert_blocks,
+                full_name=True,
             )
             for part, source, transform in (
-                ("gate", "gate_up_proj", transposed_gate),
-                ("up", "gate_up_proj", transposed_up),
-                ("down", "down_proj", transposed),
+                ("gate", "gate_up_proj", Compose(Transpose(), GATE_HALF)),
+                ("up", "gate_up_proj", Compose(Transpose(), UP_HALF)),
+                ("down", "down_proj", Transpose()),
             )
-        ),
-        *(
-            Weight(
-                f"blk.{{i}}.ffn_{part}_shexp",
-                f"{_FFN}.shared_expert.{part}_proj",
-                blocks=expert_blocks,
-            )
-            for part in ("gate", "up", "down")
         ),
     ),
     rename=LLAMA.rename,
-    # the part that sees is another file's
+    # the vision encoder is another file's
     ignore=("*vision_model.*", "*multi_modal_projector.*"),
-    generated=LLAMA.generated,
+    computed=LLAMA.computed,
+    export=ExportSpec("llama4_text", hf_class="Llama4ForCausalLM"),
 )

@@ -1,13 +1,19 @@
-"""Mistral Small 3.1 and later, and Ministral 3: a llama in a model that sees, with yarn."""
+"""Mistral Small 3.1 and later, Ministral 3: the llama of a multimodal model, with yarn.
+
+Source: llama.cpp conversion/mistral3.py Mistral3Model; transformers mistral3, ministral3.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ggufkit.architectures.llama import LLAMA
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping import rope
+from ggufkit.mapping.config_inverse import shortest_decimal
+from ggufkit.mapping.export_spec import NULL, Choose, ExportSpec, HasHparam, ModelHeader
 from ggufkit.mapping.spec import Config, Hparam
 
 
@@ -42,26 +48,51 @@ def default_rope(config: Config) -> dict[str, Any] | None:
     }
 
 
-def of_ministral(name: str) -> Any:
-    """Return a function that reads Ministral 3's rope parameter `name`, which it must have."""
+@dataclass(frozen=True)
+class MinistralRope:
+    """A RoPE parameter that Ministral 3 must have."""
 
-    def value(config: Config) -> Value | None:
-        return float(rope.full(config)[name]) if is_ministral(config) else None
+    name: str
 
-    return value
+    @property
+    def inverse(self) -> str:
+        """The config key."""
+        return f"rope_scaling.{self.name}"
+
+    def __call__(self, config: Config) -> Value | None:
+        """Return the value, None for Mistral."""
+        return float(rope.full(config)[self.name]) if is_ministral(config) else None
 
 
-def _by_type(ministral: int | float, mistral: int | float) -> Any:
-    return lambda config: ministral if is_ministral(config) else mistral
+@dataclass(frozen=True)
+class ByModel:
+    """A default of Ministral 3, and that of Mistral."""
+
+    ministral: int | float
+    mistral: int | float
+
+    def __call__(self, config: Config) -> int | float:
+        """Return the one for this config."""
+        return self.ministral if is_ministral(config) else self.mistral
+
+
+def _mscales(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    """Return the same factor under both of its names."""
+    names = ("mscale_all_dim", "mscale")
+    return {f"rope_scaling.{name}": shortest_decimal(value) for name in names}
+
+
+_IS_MINISTRAL = HasHparam("attention.temperature_scale")
 
 
 MISTRAL3 = replace(
     LLAMA,
     name="mistral3",
+    title="Mistral 3, Ministral 3",
     hf_classes=("Mistral3ForConditionalGeneration", "Ministral3ForCausalLM"),
     defaults={
-        "max_position_embeddings": _by_type(262144, 131072),
-        "rms_norm_eps": _by_type(1e-5, 1e-6),
+        "max_position_embeddings": ByModel(262144, 131072),
+        "rms_norm_eps": ByModel(1e-5, 1e-6),
         "rope_parameters": default_rope,
         "rope_theta": 10000.0,
         "num_key_value_heads": 8,
@@ -69,10 +100,19 @@ MISTRAL3 = replace(
     },
     hparams=(
         *LLAMA.hparams,
-        Hparam("rope.scaling.yarn_log_multiplier", of_ministral("mscale_all_dim")),
-        Hparam("attention.temperature_scale", of_ministral("llama_4_scaling_beta")),
+        Hparam("rope.scaling.yarn_log_multiplier", MinistralRope("mscale_all_dim"), _mscales),
+        Hparam("attention.temperature_scale", MinistralRope("llama_4_scaling_beta")),
     ),
-    # the part that sees is another file's
+    # the vision encoder is another file's
     ignore=("*vision_tower.*", "*vision_encoder.*", "*multi_modal_projector.*"),
-    when=is_dense,
+    matches=is_dense,
+    export=ExportSpec(
+        "mistral",
+        config={
+            "model_type": Choose(_IS_MINISTRAL, "ministral3"),
+            "architectures": Choose(_IS_MINISTRAL, ["Ministral3ForCausalLM"]),
+            "sliding_window": NULL,
+        },
+        nested="mistral3",
+    ),
 )

@@ -1,10 +1,16 @@
-"""MPT: linear biases of attention instead of rope, fused projections."""
+"""MPT: ALiBi instead of RoPE, fused projections.
+
+Source: llama.cpp conversion/mpt.py MPTModel; transformers mpt.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
+from ggufkit.mapping.config_inverse import shortest_decimal
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Always, Architecture, Config, Hparam, Weight
 
 # What transformers assumes where attn_config is silent.
 ATTENTION = {"alibi": True, "alibi_bias_max": 8, "clip_qkv": None, "kv_n_heads": None}
@@ -15,17 +21,27 @@ def attention(config: Config) -> dict[str, Any]:
     return {**ATTENTION, **(config.get("attn_config") or {})}
 
 
+@inverse_of("attn_config.kv_n_heads")
 def kv_heads(config: Config) -> int | None:
     """Return the heads of keys and values, where they are fewer than the queries'."""
     return attention(config)["kv_n_heads"] or None
 
 
+@inverse_of("attn_config.clip_qkv")
 def clamp(config: Config) -> float | None:
     """Return what queries, keys and values are clipped to."""
     given = attention(config)["clip_qkv"]
     return None if given is None else float(given)
 
 
+def _alibi_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    if not value:
+        return {"attn_config.alibi": False}
+    most = int(value) if value == int(value) else shortest_decimal(value)
+    return {"attn_config.alibi": True, "attn_config.alibi_bias_max": most}
+
+
+@inverse_of(_alibi_to_config)
 def alibi_bias(config: Config) -> float:
     """Return the largest of the linear biases; 0 without them."""
     given = attention(config)
@@ -37,6 +53,7 @@ _BLOCK = "transformer.blocks.{i}"
 # llama.cpp's converter gives this architecture no general.file_type.
 MPT = Architecture(
     name="mpt",
+    title="MPT",
     hf_classes=("MPTForCausalLM", "MptForCausalLM"),
     tokenizer="gpt2",
     defaults={"max_seq_len": 2048},
@@ -47,7 +64,7 @@ MPT = Architecture(
         Hparam("feed_forward_length", lambda config: 4 * int(config["d_model"])),
         Hparam("attention.head_count", "n_heads"),
         Hparam("attention.head_count_kv", kv_heads),
-        Hparam("attention.layer_norm_epsilon", lambda _: 1e-5),
+        Hparam("attention.layer_norm_epsilon", Always(1e-5)),
         Hparam("attention.clamp_kqv", clamp),
         Hparam("attention.max_alibi_bias", alibi_bias),
     ),
@@ -65,4 +82,5 @@ MPT = Architecture(
         Weight("blk.{i}.ffn_up", f"{_BLOCK}.ffn.up_proj"),
         Weight("blk.{i}.ffn_down", f"{_BLOCK}.ffn.down_proj"),
     ),
+    export=ExportSpec("mpt"),
 )

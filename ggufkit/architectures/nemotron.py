@@ -1,25 +1,34 @@
-"""Nemotron and Minitron: LayerNorm stored as its difference from one, squared ReLU."""
+"""Nemotron and Minitron: LayerNorm stored as its difference from one, squared ReLU.
+
+Source: llama.cpp conversion/nemotron.py NemotronModel; transformers nemotron.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from ggufkit.mapping import rope
-from ggufkit.mapping.blocks import HPARAMS, decoder, keep, n_heads, per_head, plus_one, without
+from ggufkit.mapping.blocks import HPARAMS, decoder, default_head_dim, n_heads, without
+from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
+from ggufkit.mapping.export_spec import BIASES, ExportSpec, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Hparam
+from ggufkit.mapping.transforms import IDENTITY, AddOne
 
 
-def rotated(config: Config) -> int:
+@inverse_of(RotaryShare("partial_rotary_factor", default_head_dim_of))
+def rope_dim(config: Config) -> int:
     """Return the dimensions of a head that are rotated."""
     part = rope.full(config)["partial_rotary_factor"]
     return int(part * config["hidden_size"]) // int(config["num_attention_heads"])
 
 
+@inverse_of("rope_scaling.factor")
 def scaling_factor(config: Config) -> float | None:
     """Return the factor of linear scaling, if there is one."""
     return config.get("factor") or rope.full(config).get("factor")
 
 
+@inverse_of(rope.scaling_to_config)
 def scaling_type(config: Config) -> str:
     """Return whether rope is scaled."""
     return "none" if scaling_factor(config) is None else "linear"
@@ -27,6 +36,7 @@ def scaling_type(config: Config) -> str:
 
 NEMOTRON = Architecture(
     name="nemotron",
+    title="Nemotron 4, Minitron",
     hf_classes=("NemotronForCausalLM",),
     tokenizer="nemotron",
     defaults={
@@ -35,7 +45,7 @@ NEMOTRON = Architecture(
         "partial_rotary_factor": 0.5,
         "rope_theta": 10000.0,
         "num_key_value_heads": n_heads,
-        "head_dim": per_head,
+        "head_dim": default_head_dim,
     },
     hparams=(
         *HPARAMS,
@@ -44,9 +54,10 @@ NEMOTRON = Architecture(
             "attention.layer_norm_epsilon",
             ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"),
         ),
-        Hparam("rope.dimension_count", rotated),
+        Hparam("rope.dimension_count", rope_dim),
         Hparam("rope.scaling.type", scaling_type),
         Hparam("rope.scaling.factor", scaling_factor),
     ),
-    weights=tuple(replace(w, bias=keep) for w in without(decoder(norm=plus_one), "ffn_gate")),
+    weights=tuple(replace(w, bias=IDENTITY) for w in without(decoder(norm=AddOne()), "ffn_gate")),
+    export=ExportSpec("nemotron", config=BIASES),
 )

@@ -1,13 +1,18 @@
-"""Orion: a llama with layer norms."""
+"""Orion: a llama with layer norms.
+
+Source: llama.cpp conversion/orion.py OrionModel; the modeling code in the models' repositories.
+"""
 
 from __future__ import annotations
 
 from ggufkit.architectures.baichuan import LAYOUT
 from ggufkit.mapping.blocks import decoder, n_heads
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
 
 ORION = Architecture(
     name="orion",
+    title="Orion",
     hf_classes=("OrionForCausalLM",),
     tokenizer="spm",
     defaults={"num_key_value_heads": n_heads},
@@ -26,4 +31,5 @@ ORION = Architecture(
         Hparam("attention.layer_norm_epsilon", "rms_norm_eps"),
     ),
     weights=decoder(),
+    export=ExportSpec("orion"),
 )

@@ -1,163 +1,90 @@
-"""Architectures: one file each, one line here."""
+"""Which architecture covers a model: found in a generated index, loaded when it is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from ggufkit.architectures.baichuan import BAICHUAN
-from ggufkit.architectures.bert import BERT, ROBERTA, XLM_ROBERTA
-from ggufkit.architectures.cohere import COHERE, COHERE2
-from ggufkit.architectures.deepseek import DEEPSEEK, DEEPSEEK2, DEEPSEEK3
-from ggufkit.architectures.diffusion import DREAM, LLADA
-from ggufkit.architectures.distilbert import DISTILBERT
-from ggufkit.architectures.ernie import ERNIE4_5MOE
-from ggufkit.architectures.exaone import EXAONE, EXAONE4
-from ggufkit.architectures.falcon import FALCON
-from ggufkit.architectures.falcon_h1 import FALCON_H1
-from ggufkit.architectures.gemma import GEMMA, GEMMA2, GEMMA3, GEMMA_EMBEDDING
-from ggufkit.architectures.gemma3n import GEMMA3N
-from ggufkit.architectures.glm import GLM4, GLM4MOE, GLM4MOE_LITE
-from ggufkit.architectures.gpt2 import GPT2
-from ggufkit.architectures.gpt_oss import GPT_OSS
-from ggufkit.architectures.granite import GRANITE, GRANITEMOE
-from ggufkit.architectures.granite_hybrid import (
-    GRANITE4,
-    GRANITE4MOE,
-    GRANITEHYBRID,
-    GRANITEHYBRID_DENSE,
-)
-from ggufkit.architectures.internlm import INTERNLM2, INTERNLM3
-from ggufkit.architectures.jamba import JAMBA
-from ggufkit.architectures.jina import JINA_BERT_V2
-from ggufkit.architectures.lfm2 import LFM2, LFM2MOE
-from ggufkit.architectures.llama import ARCEE, ERNIE4_5, HUNYUAN, LLAMA, MIXTRAL, SMOLLM3
-from ggufkit.architectures.llama4 import LLAMA4
-from ggufkit.architectures.mamba import FALCON_MAMBA, MAMBA, MAMBA2
-from ggufkit.architectures.minicpm import MINICPM, MINICPM3
-from ggufkit.architectures.minimax import MINIMAX_M2
-from ggufkit.architectures.mistral3 import MISTRAL3
-from ggufkit.architectures.modernbert import MODERNBERT
-from ggufkit.architectures.mpt import MPT
 from ggufkit.architectures.multimodal import text_classes, text_part
-from ggufkit.architectures.nemotron import NEMOTRON
-from ggufkit.architectures.neox import BLOOM, GPTNEOX
-from ggufkit.architectures.nomic import NOMIC_BERT, NOMIC_BERT_MOE
-from ggufkit.architectures.olmo import OLMO, OLMO2, OLMO3, OLMOE
-from ggufkit.architectures.orion import ORION
-from ggufkit.architectures.phi import PHI2, PHI3, PHIMOE
-from ggufkit.architectures.qwen import QWEN2, QWEN2MOE, QWEN3, QWEN3MOE
-from ggufkit.architectures.qwen_hybrid import QWEN3NEXT, QWEN35, QWEN35MOE
-from ggufkit.architectures.qwen_vl import QWEN2VL, QWEN3VL, QWEN3VLMOE
-from ggufkit.architectures.seed_oss import SEED_OSS
-from ggufkit.architectures.stablelm import STABLELM
-from ggufkit.architectures.starcoder import STARCODER, STARCODER2
 from ggufkit.architectures.suggest import best_fit, closest_name
-from ggufkit.architectures.t5 import T5, T5_ENCODER
-from ggufkit.architectures.xverse import XVERSE
+from ggufkit.architectures.third_party import installed
 from ggufkit.errors import UnknownArchitectureError
 from ggufkit.mapping.spec import Architecture
 
-ARCHITECTURES: tuple[Architecture, ...] = (
-    ARCEE,
-    BAICHUAN,
-    BERT,
-    BLOOM,
-    COHERE,
-    COHERE2,
-    DEEPSEEK,
-    DEEPSEEK2,
-    DEEPSEEK3,
-    DISTILBERT,
-    DREAM,
-    ERNIE4_5,
-    ERNIE4_5MOE,
-    EXAONE,
-    EXAONE4,
-    FALCON,
-    FALCON_H1,
-    FALCON_MAMBA,
-    GEMMA,
-    GEMMA2,
-    GEMMA3,
-    GEMMA3N,
-    GEMMA_EMBEDDING,
-    GLM4,
-    GLM4MOE,
-    GLM4MOE_LITE,
-    GPT2,
-    GPTNEOX,
-    GPT_OSS,
-    GRANITE,
-    GRANITE4,
-    GRANITE4MOE,
-    GRANITEHYBRID,
-    GRANITEHYBRID_DENSE,
-    GRANITEMOE,
-    HUNYUAN,
-    INTERNLM2,
-    INTERNLM3,
-    JAMBA,
-    JINA_BERT_V2,
-    LFM2,
-    LFM2MOE,
-    LLADA,
-    LLAMA,
-    LLAMA4,
-    MAMBA,
-    MAMBA2,
-    MINICPM,
-    MINICPM3,
-    MINIMAX_M2,
-    MISTRAL3,
-    MIXTRAL,
-    MODERNBERT,
-    MPT,
-    NEMOTRON,
-    NOMIC_BERT,
-    NOMIC_BERT_MOE,
-    OLMO,
-    OLMO2,
-    OLMO3,
-    OLMOE,
-    ORION,
-    PHI2,
-    PHI3,
-    PHIMOE,
-    QWEN2,
-    QWEN2MOE,
-    QWEN2VL,
-    QWEN3,
-    QWEN35,
-    QWEN35MOE,
-    QWEN3MOE,
-    QWEN3NEXT,
-    QWEN3VL,
-    QWEN3VLMOE,
-    ROBERTA,
-    SEED_OSS,
-    SMOLLM3,
-    STABLELM,
-    STARCODER,
-    STARCODER2,
-    T5,
-    T5_ENCODER,
-    XLM_ROBERTA,
-    XVERSE,
-)
-
-BY_HF_CLASS: Mapping[str, Architecture] = MappingProxyType(
-    {
-        name: architecture
-        for architecture in ARCHITECTURES
-        for name in architecture.hf_classes
-        if architecture.when is None
-    }
-)
+# module -> its general.architecture, and its classes with whether they are covered on a condition
+# only. Made from the modules by scripts/make_architecture_index.py.
+INDEX = Path(__file__).with_name("index.json")
 
 
-def find_architecture(config: Mapping[str, Any], names: Iterable[str] = ()) -> Architecture:
+@cache
+def index() -> Mapping[str, Mapping[str, Any]]:
+    """Return the index of the package's own architectures, by module."""
+    made: Mapping[str, Mapping[str, Any]] = json.loads(INDEX.read_text(encoding="utf-8"))
+    return made
+
+
+@cache
+def load(module: str) -> tuple[Architecture, ...]:
+    """Return the architectures of one of the package's modules, in its order."""
+    name = index()[module]["name"]
+    found = vars(import_module(f"{__package__}.{module}")).values()
+    return tuple(a for a in found if isinstance(a, Architecture) and a.name == name)
+
+
+def architectures() -> tuple[Architecture, ...]:
+    """Return all architectures, the package's own before those of other packages.
+
+    This imports all of their modules.
+    """
+    return (*(a for module in index() for a in load(module)), *installed())
+
+
+def architectures_named(name: str) -> tuple[Architecture, ...]:
+    """Return the architectures with this ``general.architecture``."""
+    own = (a for module, entry in index().items() if entry["name"] == name for a in load(module))
+    return (*own, *(a for a in installed() if a.name == name))
+
+
+def architecture_names() -> list[str]:
+    """Return every ``general.architecture``, sorted."""
+    own = {str(entry["name"]) for entry in index().values()}
+    return sorted(own | {a.name for a in installed()})
+
+
+def class_names() -> list[str]:
+    """Return every class that an architecture covers without a condition."""
+    own = (
+        name for entry in index().values() for name, maybe in entry["classes"].items() if not maybe
+    )
+    return [*own, *(name for a in installed() if a.matches is None for name in a.hf_classes)]
+
+
+def _covering(name: str) -> tuple[Architecture, ...]:
+    """Return the architectures that list a class; those of other packages where none here does."""
+    modules = [module for module, entry in index().items() if name in entry["classes"]]
+    known = (a for m in modules for a in load(m)) if modules else iter(installed())
+    return tuple(a for a in known if name in a.hf_classes)
+
+
+def _without_condition(known: Iterable[Architecture]) -> Architecture | None:
+    return next((a for a in known if a.matches is None), None)
+
+
+def _fitting(known: Sequence[Architecture], config: Mapping[str, Any]) -> Architecture | None:
+    on_condition = (a for a in known if a.matches and a.matches(config))
+    return next(on_condition, None) or _without_condition(known)
+
+
+def find_architecture(
+    config: Mapping[str, Any],
+    names: Iterable[str] = (),
+    *,
+    given: Sequence[Architecture] = (),
+) -> Architecture:
     """Return the architecture of a checkpoint.
 
     Parameters
@@ -166,23 +93,28 @@ def find_architecture(config: Mapping[str, Any], names: Iterable[str] = ()) -> A
         Its config.json.
     names : iterable of str
         Its tensors, which tell an error the closest architecture better than a class's name.
+    given : sequence of Architecture
+        Those to take instead of all others, from a file of the user's.
 
     Raises
     ------
     UnknownArchitectureError
         No architecture file covers its class, or it names none.
     """
-    given = config.get("architectures")
-    classes = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+    listed = config.get("architectures")
+    classes = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
     for name in classes:
-        for architecture in ARCHITECTURES:
-            if architecture.when and name in architecture.hf_classes and architecture.when(config):
-                return architecture
-        if name in BY_HF_CLASS:
-            return BY_HF_CLASS[name]
+        known = [a for a in given if name in a.hf_classes] if given else _covering(name)
+        if found := _fitting(known, config):
+            return found
+    if given:
+        raise UnknownArchitectureError(
+            f"config.json names the model class {', '.join(classes)[:200] or '(none)'}; the given "
+            f"file covers {', '.join(name for a in given for name in a.hf_classes)}"
+        )
     for name in text_classes(config):
-        if name in BY_HF_CLASS:
-            return text_part(BY_HF_CLASS[name], config)
+        if found := _without_condition(_covering(name)):
+            return text_part(found, config)
     raise _unknown(config, classes, names)
 
 
@@ -191,8 +123,8 @@ def _unknown(
 ) -> UnknownArchitectureError:
     from ggufkit.architectures.from_gguf_py import generic_name  # reads gguf-py's tables
 
-    like = best_fit(ARCHITECTURES, names, config)
-    closest = like.hf_classes[0] if like else closest_name(classes, BY_HF_CLASS)
+    like = best_fit(architectures(), names, config)
+    closest = like.hf_classes[0] if like else closest_name(classes, class_names())
     generic = generic_name(config)
     can = (
         f"gguf-py knows the names of its tensors: --generic converts it, unverified, as {generic}"

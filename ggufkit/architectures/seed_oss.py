@@ -1,10 +1,17 @@
-"""Seed-OSS: biased queries, keys and values; llama otherwise, but for a norm's name."""
+"""Seed-OSS: biased queries, keys and values; llama otherwise, but for a norm's name.
+
+Source: llama.cpp conversion/olmo.py SeedOssModel; transformers seed_oss.
+"""
+
+from __future__ import annotations
 
 from ggufkit.mapping.blocks import HPARAMS, decoder, without
+from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture, Weight
 
 SEED_OSS = Architecture(
     name="seed_oss",
+    title="Seed-OSS",
     hf_classes=("SeedOssForCausalLM",),
     tokenizer="gpt2",
     defaults={
@@ -19,4 +26,5 @@ SEED_OSS = Architecture(
         *without(decoder(), "ffn_norm"),
         Weight("blk.{i}.post_attention_norm", "model.layers.{i}.post_attention_layernorm"),
     ),
+    export=ExportSpec("seed_oss"),
 )

@@ -1,12 +1,19 @@
-"""StableLM 1.6B and 3B: partial rope. 12B, with one norm per head, is not among them."""
+"""StableLM 1.6B and 3B: partial RoPE. 12B, with one norm per head, is not among them.
+
+Source: llama.cpp conversion/stablelm.py StableLMModel; transformers stablelm.
+"""
+
+from __future__ import annotations
 
 from dataclasses import replace
 
 from ggufkit.mapping.blocks import decoder, rope_dim
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
 
 STABLELM = Architecture(
     name="stablelm",
+    title="StableLM 1.6B, 3B",
     hf_classes=("StableLmForCausalLM", "StableLMEpochForCausalLM"),
     tokenizer="gpt2",
     defaults={
@@ -30,4 +37,5 @@ STABLELM = Architecture(
     ),
     # blocks whose residuals are parallel have one norm
     weights=tuple(replace(w, optional=w.optional or "ffn_norm" in w.name) for w in decoder()),
+    export=ExportSpec("stablelm", config={"use_qkv_bias": HAS_BIASES}),
 )

@@ -1,14 +1,20 @@
-"""StarCoder (multi-query, learned positions) and StarCoder 2 (grouped queries, rope)."""
+"""StarCoder and SantaCoder: multi-query attention, learned positions.
+
+Source: llama.cpp conversion/starcoder.py StarCoderModel; transformers gpt_bigcode.
+"""
+
+from __future__ import annotations
 
 from dataclasses import replace
 
 from ggufkit.architectures.gpt2 import GPT2
-from ggufkit.mapping.blocks import BARE, HPARAMS, decoder, without
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam, Weight
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import FILE_TYPE, Always, Hparam, Weight
 
 STARCODER = replace(
     GPT2,
     name="starcoder",
+    title="StarCoder, SantaCoder",
     hf_classes=("GPTBigCodeForCausalLM",),
     hparams=(
         Hparam("context_length", "n_positions"),
@@ -16,31 +22,11 @@ STARCODER = replace(
         Hparam("feed_forward_length", lambda config: 4 * int(config["n_embd"])),
         Hparam("block_count", "n_layer"),
         Hparam("attention.head_count", "n_head"),
-        Hparam("attention.head_count_kv", lambda _: 1),
+        Hparam("attention.head_count_kv", Always(1)),
         Hparam("attention.layer_norm_epsilon", "layer_norm_epsilon"),
         FILE_TYPE,
     ),
     # stored the usual way, unlike GPT-2's
     weights=tuple(Weight(w.name, w.source, optional=w.optional) for w in GPT2.weights),
-)
-
-_MLP = "model.layers.{i}.mlp"
-
-STARCODER2 = Architecture(
-    name="starcoder2",
-    hf_classes=("Starcoder2ForCausalLM",),
-    tokenizer="gpt2",
-    defaults={
-        "max_position_embeddings": 4096,
-        "norm_epsilon": 1e-5,
-        "rope_theta": 10000.0,
-        "num_key_value_heads": 2,
-    },
-    hparams=HPARAMS,
-    weights=(
-        *without(decoder(), "ffn_gate", "ffn_up", "ffn_down"),
-        Weight("blk.{i}.ffn_up", f"{_MLP}.c_fc"),
-        Weight("blk.{i}.ffn_down", f"{_MLP}.c_proj"),
-    ),
-    rename=BARE,
+    export=ExportSpec("gpt_bigcode", rename=((r"^(?!lm_head)", "transformer."),)),
 )

@@ -1,9 +1,13 @@
-"""T5, mT5 and UMT5: an encoder and a decoder; T5's encoder alone."""
+"""T5, mT5 and UMT5: an encoder and a decoder.
+
+Source: llama.cpp conversion/t5.py T5Model; transformers t5, mt5, umt5.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from ggufkit.mapping.export_spec import Choose, ExportSpec, HasTensor
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Hparam, Weight
 
 
@@ -23,8 +27,8 @@ def _encoder_depth(config: Config) -> int:
 
 
 # The copies of the embeddings that files may have, in any order.
-_EMBEDDINGS = tuple(
-    Weight("token_embd", source, copies=True)
+EMBEDDINGS = tuple(
+    Weight("token_embd", source, allow_duplicates=True)
     for source in ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
 )
 
@@ -38,7 +42,7 @@ ENCODER = (
     Weight(
         "enc.blk.{i}.attn_rel_b",
         f"{_ENCODER}0.SelfAttention.relative_attention_bias",
-        blocks=first_block,
+        in_layers=first_block,
     ),
     Weight("enc.blk.{i}.ffn_norm", f"{_ENCODER}1.layer_norm"),
     Weight("enc.blk.{i}.ffn_gate", f"{_ENCODER}1.DenseReluDense.wi_0", optional=True),
@@ -50,7 +54,9 @@ ENCODER = (
 _DECODER = "decoder.block.{i}.layer"
 
 DECODER = tuple(
-    weight if weight.blocks or "{i}" not in weight.name else replace(weight, blocks=decoder_blocks)
+    weight
+    if weight.in_layers or "{i}" not in weight.name
+    else replace(weight, in_layers=decoder_blocks)
     for weight in (
         Weight("dec.output_norm", "decoder.final_layer_norm"),
         Weight("output", "lm_head", optional=True),
@@ -62,7 +68,7 @@ DECODER = tuple(
         Weight(
             "dec.blk.{i}.attn_rel_b",
             f"{_DECODER}0.SelfAttention.relative_attention_bias",
-            blocks=first_block,
+            in_layers=first_block,
         ),
         Weight("dec.blk.{i}.cross_attn_norm", f"{_DECODER}1.layer_norm"),
         *(
@@ -83,11 +89,20 @@ DECODER = tuple(
     )
 )
 
-# Of a checkpoint with a decoder only; they stand between those of both.
-_OF_DECODER = ("decoder_block_count", "decoder_start_token_id")
+# In fact, T5 ties its embeddings where the output is scaled: only the first version's is.
+CONFIG = {
+    "feed_forward_proj": Choose(HasTensor("ffn_gate.weight"), "gated-gelu", "relu"),
+    "tie_word_embeddings": Choose(HasTensor("ffn_gate.weight"), False),
+}
+GATED = {
+    "encoder.block.{i}.layer1.DenseReluDense.wi_1": "ffn_gate.weight",
+    "decoder.block.{i}.layer2.DenseReluDense.wi_1": "ffn_gate.weight",
+}
+LAYER_NUMBERS = ((r"\.layer(\d)\.", r".layer.\1."),)
 
 T5 = Architecture(
     name="t5",
+    title="T5, mT5, UMT5, Flan-T5",
     hf_classes=(
         "T5ForConditionalGeneration",
         "T5WithLMHeadModel",
@@ -119,14 +134,13 @@ T5 = Architecture(
         Hparam("decoder_start_token_id", "decoder_start_token_id"),
         FILE_TYPE,
     ),
-    weights=(*_EMBEDDINGS, *ENCODER, *DECODER),
+    weights=(*EMBEDDINGS, *ENCODER, *DECODER),
     rename=((r"\.layer\.(\d+)\.", r".layer\1."),),
-)
-
-T5_ENCODER = replace(
-    T5,
-    name="t5encoder",
-    hf_classes=("T5EncoderModel",),
-    hparams=tuple(h for h in T5.hparams if isinstance(h, str) or h.key not in _OF_DECODER),
-    weights=(*_EMBEDDINGS, *ENCODER),
+    export=ExportSpec(
+        "t5",
+        task_heads=(("enc.blk.1.attn_rel_b.weight", "UMT5ForConditionalGeneration", ""),),
+        config={**CONFIG, "model_type": Choose(HasTensor("enc.blk.1.attn_rel_b.weight"), "umt5")},
+        requires_tensor=GATED,
+        rename=LAYER_NUMBERS,
+    ),
 )

@@ -24,16 +24,15 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.errors import BadValueError, ConversionError, NotGGUFError, TruncatedError
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.writer import write
+from ggufkit.io.atomic import PartialFile
 from ggufkit.types import TensorType, ValueType
-
-Floats = NDArray[np.float32]
 
 SUMS, COUNTS = ".in_sum2", ".counts"
 # llama-quantize keeps strings of its metadata overrides this short.
@@ -169,7 +168,10 @@ class Imatrix:
         """
         path = Path(path)
         if path.suffix == ".dat":
-            path.write_bytes(self._legacy_bytes())
+            data = self._legacy_bytes()
+            with PartialFile(path, len(data)) as file:
+                file.write_at(0, data)
+                file.publish()
             return
         metadata = Metadata({"general.type": "imatrix"})
         metadata.set("imatrix.datasets", list(self.datasets), ValueType.STRING)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -96,14 +95,5 @@ def _json_pair(metadata: Metadata, key: str) -> dict[str, Any]:
     pair: dict[str, Any] = {"type": metadata.type_of(key).name}
     if pair["type"] == "ARRAY":
         pair["items"] = metadata.item_type_of(key).name
-    pair["value"] = json_value(metadata[key])
+    pair["value"] = metadata[key]
     return pair
-
-
-def json_value(value: Any) -> Any:
-    """Return a value for JSON, which has no infinities and no NaN: they become text."""
-    if isinstance(value, list):
-        return [json_value(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value

@@ -21,9 +21,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats as Floats
 from ggufkit.types import TensorType
 
-Floats: TypeAlias = NDArray[np.float32]
 Bytes: TypeAlias = NDArray[Any]
 """An array of uint8; numpy's stubs lose the type of ``codes & 15``."""
 Blocks: TypeAlias = NDArray[Any]

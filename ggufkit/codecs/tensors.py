@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,15 +32,13 @@ from ggufkit.errors import (
     NotBlockAlignedError,
     NotFiniteError,
 )
-from ggufkit.types import TensorType
+from ggufkit.types import Search, TensorType
 
 TILE_WEIGHTS = 1 << 16
 # A kernel has tiles of its own, but each call costs some Python, which threads take turns in.
 # So every thread gets a few long stretches; an encoder's are bounded, since float16 is widened.
 STRETCHES_PER_JOB = 2
 KERNEL_TILE_WEIGHTS = 1 << 22
-
-SEARCHES = ("ggml", "thorough")
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def quantize(
     type: TensorType,  # noqa: A002 - the field's name
     *,
     importance: ArrayLike | None = None,
-    search: str = "ggml",
+    search: Search = "ggml",
     out: Bytes | None = None,
     jobs: int = 1,
 ) -> Bytes:
@@ -101,7 +99,7 @@ def quantize(
     Examples
     --------
     >>> import numpy as np
-    >>> from ggufkit.types import TensorType
+    >>> from ggufkit.types import Search, TensorType
     >>> quantize(np.ones((2, 64), np.float32), TensorType.Q8_0).shape
     (2, 68)
     """
@@ -263,10 +261,10 @@ def _run(
 Encoder = Callable[[Floats, Floats | None, Bytes, float | None], bool]
 
 
-def _encoder(codec: Codec, importance: Floats | None, search: str) -> tuple[Codec, Encoder]:
+def _encoder(codec: Codec, importance: Floats | None, search: Search) -> tuple[Codec, Encoder]:
     """Choose the kernel where there is one, else the codec; and the search."""
-    if search not in SEARCHES:
-        raise CodecError(f"unknown search {search!r}: known are {', '.join(SEARCHES)}")
+    if search not in get_args(Search):
+        raise CodecError(f"unknown search {search!r}: known are {', '.join(get_args(Search))}")
     name = codec.type.name
     encode = codec.encode
     if encode is None:

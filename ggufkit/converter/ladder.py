@@ -13,26 +13,26 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ggufkit.architectures.third_party import load_file
 from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.stream import CACHE_BYTES
-from ggufkit.converter.execution.execute import Progress, execute
+from ggufkit.converter.execution.execute import execute
 from ggufkit.converter.execution.manifest import LadderManifest
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.planning.plan import OutputFile, Plan
 from ggufkit.converter.planning.planner import SplitLimits, make_plan
-from ggufkit.converter.planning.recipes import parse_ladder
+from ggufkit.converter.planning.recipes import DEFAULT_LADDER, parse_ladder
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.converter.sources.base import Source
 from ggufkit.converter.sources.checkpoint import CheckpointSource
 from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, OutputError
-from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.naming import build_name
 from ggufkit.io.folder_lock import locked
-from ggufkit.types import FileType
+from ggufkit.io.http_ranges import is_remote
+from ggufkit.types import FloatName, NonFinite, Progress, Search
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,15 @@ def open_source(
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
+    architecture: str | Path | None = None,
 ) -> Source:
     """Open what a ladder is made from.
 
     Parameters
     ----------
     source : str or Path
-        A folder with a checkpoint, a Hub repository ``owner/name``, or a GGUF file.
+        A folder with a checkpoint, a Hub repository ``owner/name``, or a GGUF file: its path,
+        ``hf:owner/name/file.gguf`` or a URL, of which byte ranges are read.
     revision : str, optional
         Branch, tag or commit of a Hub repository.
     pre : str, optional
@@ -95,44 +97,55 @@ def open_source(
     generic : bool or str
         Convert a class without an architecture file by gguf-py's tables, unverified; the name in
         them, where the config does not tell it. See `ggufkit.architectures.from_gguf_py`.
+    architecture : str or Path, optional
+        A Python file that defines the checkpoint's `Architecture`, to use instead of all others.
+        Its code is executed.
 
     Raises
     ------
     CheckpointError, ConversionError, FormatError
         The source can't be converted.
     """
-    path = Path(source)
-    if path.suffix.lower() == ".gguf":
-        if pre or name or revision or merge_lora or generic:
+    if is_gguf_name(source):
+        if pre or name or revision or stream or merge_lora or generic or architecture:
             raise ConversionError(
-                f"{path}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
-                "--generic and --merge-lora are for checkpoints"
+                f"{source}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
+                "--stream, --architecture, --generic and --merge-lora are for checkpoints"
             )
-        return GGUFSource.open(path, allow_requantize=allow_requantize)
+        return GGUFSource.open(source, allow_requantize=allow_requantize, cache_bytes=cache_bytes)
+    given = load_file(Path(architecture)) if architecture else None
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream, cache_bytes=cache_bytes)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
-        checkpoint = merged(checkpoint, merges)
-    opened = CheckpointSource.open(
-        checkpoint, pre=pre, name=name, self_test=self_test, generic=generic
+        checkpoint = merged(checkpoint, merges, given)
+    return CheckpointSource.open(
+        checkpoint,
+        pre=pre,
+        name=name,
+        self_test=self_test,
+        generic=generic,
+        given=given,
+        merged=[merge.origin for merge in merges],
     )
-    if merges:
-        opened.origin["merged"] = [merge.origin for merge in merges]
-    return opened
+
+
+def is_gguf_name(source: str | Path) -> bool:
+    """Whether a source is a GGUF file, by its name."""
+    return is_remote(source) or Path(source).suffix.lower() == ".gguf"
 
 
 def plan_ladder(
     source: Source,
     out: str | Path,
-    ladder: str | None = "Q4_K_M",
+    ladder: str | None = None,
     *,
     recipes: Sequence[Recipe] = (),
-    via: str | None = None,
+    via: FloatName | None = None,
     imatrix: str | Path | Imatrix | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
 ) -> Plan:
     """Plan a ladder: every file's name and bytes, before any weight is read.
 
@@ -143,7 +156,8 @@ def plan_ladder(
     out : str or Path
         A folder, or for a single rung a file ending in ``.gguf``.
     ladder : str or None
-        See `ggufkit.converter.planning.recipes.parse_ladder`; None for only those of `recipes`.
+        See `ggufkit.converter.planning.recipes.parse_ladder`; None for only those of `recipes`,
+        or without any for `DEFAULT_LADDER`, or the one type that a file beside a model has.
     recipes : sequence of Recipe
         Mixes and recipes from files, for rungs beside those of the ladder.
     imatrix : str, Path or Imatrix, optional
@@ -151,6 +165,8 @@ def plan_ladder(
     via, options, split, search, nonfinite
         See `ggufkit.converter.planning.planner.make_plan`.
     """
+    if not ladder and not recipes:
+        ladder = ",".join(t.name for t in source.file_types or ()) or DEFAULT_LADDER
     ladder = ladder or ""
     all_recipes = (*(parse_ladder(ladder) if ladder else ()), *recipes)
     return make_plan(
@@ -227,8 +243,8 @@ def _run_locked(
     progress: Progress,
 ) -> Ladder:
     journal = journal_of(plan)
-    book = LadderManifest.read(journal.parent)
-    done = [rung for rung in plan.rungs if book.has(rung, plan.fingerprint(rung))]
+    manifest = LadderManifest.read(journal.parent)
+    done = [rung for rung in plan.rungs if manifest.is_complete(rung, plan.fingerprint(rung))]
     todo = plan.only([rung for rung in plan.rungs if rung not in done])
     if not force:
         refuse_foreign_files(todo.parts, journal)
@@ -237,7 +253,7 @@ def _run_locked(
         results = execute(
             todo, journal, executor=executor, jobs=jobs, report=report, progress=progress
         )
-        book.add(todo, results)
+        manifest.record_all(todo, results)
         journal.unlink(missing_ok=True)
     paths = tuple(part.path for part in plan.parts)
     return Ladder(plan, paths, results, tuple(rung.name for rung in done))
@@ -247,8 +263,8 @@ def convert(
     source: str | Path,
     out: str | Path,
     *,
-    ladder: str = "Q4_K_M",
-    via: str | None = None,
+    ladder: str = DEFAULT_LADDER,
+    via: FloatName | None = None,
     revision: str | None = None,
     pre: str | None = None,
     name: str | None = None,
@@ -256,14 +272,15 @@ def convert(
     imatrix: str | Path | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
     jobs: int | None = None,
     executor: Executor | None = None,
     force: bool = False,
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
+    architecture: str | Path | None = None,
     progress: Progress = lambda _: None,
 ) -> Ladder:
     """Turn a checkpoint or a GGUF file into a ladder of GGUF files.
@@ -284,6 +301,7 @@ def convert(
         self_test=self_test,
         merge_lora=merge_lora,
         generic=generic,
+        architecture=architecture,
     )
     plan = plan_ladder(
         opened,
@@ -306,22 +324,7 @@ def _output_paths(source: Source, recipes: Sequence[Recipe], out: Path) -> dict[
                 f"{out} is one file, the ladder has {len(recipes)}: name a folder"
             )
         return {recipes[0].name: out}
-    metadata = source.metadata(FileType.F32)
-    return {recipe.name: out / _file_name(metadata, recipe.name) for recipe in recipes}
-
-
-def _file_name(metadata: Metadata, encoding: str) -> str:
-    def text(key: str) -> str | None:
-        value = metadata.get(f"general.{key}")
-        return value if isinstance(value, str) else None
-
-    return build_name(
-        text("basename") or text("name") or "model",
-        size_label=text("size_label"),
-        fine_tune=text("finetune"),
-        version=text("version"),
-        encoding=encoding,
-    )
+    return {recipe.name: out / source.file_name(recipe.name) for recipe in recipes}
 
 
 def refuse_foreign_files(parts: Sequence[OutputFile], journal: Path) -> None:

@@ -10,9 +10,8 @@ import numpy as np
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.computed import llama3_rope_factors
-from ggufkit.mapping.config_inverse import ModelHeader, set_path, shortest_decimal
-from ggufkit.mapping.export_spec import NULL, ExportSpec
-from ggufkit.mapping.invert_hparams import invert_hparams
+from ggufkit.mapping.config_inverse import invert_hparams, set_path, shortest_decimal
+from ggufkit.mapping.export_spec import NULL, ExportSpec, ModelHeader
 from ggufkit.mapping.spec import Architecture
 from ggufkit.mapping.transforms import Shape
 from ggufkit.tokenizers.special import ID_KEYS
@@ -43,13 +42,13 @@ def known_of(architecture: str, metadata: Metadata, shapes: Mapping[str, Shape])
 
 
 def recover_config(
-    architecture: Architecture, facts: ExportSpec, known: ModelHeader, generated: Mapping[str, Any]
+    architecture: Architecture, spec: ExportSpec, known: ModelHeader, generated: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the config of the checkpoint that a file is made of.
 
     Parameters
     ----------
-    architecture, facts
+    architecture, spec
         What the file is.
     known : ModelHeader
         The file.
@@ -61,14 +60,14 @@ def recover_config(
     ConversionError
         Rope factors can't come from a config.
     """
-    head = next((cls for tensor, cls, _ in facts.heads if tensor in known.shapes), None)
+    head = next((cls for tensor, cls, _ in spec.task_heads if tensor in known.shapes), None)
     config = known.config
-    for key, value in facts.config.items():
+    for key, value in spec.config.items():
         found = value(known) if callable(value) else value
         if found is not None:
             set_path(config, key, None if found is NULL else shortest_decimal(found))
-    set_path(config, "architectures", [head or facts.hf_class or architecture.hf_classes[0]])
-    set_path(config, "model_type", facts.model_type)
+    set_path(config, "architectures", [head or spec.hf_class or architecture.hf_classes[0]])
+    set_path(config, "model_type", spec.model_type)
     set_path(config, "vocab_size", _vocab_size(known))
     invert_hparams(architecture, known)
     names = {weight.name for weight in architecture.weights}
@@ -78,8 +77,8 @@ def recover_config(
         if name in known.ids:
             set_path(config, f"{name}_token_id", known.ids[name])
     _put_rope(config, known, generated)
-    is_nested = facts.nested and config["model_type"] == facts.model_type
-    return _nested(config, facts.nested) if is_nested else config
+    is_nested = spec.nested and config["model_type"] == spec.model_type
+    return _nested(config, spec.nested) if is_nested else config
 
 
 def _nested(config: Mapping[str, Any], model_type: str) -> dict[str, Any]:
@@ -100,10 +99,10 @@ def _vocab_size(known: ModelHeader) -> int:
 
 def _put_rope(config: dict[str, Any], known: ModelHeader, generated: Mapping[str, Any]) -> None:
     """Say how rope is scaled where tensors do."""
-    long, shortest_decimal = (generated.get(name) for name in ROPE_FACTORS)
-    if long is not None and shortest_decimal is not None:
+    long, short = (generated.get(name) for name in ROPE_FACTORS)
+    if long is not None and short is not None:
         set_path(config, "rope_scaling.rope_type", "longrope")
-        for key, values in (("long_factor", long), ("short_factor", shortest_decimal)):
+        for key, values in (("long_factor", long), ("short_factor", short)):
             set_path(config, f"rope_scaling.{key}", [float(str(value)) for value in values])
     freqs = generated.get(ROPE_FREQS)
     if freqs is not None:

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ggufkit.architectures.inverse_table import candidates
-from ggufkit.architectures.registry import ARCHITECTURES
+from ggufkit.architectures.registry import architecture_names, architectures_named
 from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, GGUFKitError, UnknownArchitectureError
 from ggufkit.export.config import known_of, recover_config
@@ -71,10 +70,11 @@ def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> 
         None takes all of the file.
     """
     name = metadata.get("general.architecture")
-    found = candidates(name) if isinstance(name, str) else []
+    named = architectures_named(name) if isinstance(name, str) else ()
+    found = [(a, a.export) for a in named if a.export is not None]
     where = file.origin["name"]
     if not found:
-        known = ", ".join(sorted({a.name for a in ARCHITECTURES}))
+        known = ", ".join(architecture_names())
         raise UnknownArchitectureError(
             f"{where}: no checkpoint can be made of the architecture {str(name)[:80]!r}; known are "
             f"{known}"
@@ -82,9 +82,9 @@ def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> 
     shapes = {tensor.name: tensor.shape for tensor in file.tensors}
     errors: list[str] = []
     best: Identification | None = None
-    for architecture, facts in found:
+    for architecture, spec in found:
         try:
-            identity = _try(file, metadata, architecture, facts, shapes)
+            identity = _try(file, metadata, architecture, spec, shapes)
         except GGUFKitError as error:
             errors.append(f"{architecture.hf_classes[0]}: {error}")
             continue
@@ -106,20 +106,20 @@ def _try(
     file: GGUFSource,
     metadata: Metadata,
     architecture: Architecture,
-    facts: ExportSpec,
+    spec: ExportSpec,
     shapes: Mapping[str, Shape],
 ) -> Identification | None:
     known = known_of(architecture.name, metadata, shapes)
     with hparam_errors(architecture):
         _check_counts(known.hparams)
-        if facts.fits and not facts.fits(known):
+        if spec.matches and not spec.matches(known):
             return None
-        config = recover_config(architecture, facts, known, _generated(file, architecture))
-        if architecture.when and not architecture.when(config):
+        config = recover_config(architecture, spec, known, _generated(file, architecture))
+        if architecture.matches and not architecture.matches(config):
             return None  # it would be converted as another one of its class
         complete = complete_config(architecture, config)
         context = Context(complete, known.n_tokens)
-        origins = map_tensors_back(architecture, facts, known, context)
+        origins = map_tensors_back(architecture, spec, known, context)
         check_tensors(architecture, context, origins, shapes)
         differing = differing_hparams(architecture, config, metadata)
         added = added_hparams(architecture, config, metadata)
@@ -128,7 +128,7 @@ def _try(
 
 def _generated(file: GGUFSource, architecture: Architecture) -> dict[str, Any]:
     """Return the tensors that no checkpoint has."""
-    names = {generated.name for generated in architecture.generated}
+    names = {generated.name for generated in architecture.computed}
     return {
         tensor.name: file.reader(tensor).read(slice(0, 1)).reshape(-1)
         for tensor in file.tensors

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ggufkit.converter.execution.scheduling import map_bounded
 from ggufkit.converter.sources.base import SourceTensor
@@ -117,7 +117,7 @@ def plan_export(
     path: str | Path,
     out: str | Path | None = None,
     *,
-    dtype: str = "auto",
+    dtype: Literal["auto", "bf16", "f16", "f32"] = "auto",
     max_shard_size: int = DEFAULT_SHARD_SIZE,
     lenient: bool = False,
     jobs: int | None = None,
@@ -153,7 +153,7 @@ def plan_export(
     """
     path = Path(path)
     file = GGUFSource.open(path, allow_requantize=True)
-    metadata = file.whole_metadata()
+    metadata = file.base_metadata.copy()
     found = identify(file, metadata, lenient=lenient)
     origins = sorted(found.origins, key=lambda origin: _in_order(origin.name))
     main, dtypes = _dtypes(file, origins, dtype, jobs or os.cpu_count() or 1, progress)

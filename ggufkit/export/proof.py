@@ -20,8 +20,8 @@ from ggufkit.mapping.spec import (
     Context,
     complete_config,
     config_errors,
-    write_first,
     write_hparams,
+    write_leading_hparams,
 )
 from ggufkit.mapping.transforms import Shape
 
@@ -35,7 +35,7 @@ def differing_hparams(
     """
     with config_errors(architecture):
         complete = complete_config(architecture, config)
-        made = write_first(architecture, complete)
+        made = write_leading_hparams(architecture, complete)
         made.extend(write_hparams(architecture, complete, 0))
     prefix = f"{architecture.name}."
     return [
@@ -52,7 +52,7 @@ def added_hparams(
 ) -> list[str]:
     """Return the keys that a conversion would write and the file lacks."""
     complete = complete_config(architecture, config)
-    made = write_first(architecture, complete)
+    made = write_leading_hparams(architecture, complete)
     made.extend(write_hparams(architecture, complete, 0))
     return [key for key in made if key not in metadata and not key.startswith(UNPREFIXED)]
 
@@ -80,7 +80,7 @@ def check_tensors(
             tensor.name: tensor.transform.shape(*(made_of[source] for source in tensor.sources))
             for tensor in mapped
         }
-        computed = {g.name: g.compute(context.config) for g in architecture.generated}
+        computed = {g.name: g.compute(context.config) for g in architecture.computed}
     made.update({n: tuple(values.shape) for n, values in computed.items() if values is not None})
     wanted = set(shapes if names is None else names)
     odd = sorted(set(made) ^ wanted)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ggufkit.export.plan import INDEX, ExportPlan, ExportTensor, ShardPlan, plan
 from ggufkit.export.rows import FileRows, stretches, values_of
 from ggufkit.io.atomic import SUFFIX, PartialFile, output_errors
 from ggufkit.io.folder_lock import locked
+from ggufkit.types import Progress
 
 CONFIG = "config.json"
 POOLING = "1_Pooling/config.json"
@@ -35,7 +37,6 @@ OURS = (
     "README.md",
 )
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
-Progress = Callable[[int], None]
 
 
 def run_export(
@@ -120,7 +121,7 @@ def export_hf(
     path: str | Path,
     out: str | Path | None = None,
     *,
-    dtype: str = "auto",
+    dtype: Literal["auto", "bf16", "f16", "f32"] = "auto",
     max_shard_size: int = 5_000_000_000,
     lenient: bool = False,
     force: bool = False,

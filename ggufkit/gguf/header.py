@@ -1,8 +1,8 @@
 """Bytes -> header: version, metadata, tensor infos, every one of them checked.
 
-Nothing here trusts a length, count or offset of the file: each is compared with what remains
-before anything is read or allocated. What ``gguf_init_from_file`` of llama.cpp rejects is
-rejected here too; `Header` says what a strict reader rejects on top.
+Nothing here trusts a length, count or offset of the file; see `ggufkit.gguf.walker`. What
+``gguf_init_from_file`` of llama.cpp rejects is rejected here too; `parse_header` says what a strict
+reader rejects on top.
 """
 
 from __future__ import annotations
@@ -30,18 +30,12 @@ from ggufkit.gguf.layout import (
     check_shape,
 )
 from ggufkit.gguf.metadata import Metadata, check_key
-from ggufkit.gguf.values import (
-    Buffer,
-    ByteOrder,
-    EncodedValue,
-    decode_string,
-    measure,
-    need,
-    value_type_of,
-)
-from ggufkit.types import TensorType, ValueType
+from ggufkit.gguf.values import Buffer, ByteOrder, EncodedValue
+from ggufkit.gguf.walker import HeaderWalker, value_type_of
+from ggufkit.types import Shape, TensorType, ValueType
 
-_TENSOR_TYPES = {int(tensor_type): tensor_type for tensor_type in TensorType}
+_TYPICAL_TENSOR_BYTES = 60  # name, dimensions, type and offset
+TENSOR_TYPES = {int(tensor_type): tensor_type for tensor_type in TensorType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +86,7 @@ def parse_header(data: Buffer, *, strict: bool = True) -> Header:
         One of its subclasses, with the offset of what is wrong.
     """
     version, order = parse_version(data, strict=strict)
-    parser = HeaderParser(data, order, strict)
-    n_tensors = parser.count("tensors", limits.MIN_TENSOR_BYTES)
-    n_pairs = parser.count("metadata pairs", limits.MIN_PAIR_BYTES)
-    metadata = parser.metadata(n_pairs)
-    alignment = alignment_of(metadata, strict=strict)
-    tensors = parser.tensors(n_tensors, alignment)
-    data_offset = data_end = parser.pos
-    if tensors:
-        data_offset = align(parser.pos, alignment)
-        last = next(reversed(tensors.values()))
-        data_end = data_offset + last.offset + last.nbytes
-    return Header(version, order, metadata, tensors, alignment, data_offset, data_end)
+    return HeaderParser(data, order, strict).header(version)
 
 
 def parse_version(data: Buffer, *, strict: bool = True) -> tuple[int, ByteOrder]:
@@ -119,7 +102,8 @@ def parse_version(data: Buffer, *, strict: bool = True) -> tuple[int, ByteOrder]
         if len(magic) < len(MAGIC) and MAGIC.startswith(magic):
             raise TruncatedError("the file ends within the magic 'GGUF'", offset=0)
         raise NotGGUFError(f"not a GGUF file: it starts with {magic!r}, not b'GGUF'", offset=0)
-    need(data, 4, 4, "the version")
+    if len(data) < 8:
+        raise TruncatedError("the file ends within its version", offset=4)
     (version,) = struct.unpack_from("<I", data, 4)
     order: ByteOrder = "<"
     if version and version & 0xFFFF == 0:
@@ -144,47 +128,27 @@ def parse_version(data: Buffer, *, strict: bool = True) -> tuple[int, ByteOrder]
     return version, order
 
 
-class HeaderParser:
-    """Reads a header forward from byte 8, in one byte order; `pos` is the byte it has come to."""
+class HeaderParser(HeaderWalker):
+    """Reads a header forward from byte 8, in one byte order."""
 
-    def __init__(self, data: Buffer, order: ByteOrder, strict: bool) -> None:
-        self.data = data
-        self.order = order
+    def __init__(self, data: Buffer, order: ByteOrder, strict: bool, size: int = -1) -> None:
+        super().__init__(data, order, errors="strict" if strict else "surrogateescape", size=size)
         self.strict = strict
-        self.errors = "strict" if strict else "surrogateescape"
         self.pos = 8
 
-    def u32(self, what: str) -> int:
-        """Read a uint32; `what` it is, for the error."""
-        start = self.pos
-        self.pos = need(self.data, start, 4, what)
-        return int(struct.unpack_from(f"{self.order}I", self.data, start)[0])
-
-    def u64(self, what: str) -> int:
-        """Read a uint64."""
-        start = self.pos
-        self.pos = need(self.data, start, 8, what)
-        return int(struct.unpack_from(f"{self.order}Q", self.data, start)[0])
-
-    def string(self, what: str) -> str:
-        """Read a string."""
-        start = self.pos
-        self.pos = measure(self.data, start, ValueType.STRING, self.order)
-        try:
-            return decode_string(self.data, start + 8, self.pos, self.errors)
-        except BadValueError as error:
-            raise BadValueError(f"{what}: {error.what}", offset=error.offset) from None
-
-    def count(self, what: str, least_bytes: int) -> int:
-        """Read a count of things that take at least so many bytes each."""
-        start = self.pos
-        count = self.u64(f"the number of {what}")
-        if count * least_bytes > len(self.data) - start:
-            raise TruncatedError(
-                f"{count} {what} promised, more than a file of {len(self.data)} bytes can hold",
-                offset=start,
-            )
-        return count
+    def header(self, version: int) -> Header:
+        """Read everything before the tensor data."""
+        n_tensors = self.count("tensors", limits.MIN_TENSOR_BYTES)
+        n_pairs = self.count("metadata pairs", limits.MIN_PAIR_BYTES)
+        metadata = self.metadata(n_pairs)
+        alignment = alignment_of(metadata, strict=self.strict)
+        tensors = self.tensors(n_tensors, alignment)
+        data_offset = data_end = self.pos
+        if tensors:
+            data_offset = align(self.pos, alignment)
+            last = next(reversed(tensors.values()))
+            data_end = data_offset + last.offset + last.nbytes
+        return Header(version, self.order, metadata, tensors, alignment, data_offset, data_end)
 
     def metadata(self, n_pairs: int) -> Metadata:
         """Read all metadata pairs."""
@@ -214,7 +178,7 @@ class HeaderParser:
         """Read a value type and check the value behind it."""
         value_type = value_type_of(self.u32("a value type"), self.pos - 4)
         start = self.pos
-        self.pos = measure(self.data, start, value_type, self.order, nested=not self.strict)
+        self.pos = self.measure(start, value_type, nested=not self.strict)
         entry = EncodedValue(value_type, self.data, start, self.pos, self.order)
         if value_type is ValueType.STRING:
             entry.decode(self.errors)
@@ -225,8 +189,9 @@ class HeaderParser:
         infos: dict[str, TensorInfo] = {}
         opaque: TensorInfo | None = None
         end = 0
-        for _ in range(n_tensors):
+        for n_left in range(n_tensors, 0, -1):
             start = self.pos
+            self.likely_end = start + n_left * _TYPICAL_TENSOR_BYTES
             info = self._tensor()
             if info.name in infos:
                 raise BadLayoutError(f"two tensors are named {info.name!r}", offset=start)
@@ -243,7 +208,7 @@ class HeaderParser:
             infos[info.name] = info
             opaque = None if info.type.is_known else info
         if opaque is not None:
-            self._close(infos, opaque, len(self.data) - align(self.pos, alignment), 1)
+            self._close(infos, opaque, self.size - align(self.pos, alignment), 1)
         return infos
 
     def _close(
@@ -261,30 +226,33 @@ class HeaderParser:
 
     def _tensor(self) -> TensorInfo:
         start = self.pos
-        name = self.string("a tensor name")
-        n_dims = self.u32("a number of dimensions")
-        if n_dims > limits.MAX_DIMS:
-            raise LimitExceededError(
-                f"tensor {name[:80]!r} has {n_dims} dimensions; the limit is {limits.MAX_DIMS}",
-                offset=start,
-            )
-        ne = [self._signed(self.u64("a dimension")) for _ in range(n_dims)]
-        type_id = self.u32("a tensor type")
-        offset = self.u64("a tensor offset")
-        tensor_type = _TENSOR_TYPES.get(type_id)
+        name, shape, type_id, offset = self.tensor_fields()
+        tensor_type = TENSOR_TYPES.get(type_id)
         if tensor_type is None:
             if self.strict or type_id > limits.MAX_TYPE_ID:
                 raise BadValueError(
                     f"tensor {name[:80]!r} has the unknown type {type_id}", offset=start
                 )
             tensor_type = TensorType.unknown(type_id)
-        shape = tuple(reversed(ne))
         try:
             check_name(name, strict=self.strict)
             check_shape(name, shape, tensor_type)
         except FormatError as error:
             raise type(error)(error.what, offset=start) from None
         return TensorInfo(name, shape, tensor_type, offset)
+
+    def tensor_fields(self) -> tuple[str, Shape, int, int]:
+        """Read name, shape, id of the type, and offset of a tensor, unchecked."""
+        start = self.pos
+        name = self.string("a tensor name")
+        n_dims = self.u32("a number of dimensions")
+        if n_dims > limits.MAX_DIMS:  # then it is unknown where the next tensor starts
+            raise LimitExceededError(
+                f"tensor {name[:80]!r} has {n_dims} dimensions; the limit is {limits.MAX_DIMS}",
+                offset=start,
+            )
+        ne = [self._signed(self.u64("a dimension")) for _ in range(n_dims)]
+        return name, tuple(reversed(ne)), self.u32("a tensor type"), self.u64("a tensor offset")
 
     @staticmethod
     def _signed(value: int) -> int:

@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ggufkit.errors import BadLayoutError, BadValueError, LimitExceededError
 from ggufkit.gguf import limits
-from ggufkit.types import TensorType, ValueType
+from ggufkit.types import Shape, TensorType, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ggufkit.gguf.metadata import Metadata
+    from ggufkit.gguf.values import ByteOrder
 
-Shape: TypeAlias = tuple[int, ...]
+TensorSpec: TypeAlias = "TensorInfo | tuple[str, Shape, TensorType]"
 
 MAGIC = b"GGUF"
 VERSION = 3
@@ -49,7 +50,7 @@ class TensorInfo:
     type : TensorType
         How the weights are stored.
     offset : int
-        First byte of the data, counted from the file's data offset.
+        First byte of the data, counted from the file's data offset; 0 until `plan_layout`.
     opaque_bytes : int or None
         Bytes of data, padding included, of a tensor whose type is unknown.
     """
@@ -57,7 +58,7 @@ class TensorInfo:
     name: str
     shape: Shape
     type: TensorType
-    offset: int
+    offset: int = 0
     opaque_bytes: int | None = None
 
     @property
@@ -118,24 +119,31 @@ def n_bytes(shape: Shape, tensor_type: TensorType) -> int:
 
 def plan_layout(
     metadata: Metadata,
-    tensors: Iterable[tuple[str, Shape, TensorType] | TensorInfo],
+    tensors: Iterable[TensorSpec],
     *,
     alignment: int | None = None,
     version: int = VERSION,
+    pad_header: bool = True,
+    order: ByteOrder = "<",
 ) -> Layout:
-    """Lay out a little-endian file. Reads and writes nothing.
+    """Lay out a file. Reads and writes nothing.
 
     Parameters
     ----------
     metadata : Metadata
         Its key ``general.alignment``, if set, is the alignment; 32 otherwise.
-    tensors : iterable of (name, shape, type) or TensorInfo
+    tensors : iterable of TensorInfo or (name, shape, type)
         In file order; shapes in numpy order. Of a `TensorInfo` the offset does not count; one of
         an unknown type keeps its bytes.
     alignment : int, optional
         Only checked: what the caller takes the alignment to be.
     version : {3, 2}
         GGUF version to write.
+    pad_header : bool
+        Whether zeros fill the header up to the alignment. gguf-py writes none where no tensors
+        follow.
+    order : {'<', '>'}
+        Byte order of the file, little-endian by default.
 
     Raises
     ------
@@ -151,26 +159,30 @@ def plan_layout(
         raise BadValueError(f"GGUF version {version} can't be written, only 2 and 3")
     infos: list[TensorInfo] = []
     offset = 0
-    for given in tensors:
-        info = given if isinstance(given, TensorInfo) else TensorInfo(*given, offset=0)
+    for info in map(tensor_info, tensors):
         shape = tuple(int(dim) for dim in info.shape)
         check_name(info.name)
         check_shape(info.name, shape, info.type)
         infos.append(replace(info, shape=shape, offset=offset))
         offset += align(infos[-1].nbytes, stated)
     check_unique(info.name for info in infos)
-    head = struct.pack("<4sIQQ", MAGIC, version, len(infos), len(metadata))
-    header = head + metadata.encoded() + b"".join(_encode_info(info) for info in infos)
-    data_offset = align(len(header), stated)
+    head = struct.pack(f"{order}4sIQQ", MAGIC, version, len(infos), len(metadata))
+    header = head + metadata.encoded(order) + b"".join(_encode_info(info, order) for info in infos)
+    data_offset = align(len(header), stated) if pad_header or infos else len(header)
     header += bytes(data_offset - len(header))
     return Layout(header, tuple(infos), data_offset, stated, data_offset + offset)
 
 
-def _encode_info(info: TensorInfo) -> bytes:
+def tensor_info(spec: TensorSpec) -> TensorInfo:
+    """Return a tensor that is given as a record or as its fields."""
+    return spec if isinstance(spec, TensorInfo) else TensorInfo(*spec)
+
+
+def _encode_info(info: TensorInfo, order: ByteOrder) -> bytes:
     name = info.name.encode("utf-8", "surrogateescape")
     n_dims = len(info.shape)
     return struct.pack(
-        f"<Q{len(name)}sI{n_dims}QIQ",
+        f"{order}Q{len(name)}sI{n_dims}QIQ",
         len(name), name, n_dims, *reversed(info.shape), info.type, info.offset,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ggufkit.errors import BadValueError, MissingKeyError, WrongValueTypeError
 from ggufkit.gguf import limits
 from ggufkit.gguf.keys import KEYS, KeyType, key_type
-from ggufkit.gguf.values import EncodedValue, Value, encode, encode_array
+from ggufkit.gguf.values import ByteOrder, EncodedValue, Value, encode, encode_array
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -195,13 +195,13 @@ class Metadata(MutableMapping[str, Value]):
         value = self[key]
         return value if isinstance(value, list) else []
 
-    def encoded(self) -> bytes:
-        """Return all pairs as a little-endian file holds them, behind its 24-byte head."""
+    def encoded(self, order: ByteOrder = "<") -> bytes:
+        """Return all pairs as a file of this byte order holds them, behind its 24-byte head."""
         parts = []
         for key, entry in self._entries.items():
             raw = key.encode("utf-8", "surrogateescape")
-            parts += [struct.pack("<Q", len(raw)), raw, struct.pack("<I", entry.type)]
-            parts.append(entry.encoded())
+            parts += [struct.pack(f"{order}Q", len(raw)), raw, struct.pack(f"{order}I", entry.type)]
+            parts.append(entry.encoded(order))
         return b"".join(parts)
 
     def _entry(self, key: str) -> EncodedValue:

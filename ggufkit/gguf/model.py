@@ -1,25 +1,21 @@
-"""Reading a model, split over files or not: `open_gguf`."""
+"""`GGUFModel`: one GGUF file, or all parts of a split model, read as one."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ggufkit.errors import BadLayoutError, BadValueError, MissingFileError, MissingTensorError
+from ggufkit.errors import BadLayoutError, MissingTensorError
 from ggufkit.gguf.reader import GGUFFile, Tensor
-from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT, parse_part_name, part_name
-from ggufkit.io.http_ranges import is_remote
-from ggufkit.types import ValueType
+from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
 
 if TYPE_CHECKING:
     from ggufkit.gguf.layout import TensorInfo
 
 
 class GGUFModel(Mapping[str, Tensor]):
-    """One or more GGUF files read as one model; see `open_gguf`.
+    """One or more GGUF files read as one model; see `ggufkit.gguf.open`.
 
     Attributes
     ----------
@@ -116,126 +112,6 @@ class GGUFModel(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         return (
             f"<GGUFModel {str(self.path)!r}: {len(self.parts)} parts, {len(self.tensors)} tensors>"
-        )
-
-
-def open_gguf(path: str | os.PathLike[str], *, strict: bool = True) -> GGUFModel:
-    """Open a model: a file, or all files of the split that it is a part of.
-
-    Parameters
-    ----------
-    path : path-like
-        The file; ``hf:owner/name/file.gguf`` or a URL is read by byte ranges.
-    strict : bool
-        See `ggufkit.gguf.header.parse_header`.
-
-    Raises
-    ------
-    MissingFileError
-        The file or another part is missing; the message names it.
-    FormatError
-        A part breaks the format, or the parts do not belong together.
-    RemoteError
-        A server can't be reached, or knows no byte ranges.
-    """
-    if is_remote(path):
-        from ggufkit.gguf.remote import open_remote
-
-        return open_remote(str(path), strict=strict)
-    with ExitStack() as opened:
-        file = opened.enter_context(GGUFFile.open(path, strict=strict))
-        count, _ = split_numbers(file)
-        parts = [file]
-        if count > 1:
-            parts = _open_parts(file, count, strict, opened)
-        joined = GGUFModel(parts)
-        check_total(joined)
-        opened.pop_all()
-    return joined
-
-
-def _open_parts(file: GGUFFile, count: int, strict: bool, opened: ExitStack) -> list[GGUFFile]:
-    """Open the other parts next to `file`, which says it is one of `count`."""
-    path = Path(file.path or "")
-    found = parse_part_name(path.name)
-    if found is None or found[2] != count:
-        raise BadLayoutError(
-            f"its metadata says it is one of {count} parts, but its name is not "
-            f"{part_name('NAME', file.metadata.get_int(NO), count)!r}: give it its name back",
-            path=path,
-        )
-    parts = []
-    for index in range(count):
-        sibling = path.with_name(part_name(found[0], index, count))
-        part = (
-            file
-            if index == found[1]
-            else opened.enter_context(_open_part(sibling, index, count, strict))
-        )
-        check_part(part, index, file)
-        parts.append(part)
-    return parts
-
-
-def _open_part(path: Path, index: int, count: int, strict: bool) -> GGUFFile:
-    try:
-        return GGUFFile.open(path, strict=strict)
-    except MissingFileError as error:
-        raise MissingFileError(f"part {index + 1} of {count} is missing: {error}") from error
-
-
-def check_part(part: GGUFFile, index: int, first: GGUFFile) -> None:
-    """Check that a part says about the split what its name and the part opened first say.
-
-    Raises
-    ------
-    BadLayoutError
-        It does not: it belongs to another model.
-    """
-    wanted = {
-        NO: index,
-        COUNT: first.metadata.get(COUNT),
-        TENSORS_COUNT: first.metadata.get(TENSORS_COUNT),
-    }
-    split_numbers(part)
-    for key, value in wanted.items():
-        if part.metadata.get(key) != value:
-            raise BadLayoutError(
-                f"{key} is {part.metadata.get(key)}, expected {value}: "
-                "it is not a part of this model, or has been renamed",
-                path=part.path,
-            )
-
-
-def split_numbers(file: GGUFFile) -> tuple[int, int]:
-    """Return count and number that a file states, checked; (0, 0) if it is not a part."""
-    metadata = file.metadata
-    if COUNT not in metadata:
-        return 0, 0
-    for key in (NO, COUNT):
-        if key not in metadata or metadata.type_of(key) is not ValueType.UINT16:
-            raise BadValueError(f"{key} is missing or not UINT16", path=file.path)
-    count, number = metadata.get_int(COUNT), metadata.get_int(NO)
-    if count and number >= count:
-        raise BadValueError(f"{NO} is {number}, but {COUNT} is {count}", path=file.path)
-    return count, number
-
-
-def check_total(joined: GGUFModel) -> None:
-    """Check that the parts hold as many tensors as they say.
-
-    Raises
-    ------
-    BadLayoutError
-        They do not.
-    """
-    first = joined.parts[0]
-    total = first.metadata.get(TENSORS_COUNT, len(joined.tensors))
-    if total != len(joined.tensors):
-        raise BadLayoutError(
-            f"{TENSORS_COUNT} is {total}, but its {len(joined.parts)} parts hold "
-            f"{len(joined.tensors)} tensors",
-            path=first.path,
         )
 
 

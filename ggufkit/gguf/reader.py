@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ggufkit.errors import FormatError, MissingFileError, MissingTensorError, TruncatedError
 from ggufkit.gguf.header import Header, parse_header
+from ggufkit.io.positional import read_range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +101,7 @@ class GGUFFile(Mapping[str, Tensor]):
         fd = open_regular(path)
         try:
             data = _map(fd)
-            return cls(data, parse(data, path, strict, len(data)), path, fd)
+            return cls(data, _parse(data, path, strict), path, fd)
         except BaseException:
             os.close(fd)
             raise
@@ -109,7 +110,7 @@ class GGUFFile(Mapping[str, Tensor]):
     def from_buffer(cls, data: bytes | bytearray | memoryview, *, strict: bool = True) -> Self:
         """Check a whole file that is already in memory."""
         view = memoryview(data).cast("B")
-        return cls(view, parse(view, None, strict, len(view)), None, None)
+        return cls(view, _parse(view, None, strict), None, None)
 
     def close(self) -> None:
         """Close the file; its mapping lives on as long as a tensor or the metadata uses it."""
@@ -185,21 +186,7 @@ class GGUFFile(Mapping[str, Tensor]):
         at = self.data_offset + info.offset + start
         if self._fd is None:
             return bytes(self._open_data()[at : at + size])
-        return b"".join(self._pread(at, size))
-
-    def _pread(self, at: int, size: int) -> Iterator[bytes]:
-        fd = self._fd if self._fd is not None else -1
-        while size:
-            chunk = os.pread(fd, size, at)
-            if not chunk:
-                raise TruncatedError(
-                    f"{size} bytes are gone: the file changed while in use",
-                    path=self.path,
-                    offset=at,
-                )
-            yield chunk
-            at += len(chunk)
-            size -= len(chunk)
+        return read_range(self._fd, at, size, self.path)
 
     def _info(self, name: str) -> TensorInfo:
         try:
@@ -239,39 +226,27 @@ def _map(fd: int) -> Buffer:
     return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
 
 
-def parse(data: Buffer, path: Path | None, strict: bool, file_size: int) -> Header:
-    """Parse a header and check that its file holds all the tensor data.
-
-    Parameters
-    ----------
-    data : buffer
-        The file, or at least its header; a mapped file is closed on an error.
-    path : Path or None
-        What errors name.
-    strict : bool
-        See `parse_header`.
-    file_size : int
-        Bytes of the file.
-
-    Raises
-    ------
-    FormatError
-        One of its subclasses.
-    """
+def _parse(data: Buffer, path: Path | None, strict: bool) -> Header:
+    """Parse a header and check that the file holds all tensor data; unmap it on an error."""
     try:
         header = parse_header(data, strict=strict)
-        _check_data(header, file_size)
+        check_data(header, len(data))
     except FormatError as error:
         _unmap(data)
         raise type(error)(error.what, path=path, offset=error.offset) from None
     return header
 
 
-def _check_data(header: Header, file_size: int) -> None:
-    """Check that every tensor's data is there.
+def check_data(header: Header, file_size: int) -> None:
+    """Check that every tensor's data is within the file.
 
     The padding behind the last tensor may be missing: no weight depends on it, llama.cpp's model
     loader does not ask for it, and writers in the field have left it out.
+
+    Raises
+    ------
+    TruncatedError
+        The file ends within a tensor.
     """
     for info in header.tensors.values():
         start = header.data_offset + info.offset

@@ -7,7 +7,7 @@ The first part holds all metadata; every part holds three keys more::
     split.tensors.count i32   tensors in all parts together
 
 The keys are llama.cpp's; the specification does not know them. Two programs split, and differ a
-little (`SplitStyle`): the converter, and ``llama-gguf-split``. `ggufkit.gguf.model` reads the
+little (`SplitStyle`): the converter, and ``llama-gguf-split``. `ggufkit.gguf.open` reads the
 parts as one.
 """
 
@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 
 from ggufkit.errors import BadValueError, LimitExceededError
 from ggufkit.gguf import limits
-from ggufkit.gguf.layout import DEFAULT_ALIGNMENT, Shape, align, n_bytes
-from ggufkit.types import TensorType
+from ggufkit.gguf.layout import DEFAULT_ALIGNMENT, TensorInfo, TensorSpec, align, tensor_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,8 +30,6 @@ NO, COUNT, TENSORS_COUNT = "split.no", "split.count", "split.tensors.count"
 
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9}
 _PART_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.ASCII | re.DOTALL)
-
-TensorSpec = tuple[str, Shape, TensorType]
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class SplitPart:
     """One file of a split: what `plan_layout` needs."""
 
     metadata: Metadata
-    tensors: tuple[TensorSpec, ...]
+    tensors: tuple[TensorInfo, ...]
 
 
 def parse_size(text: str) -> int:
@@ -119,7 +116,7 @@ def plan_split(
     ----------
     metadata : Metadata
         Of the whole model.
-    tensors : iterable of (name, shape, type)
+    tensors : iterable of TensorInfo or (name, shape, type)
         In file order.
     max_bytes : int
         Most bytes of tensor data in a part, 0 for any; a larger tensor gets a part of its own.
@@ -135,12 +132,10 @@ def plan_split(
     LimitExceededError
         More than 65535 parts.
     """
-    groups: list[list[TensorSpec]] = [[], []] if no_tensor_first else [[]]
+    groups: list[list[TensorInfo]] = [[], []] if no_tensor_first else [[]]
     size = 0
-    for tensor in tensors:
-        _, shape, tensor_type = tensor
-        step = n_bytes(shape, tensor_type)
-        step = align(step, DEFAULT_ALIGNMENT) if style.padded else step
+    for tensor in map(tensor_info, tensors):
+        step = align(tensor.nbytes, DEFAULT_ALIGNMENT) if style.padded else tensor.nbytes
         full = 0 < max_tensors <= len(groups[-1]) or 0 < max_bytes < size + step
         if full and groups[-1]:
             groups.append([])
@@ -158,7 +153,7 @@ def plan_split(
 
 
 def _part_metadata(
-    metadata: Metadata, index: int, groups: list[list[TensorSpec]], style: SplitStyle
+    metadata: Metadata, index: int, groups: list[list[TensorInfo]], style: SplitStyle
 ) -> Metadata:
     values = {NO: index, COUNT: len(groups), TENSORS_COUNT: sum(map(len, groups))}
     part = metadata.copy() if index == 0 else type(metadata)()

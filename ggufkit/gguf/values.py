@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ggufkit.errors import BadValueError, LimitExceededError, TruncatedError, WrongValueTypeError
+from ggufkit.errors import BadValueError, WrongValueTypeError
 from ggufkit.gguf import limits
 from ggufkit.types import ValueType
 
@@ -47,7 +47,7 @@ CODES: dict[ValueType, str] = {
 }
 
 _FLOATS = (ValueType.FLOAT32, ValueType.FLOAT64)
-_ARRAY_HEAD = 12  # item type: u32, count: u64
+ARRAY_HEAD = 12  # item type: u32, count: u64
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,11 @@ class EncodedValue:
         """Return an array's first `n` items, or all if there are fewer; the rest isn't touched."""
         return _decode_array(self.data, self.start, self.order, errors, n)[0]
 
-    def encoded(self) -> bytes:
-        """Return the value's little-endian bytes, as a file holds them behind the type id."""
-        if self.order == "<":
+    def encoded(self, order: ByteOrder = "<") -> bytes:
+        """Return the value's bytes, as a file of this byte order holds them behind the type id."""
+        if self.order == order:
             return bytes(self.data[self.start : self.stop])
-        value = self.decode("surrogateescape")
-        if self.type is ValueType.ARRAY:
-            return encode_array(value, self.item_type, errors="surrogateescape")
-        return encode(value, self.type, errors="surrogateescape")
+        return swapped(self.data, self.start, self.type, self.order)[0]
 
 
 def encode(value: Any, value_type: ValueType, *, errors: str = "strict") -> bytes:
@@ -214,7 +211,7 @@ def _decode_array(
     type_id, count = struct.unpack_from(f"{order}IQ", data, start)
     count = min(count, at_most)
     item_type = ValueType(type_id)
-    pos = start + _ARRAY_HEAD
+    pos = start + ARRAY_HEAD
     if item_type in CODES:
         code = f"{order}{count}{CODES[item_type]}"
         return list(struct.unpack_from(code, data, pos)), pos + struct.calcsize(code)
@@ -232,101 +229,33 @@ def _decode_array(
     return items, pos
 
 
-def measure(
-    data: Buffer,
-    start: int,
-    value_type: ValueType,
-    order: ByteOrder = "<",
-    *,
-    nested: bool = False,
-    depth: int = 1,
-) -> int:
-    """Return the byte behind a value, having checked every length in it against the buffer.
+def swapped(data: Buffer, start: int, value_type: ValueType, order: ByteOrder) -> tuple[bytes, int]:
+    """Return a value's bytes in the other byte order, and the byte behind it."""
 
-    Allocates nothing, whatever the value claims to hold, and takes constant time for arrays of
-    fixed-size items.
+    def items(at: int, count: int, size: int) -> tuple[bytes, int]:
+        raw, out = bytes(data[at : at + count * size]), bytearray(count * size)
+        for i in range(size):
+            out[i::size] = raw[size - 1 - i :: size]
+        return bytes(out), at + count * size
 
-    Parameters
-    ----------
-    nested : bool
-        Allow arrays of arrays, to a depth of `limits.MAX_NESTING`.
-
-    Raises
-    ------
-    TruncatedError
-        The value reaches behind the buffer's end.
-    BadValueError, LimitExceededError
-        An unknown item type, a nested array, or a length above a limit.
-    """
+    if value_type in CODES:
+        return items(start, 1, size_of(value_type))
     if value_type is ValueType.STRING:
-        need(data, start, 8, "a string's length")
-        (length,) = struct.unpack_from(f"{order}Q", data, start)
-        if length > limits.MAX_STRING_BYTES:
-            raise LimitExceededError(
-                f"a string of {length} bytes; the limit is {limits.MAX_STRING_BYTES}", offset=start
-            )
-        return need(data, start + 8, length, "a string")
-    if value_type is ValueType.ARRAY:
-        return _measure_array(data, start, order, nested, depth)
-    return need(data, start, struct.calcsize(f"<{CODES[value_type]}"), f"a {value_type.name}")
-
-
-def _measure_array(data: Buffer, start: int, order: ByteOrder, nested: bool, depth: int) -> int:
-    pos = need(data, start, _ARRAY_HEAD, "an array's type and count")
+        length, pos = items(start, 1, 8)
+        (n_bytes,) = struct.unpack_from(f"{order}Q", data, start)
+        return length + bytes(data[pos : pos + n_bytes]), pos + n_bytes
     type_id, count = struct.unpack_from(f"{order}IQ", data, start)
-    item_type = value_type_of(type_id, start)
-    if count > limits.MAX_ARRAY_ITEMS:
-        raise LimitExceededError(
-            f"an array of {count} items; the limit is {limits.MAX_ARRAY_ITEMS}", offset=start
-        )
+    parts = [items(start, 1, 4)[0], items(start + 4, 1, 8)[0]]
+    pos, item_type = start + ARRAY_HEAD, ValueType(type_id)
     if item_type in CODES:
-        size = struct.calcsize(f"<{CODES[item_type]}")
-        return need(data, pos, count * size, f"an array of {count} {item_type.name}")
-    if item_type is ValueType.STRING:
-        need(data, pos, count * 8, f"an array of {count} strings")
-        return _measure_strings(data, pos, count, order)
-    if not nested:
-        raise BadValueError(
-            "an array of arrays, which llama.cpp rejects; open with strict=False to read it",
-            offset=start,
-        )
-    if depth >= limits.MAX_NESTING:
-        raise LimitExceededError(f"arrays nested deeper than {limits.MAX_NESTING}", offset=start)
-    need(data, pos, count * _ARRAY_HEAD, f"an array of {count} arrays")
+        part, pos = items(pos, count, size_of(item_type))
+        return b"".join((*parts, part)), pos
     for _ in range(count):
-        pos = _measure_array(data, pos, order, nested, depth + 1)
-    return pos
+        part, pos = swapped(data, pos, item_type, order)
+        parts.append(part)
+    return b"".join(parts), pos
 
 
-def _measure_strings(data: Buffer, pos: int, count: int, order: ByteOrder) -> int:
-    """Walk over the lengths of `count` strings: the one loop that runs per token at open."""
-    length_at = struct.Struct(f"{order}Q").unpack_from
-    start = pos
-    try:
-        for _ in range(count):
-            pos += 8 + length_at(data, pos)[0]
-    except (struct.error, OverflowError):
-        # pos lies behind the end, or too close to it for another length.
-        pos = max(pos, len(data) + 1)
-    if pos > len(data):
-        raise TruncatedError(
-            f"an array of {count} strings reaches behind the end of the file", offset=start
-        )
-    return pos
-
-
-def need(data: Buffer, start: int, n_bytes: int, what: str) -> int:
-    """Return ``start + n_bytes``, or raise `TruncatedError` if `data` ends before that."""
-    stop = start + n_bytes
-    if stop > len(data):
-        left = max(len(data) - start, 0)
-        raise TruncatedError(f"{what} needs {n_bytes} bytes, {left} remain", offset=start)
-    return stop
-
-
-def value_type_of(type_id: int, offset: int) -> ValueType:
-    """Return the value type of a number read at `offset`."""
-    try:
-        return ValueType(type_id)
-    except ValueError:
-        raise BadValueError(f"value type {type_id} is unknown (0 to 12)", offset=offset) from None
+def size_of(value_type: ValueType) -> int:
+    """Return the bytes of a value of fixed size."""
+    return struct.calcsize(f"<{CODES[value_type]}")

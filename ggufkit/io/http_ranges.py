@@ -74,12 +74,15 @@ class RangeReader:
         Bytes read so far.
     token : str or None
         The Hub's access token, where not the stored one is meant.
+    etag : str or None
+        What the server calls the file's content, if it says so with the last read.
     """
 
     url: str
     size: int | None = None
     received: int = 0
     token: str | None = field(default=None, repr=False)
+    etag: str | None = None
 
     def read(self, offset: int, n_bytes: int) -> bytes:
         """Return `n_bytes` from `offset` on; fewer only at the file's end.
@@ -157,7 +160,7 @@ class RangeReader:
             raise RemoteError(f"{self.url}: the file changed while it was read")
         if last - first + 1 < min(n_bytes, size - offset):
             raise RemoteError(f"{self.url}: the server sends fewer bytes than it was asked for")
-        self.size = size
+        self.size, self.etag = size, response.headers.get("ETag")
         return last - first + 1
 
     def _authorization(self) -> dict[str, str]:

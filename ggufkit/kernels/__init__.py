@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ggufkit.errors import CodecError, ImportanceRequiredError
+from ggufkit.errors import CodecError
 from ggufkit.kernels.grids import GRIDS, points, tables
 from ggufkit.types import TensorType
 
@@ -58,7 +58,6 @@ _LIBRARIES = {
 _X86_LEVELS = {1: ("x86-64",), 3: ("x86-64", "x86-64-v3"), 4: ("x86-64", "x86-64-v3", "x86-64-v4")}
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
-_NEEDS_IMPORTANCE = frozenset((TensorType.IQ2_XXS, TensorType.IQ2_XS, TensorType.IQ1_S))
 
 
 def available() -> tuple[str, ...]:
@@ -91,7 +90,8 @@ def encoder(type: TensorType) -> Encoder | None:  # noqa: A002 - the field's nam
 
     The kernel takes rows ``(n_rows, n_cols)``, importance ``(n_cols,)`` or None, and the output
     ``(n_rows, row_size)``, all C-contiguous. It may run in many threads at once. With a limit, it
-    stops and returns False where a weight's absolute value is not below it.
+    stops and returns False where a weight's absolute value is not below it. A type whose codec
+    says `needs_importance` must be given importance: the kernel reads it without asking.
     """
     return _encoder(type, active())
 
@@ -147,10 +147,9 @@ def _encoder(type: TensorType, level: str) -> Encoder | None:  # noqa: A002 - th
         limit: float | None = None,
     ) -> bool:
         n_rows, n_cols = _checked(rows, out, type)
-        if importance is None:
-            if type in _NEEDS_IMPORTANCE:
-                raise ImportanceRequiredError(f"{type.name} can't be encoded without importance")
-        elif importance.shape != (n_cols,) or not _plain(importance, "float32"):
+        if importance is not None and not (
+            importance.shape == (n_cols,) and _plain(importance, "float32")
+        ):
             raise CodecError(f"{type.name}: importance must be {n_cols} contiguous float32 values")
         weights = None if importance is None else importance.ctypes.data
         # held by name while the kernel reads it

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping import rope
+from ggufkit.mapping.config_inverse import LayerTypes, RotaryShare, default_head_dim_of
+from ggufkit.mapping.export_spec import Invertible, ModelHeader, inverse_of
 from ggufkit.mapping.row_transforms import Chunk, PermuteRope
 from ggufkit.mapping.spec import (
     BLOCK_COUNT,
@@ -18,9 +21,15 @@ from ggufkit.mapping.spec import (
     Hparam,
     Weight,
 )
-from ggufkit.mapping.transforms import IDENTITY, AddOne, StackExperts, Transform
+from ggufkit.mapping.transforms import IDENTITY, StackExperts, Transform
 
 
+def _head_dim_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    """Return head_dim only where it is another than transformers computes."""
+    return {} if value == default_head_dim_of(header) else {"head_dim": value}
+
+
+@inverse_of(_head_dim_to_config)
 def head_dim(config: Config) -> int:
     """Return the rows of one attention head."""
     given = config.get("head_dim")
@@ -32,15 +41,23 @@ def n_heads(config: Config) -> Any:
     return config["num_attention_heads"]
 
 
-def per_head(config: Config) -> int:
+def default_head_dim(config: Config) -> int:
     """Return the width divided by the heads, whatever head_dim says."""
     return int(config["hidden_size"]) // int(config["num_attention_heads"])
 
 
+@inverse_of(RotaryShare("partial_rotary_factor", default_head_dim_of))
 def rope_dim(config: Config) -> int:
-    """Return the number of dimensions of a head that RoPE rotates, of `per_head`."""
+    """Return the number of dimensions of a head that RoPE rotates, of `default_head_dim`."""
     part = rope.full(config).get("partial_rotary_factor")
-    return int((1.0 if part is None else part) * per_head(config))
+    return int((1.0 if part is None else part) * default_head_dim(config))
+
+
+Make = Transform | Callable[[Context], Transform]
+Layers = Callable[[Config], Iterable[int]]
+
+# Fused gates and ups, gates first.
+GATE_HALF, UP_HALF = Chunk(0), Chunk(1)
 
 
 def permute(context: Context) -> Transform:
@@ -48,51 +65,33 @@ def permute(context: Context) -> Transform:
     return PermuteRope(head_dim(context.config))
 
 
-def plus_one(_: Context) -> Transform:
-    """Return the transform of norms that are stored as their difference from one."""
-    return AddOne()
-
-
-def gate_half(_: Context) -> Transform:
-    """Return the transform of fused gates and ups to gates."""
-    return Chunk(0)
-
-
-def up_half(_: Context) -> Transform:
-    """Return the transform of fused gates and ups to ups."""
-    return Chunk(1)
-
-
 _POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
 
 
-def pooling_type(config: Config) -> int | None:
-    """Return how token embeddings become one, where sentence-transformers files say so."""
-    return _POOLING.get(str(config.get("pooling_mode")))
+def _pooling(key: str) -> Invertible[int | None]:
+    """Return the number of a way of pooling that a config key names, and the way back."""
+    names = {number: name for name, number in _POOLING.items()}
+    return Invertible(
+        lambda config: _POOLING.get(str(config.get(key))),
+        lambda value, _: {key: names.get(value)},
+    )
 
 
-def classifier_pooling(config: Config) -> int | None:
-    """Return how they become one before a classifier."""
-    return _POOLING.get(str(config.get("classifier_pooling")))
-
-
+# How token embeddings become one, where sentence-transformers files say so, and before classifiers.
 POOLING = (
-    Hparam("pooling_type", pooling_type),
-    Hparam("classifier.pooling_type", classifier_pooling),
+    Hparam("pooling_type", _pooling("pooling_mode")),
+    Hparam("classifier.pooling_type", _pooling("classifier_pooling")),
 )
 
 
-def unscaled(_: Config) -> str:
-    """Return the scaling type of models whose rope is never scaled."""
-    return "none"
-
-
+@inverse_of(LayerTypes("sliding_attention", "full_attention"))
 def sliding_layers(config: Config) -> list[bool] | None:
-    """Return which layers attend to a window only, where config.json lists their types."""
+    """Return which layers have sliding-window attention, where config.json lists their types."""
     types = config.get("layer_types")
     return None if types is None else [kind == "sliding_attention" for kind in types]
 
 
+@inverse_of("is_causal")
 def not_causal(config: Config) -> Value | None:
     """Return False where the model says that it attends both ways."""
     return False if config.get("is_causal") is False else None
@@ -109,6 +108,12 @@ _GATING_KEYS = (
 )
 
 
+def _gating_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    names = {number: name for name, number in _GATING.items()}
+    return {"scoring_func": names[value]} if value in names else {}
+
+
+@inverse_of(_gating_to_config)
 def gating_function(config: Config) -> int | None:
     """Return the number of the function that turns a router's outputs into probabilities."""
     name = next((config[key] for key in _GATING_KEYS if config.get(key) is not None), None)
@@ -150,11 +155,21 @@ HPARAMS: tuple[Hparam | str, ...] = (
     Hparam("attention.causal", not_causal),
     Hparam("rope.scaling.type", rope.scaling_type),
     Hparam("rope.scaling.factor", rope.scaling_factor),
-    Hparam("rope.scaling.original_context_length", rope.yarn("original_max_position_embeddings")),
-    Hparam("rope.scaling.yarn_ext_factor", rope.yarn("extrapolation_factor")),
-    Hparam("rope.scaling.yarn_attn_factor", rope.yarn("attention_factor", "attn_factor")),
-    Hparam("rope.scaling.yarn_beta_fast", rope.yarn("beta_fast")),
-    Hparam("rope.scaling.yarn_beta_slow", rope.yarn("beta_slow")),
+    Hparam(
+        "rope.scaling.original_context_length", rope.Yarn(("original_max_position_embeddings",))
+    ),
+    Hparam("rope.scaling.yarn_ext_factor", rope.Yarn(("extrapolation_factor",))),
+    Hparam(
+        "rope.scaling.yarn_attn_factor",
+        rope.Yarn(
+            (
+                "attention_factor",
+                "attn_factor",
+            )
+        ),
+    ),
+    Hparam("rope.scaling.yarn_beta_fast", rope.Yarn(("beta_fast",))),
+    Hparam("rope.scaling.yarn_beta_slow", rope.Yarn(("beta_slow",))),
     Hparam("rope.dimension_sections", rope.sections),
     Hparam("rope.freq_base", rope.freq_base),
     Hparam("rope.freq_base_swa", rope.freq_base_swa),
@@ -179,11 +194,6 @@ def replaced(hparams: Iterable[Hparam | str], *others: Hparam) -> tuple[Hparam |
     return tuple(h if isinstance(h, str) else by_key.get(h.key, h) for h in hparams)
 
 
-def keep(_: Context) -> Transform:
-    """Return the transform that changes nothing."""
-    return IDENTITY
-
-
 def only(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
     """Return the weights with these names, which may leave out ``blk.{i}.``."""
     return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") in names)
@@ -194,12 +204,12 @@ def without(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
     return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") not in names)
 
 
-def decoder(*, q: Any = keep, k: Any = keep, norm: Any = keep) -> tuple[Weight, ...]:
+def decoder(*, q: Make = IDENTITY, k: Make = IDENTITY, norm: Make = IDENTITY) -> tuple[Weight, ...]:
     """Return the weights of a llama-like decoder.
 
     Parameters
     ----------
-    q, k, norm : callable
+    q, k, norm : Transform or callable
         Transforms of queries, keys and norms.
     """
     layer = "model.layers.{i}"
@@ -233,20 +243,118 @@ def experts(source: str, names: tuple[tuple[str, str], ...], **options: Any) -> 
         Of each `Weight`.
     """
     return tuple(
-        Weight(f"blk.{{i}}.ffn_{part}_exps", f"{source}.{{e}}.{name}", stack, **options)
+        Weight(f"blk.{{i}}.ffn_{part}_exps", f"{source}.{{e}}.{name}", StackExperts(), **options)
         for name, part in names
     )
 
 
-def stack(_: Context) -> Transform:
-    """Return the transform of experts."""
-    return StackExperts()
-
-
 FFN = ("ffn_gate", "ffn_up", "ffn_down")
 
-# The names that most models give the parts of an expert.
+# The names that most models give the parts of an expert, and those of Mixtral's.
 EXPERT_PARTS = (("down_proj", "down"), ("gate_proj", "gate"), ("up_proj", "up"))
+MIXTRAL_PARTS = (("w1", "gate"), ("w2", "down"), ("w3", "up"))
+
+
+@dataclass(frozen=True)
+class LeadingLayers:
+    """The first layers, whose number is a config key."""
+
+    key: str
+
+    def __call__(self, config: Config) -> range:
+        """Return them."""
+        return range(min(config[self.key], config["num_hidden_layers"]))
+
+
+@dataclass(frozen=True)
+class LayersAfter:
+    """The layers after `LeadingLayers`."""
+
+    key: str
+
+    def __call__(self, config: Config) -> range:
+        """Return them."""
+        return range(config[self.key], config["num_hidden_layers"])
+
+
+def feed_forward(source: str, suffix: str = "", **options: Any) -> tuple[Weight, ...]:
+    """Return the weights of a gated feed-forward part.
+
+    Parameters
+    ----------
+    source : str
+        Its name in the checkpoint.
+    suffix : str
+        What its names in the file end with: ``_shexp`` for shared experts.
+    **options
+        Of each `Weight`.
+    """
+    return tuple(
+        Weight(f"blk.{{i}}.ffn_{part}{suffix}", f"{source}.{part}_proj", **options)
+        for part in ("gate", "up", "down")
+    )
+
+
+def moe_feed_forward(
+    mlp: str = "model.layers.{i}.mlp",
+    *,
+    router: str = "gate",
+    parts: tuple[tuple[str, str], ...] = EXPERT_PARTS,
+    router_bias: str = "",
+    shared: str = "",
+    dense: str | Layers | None = None,
+    sparse: Layers | None = None,
+    optional: tuple[str, ...] = (),
+    **options: Any,
+) -> tuple[Weight, ...]:
+    """Return the weights of feed-forward parts with experts.
+
+    Parameters
+    ----------
+    mlp : str
+        The name of the part in the checkpoint; the following names are inside of it.
+    router : str
+        The router.
+    parts : tuple of (str, str)
+        See `experts`; none where the checkpoint stores stacks, which differ between models.
+    router_bias : str
+        The bias that corrects the router's choice; empty without one.
+    shared : str
+        The shared experts; empty without them.
+    dense : str or callable, optional
+        The config key that counts the first layers, which have no experts; or a function of the
+        config that returns such layers. By default there are none.
+    sparse : callable, optional
+        From the config to the layers with experts, where `dense` does not tell.
+    optional : tuple of str
+        Which of ``router_bias`` and ``shared`` a checkpoint may lack.
+    **options
+        Of the `Weight` of each stack.
+    """
+    if isinstance(dense, str):
+        sparse = LayersAfter(dense)
+        dense = LeadingLayers(dense)
+    correction = Weight(
+        "blk.{i}.exp_probs_b.bias",
+        f"{mlp}.{router_bias}",
+        optional="router_bias" in optional,
+        in_layers=sparse,
+        full_name=True,
+    )
+    return (
+        *(feed_forward(mlp, in_layers=dense) if dense else ()),
+        Weight("blk.{i}.ffn_gate_inp", f"{mlp}.{router}", in_layers=sparse),
+        *((correction,) if router_bias else ()),
+        *experts(f"{mlp}.experts", parts, in_layers=sparse, **options),
+        *(
+            feed_forward(
+                f"{mlp}.{shared}", "_shexp", optional="shared" in optional, in_layers=sparse
+            )
+            if shared
+            else ()
+        ),
+    )
+
 
 # Norms of queries and keys, per head.
 QK_NORMS = tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +11,8 @@ import numpy as np
 
 from ggufkit.errors import ConversionError
 from ggufkit.mapping.rope import full
+from ggufkit.mapping.spec import ComputedTensor
 from ggufkit.mapping.transforms import Floats
-
-
-@dataclass(frozen=True)
-class ComputedTensor:
-    """A tensor that is computed from the config; None where the model has none."""
-
-    name: str
-    compute: Callable[[Mapping[str, Any]], Floats | None]
-
 
 # No model has heads of nearly as many dimensions.
 MAX_HEAD_DIM = 1 << 16
@@ -57,16 +49,26 @@ def llama3_rope_factors(config: Mapping[str, Any]) -> Floats | None:
     return values
 
 
-def longrope_factors(which: str) -> Callable[[Mapping[str, Any]], Floats | None]:
-    """Return the function that gives a longrope model's factors, (rope dimensions / 2,).
+@dataclass(frozen=True)
+class LongropeFactors:
+    """A longrope model's factors, (rope dimensions / 2,).
 
-    Parameters
+    Attributes
     ----------
     which : {"long", "short"}
         For contexts beyond the original one, or within it.
     """
 
-    def compute(config: Mapping[str, Any]) -> Floats | None:
+    which: str
+
+    def __call__(self, config: Mapping[str, Any]) -> Floats | None:
+        """Return the factors, None where RoPE is scaled otherwise.
+
+        Raises
+        ------
+        ConversionError
+            There are not as many long as short ones.
+        """
         given = full(config)
         if not given.get("long_factor"):
             return None
@@ -76,6 +78,11 @@ def longrope_factors(which: str) -> Callable[[Mapping[str, Any]], Floats | None]
                 f"config.json has {long.size} long and {short.size} short rope factors; "
                 "there must be as many of both"
             )
-        return long if which == "long" else short
+        return long if self.which == "long" else short
 
-    return compute
+
+LLAMA3_FACTORS = (ComputedTensor("rope_freqs.weight", llama3_rope_factors),)
+LONGROPE_FACTORS = tuple(
+    ComputedTensor(f"rope_factors_{which}.weight", LongropeFactors(which))
+    for which in ("long", "short")
+)

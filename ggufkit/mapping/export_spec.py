@@ -1,13 +1,78 @@
-"""What has to be known to make a checkpoint of a file, and what of it the file tells."""
+"""The way back to a checkpoint, as data: what a GGUF file says, and what export needs besides.
+
+A computed hparam has its inverse beside it: `inverse_of` makes a pair of a function of the config
+and of where its value goes in config.json.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from ggufkit.mapping.config_inverse import ModelHeader
-from ggufkit.mapping.spec import Renames
+from ggufkit.mapping.transforms import Shape
+
+Config = Mapping[str, Any]
+Renames = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """What a GGUF file says of its model.
+
+    Attributes
+    ----------
+    hparams : mapping
+        Values by key, without the architecture's prefix.
+    shapes : mapping
+        Its tensors.
+    ids : mapping
+        Ids of special tokens by name: ``bos``, ``pad`` ...
+    n_tokens : int
+        The size of its vocabulary; 0 without one.
+    tokenizer : str
+        ``tokenizer.ggml.model``.
+    config : dict
+        The part of config.json that is recovered so far.
+    """
+
+    hparams: Mapping[str, Any]
+    shapes: Mapping[str, Shape]
+    ids: Mapping[str, int] = field(default_factory=dict)
+    n_tokens: int = 0
+    tokenizer: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def has(self, ending: str) -> bool:
+        """Whether some tensor's name ends so."""
+        return any(name.endswith(ending) for name in self.shapes)
+
+
+# Where a value goes in config.json: a key, whose dots are levels, or a function of the value and
+# the file that returns values by such keys.
+ConfigInverse = str | Callable[[Any, ModelHeader], Mapping[str, Any]]
+
+T = TypeVar("T", covariant=True)
+
+
+@dataclass(frozen=True)
+class Invertible(Generic[T]):
+    """A function of the config, and the way from its value back to the config."""
+
+    forward: Callable[[Mapping[str, Any]], T]
+    inverse: ConfigInverse
+
+    def __call__(self, config: Mapping[str, Any]) -> T:
+        """Return the value for a config."""
+        return self.forward(config)
+
+
+def inverse_of(
+    inverse: ConfigInverse,
+) -> Callable[[Callable[[Mapping[str, Any]], T]], Invertible[T]]:
+    """Return the decorator that gives a function of the config its inverse."""
+    return lambda forward: Invertible(forward, inverse)
+
 
 # The value of a key that is null, where transformers assumes something else.
 NULL = object()
@@ -15,7 +80,7 @@ NULL = object()
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """What has to be known to make a checkpoint of an architecture's file.
+    """What is needed to make a checkpoint of an architecture's file, besides the architecture.
 
     Attributes
     ----------
@@ -23,88 +88,130 @@ class ExportSpec:
         transformers' name of the config.
     hf_class : str
         The class, where it is not the architecture's first.
-    heads : tuple of (tensor, class, prefix)
+    task_heads : tuple of (tensor, class, prefix)
         The class of a model that has this tensor, and what the other tensors' names start with.
     config : mapping
-        Config keys that hparams do not tell, whose dots are levels; a callable is given what is
+        Config keys that hparams do not tell, whose dots are levels; a callable is given the
         `ModelHeader`. None is no key, `NULL` is null.
     nested : str
         The ``model_type`` of the wrapper, where the language model's config lies in another.
-    beside : mapping
-        Sources to choose only where the file has tensors of a second name, where the architecture
+    requires_tensor : mapping
+        Sources to choose only where some tensor's name has a given ending, where the architecture
         has several sources for one tensor.
     rename : tuple of (pattern, replacement) or callable
         From the names that the architecture knows to those of the checkpoint; or a function of
-        what is known.
-    fits : callable, optional
+        the `ModelHeader`.
+    matches : callable, optional
         Whether a file can be of this architecture, of several with one name.
     """
 
     model_type: str
     hf_class: str = ""
-    heads: tuple[tuple[str, str, str], ...] = ()
+    task_heads: tuple[tuple[str, str, str], ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     nested: str = ""
-    beside: Mapping[str, str] = field(default_factory=dict)
+    requires_tensor: Mapping[str, str] = field(default_factory=dict)
     rename: Renames | Callable[[ModelHeader], Renames] = ()
-    fits: Callable[[ModelHeader], bool] | None = None
+    matches: Callable[[ModelHeader], bool] | None = None
 
 
-def has_biases(known: ModelHeader) -> bool:
-    """Whether queries have biases."""
-    return known.has(".attn_q.bias")
+@dataclass(frozen=True)
+class HparamValue:
+    """The value of an hparam, None where the file lacks it."""
+
+    key: str
+
+    def __call__(self, header: ModelHeader) -> Any:
+        """Return the value."""
+        return header.hparams.get(self.key)
 
 
-def has_mlp_biases(known: ModelHeader) -> bool:
-    """Whether feed-forward parts have biases."""
-    return known.has(".ffn_up.bias")
+@dataclass(frozen=True)
+class RowCount:
+    """The rows of a tensor, None where the file lacks it."""
+
+    tensor: str
+
+    def __call__(self, header: ModelHeader) -> int | None:
+        """Return their number."""
+        return header.shapes[self.tensor][0] if self.tensor in header.shapes else None
 
 
-def hparam(name: str) -> Callable[[ModelHeader], Any]:
-    """Return the function that reads an hparam, None where the file lacks it."""
-    return lambda known: known.hparams.get(name)
+@dataclass(frozen=True)
+class HasTensor:
+    """Whether some tensor's name ends so."""
+
+    ending: str
+
+    def __call__(self, header: ModelHeader) -> bool:
+        """Return whether there is one."""
+        return header.has(self.ending)
 
 
-def has_hparam(name: str) -> Callable[[ModelHeader], bool]:
-    """Return the function that tells whether the file has an hparam."""
-    return lambda known: name in known.hparams
+@dataclass(frozen=True)
+class HasHparam:
+    """Whether the file has an hparam."""
+
+    key: str
+
+    def __call__(self, header: ModelHeader) -> bool:
+        """Return whether it does."""
+        return self.key in header.hparams
 
 
-def has_true(name: str) -> Callable[[ModelHeader], bool]:
-    """Return the function that tells whether an hparam is true."""
-    return lambda known: known.hparams.get(name) is True
+@dataclass(frozen=True)
+class HasTokenizer:
+    """Whether the vocabulary is of this kind, or there is none."""
+
+    model: str
+
+    def __call__(self, header: ModelHeader) -> bool:
+        """Return whether it can be."""
+        return header.tokenizer in ("", self.model)
 
 
-def lacks_hparam(name: str) -> Callable[[ModelHeader], bool]:
-    """Return the opposite of `has_hparam`."""
-    return lambda known: name not in known.hparams
+@dataclass(frozen=True)
+class Not:
+    """Whether a condition does not hold."""
+
+    condition: Callable[[ModelHeader], bool]
+
+    def __call__(self, header: ModelHeader) -> bool:
+        """Return the opposite."""
+        return not self.condition(header)
 
 
-def either(ending: str, value: Any, otherwise: Any = None) -> Callable[[ModelHeader], Any]:
-    """Return one of two values, by whether some tensor's name ends so."""
-    return lambda known: value if known.has(ending) else otherwise
+@dataclass(frozen=True)
+class Both:
+    """Whether two conditions hold."""
+
+    first: Callable[[ModelHeader], bool]
+    second: Callable[[ModelHeader], bool]
+
+    def __call__(self, header: ModelHeader) -> bool:
+        """Return whether they do."""
+        return self.first(header) and self.second(header)
 
 
-def rows(name: str) -> Callable[[ModelHeader], int | None]:
-    """Return the function that counts the rows of a tensor, None where the file lacks it."""
-    return lambda known: known.shapes[name][0] if name in known.shapes else None
+@dataclass(frozen=True)
+class Choose:
+    """One of two values, by a condition."""
+
+    condition: Callable[[ModelHeader], bool]
+    value: Any
+    otherwise: Any = None
+
+    def __call__(self, header: ModelHeader) -> Any:
+        """Return the value."""
+        return self.value if self.condition(header) else self.otherwise
 
 
-def has(ending: str) -> Callable[[ModelHeader], bool]:
-    """Return the function that tells whether some tensor's name ends so."""
-    return lambda known: known.has(ending)
-
-
-def lacks(ending: str) -> Callable[[ModelHeader], bool]:
-    """Return the opposite of `has`."""
-    return lambda known: not known.has(ending)
-
-
-def tokenizer(*models: str) -> Callable[[ModelHeader], bool]:
-    """Return whether the vocabulary is of this kind, or there is none."""
-    return lambda known: known.tokenizer in ("", *models)
-
-
-def both(*conditions: Callable[[ModelHeader], bool]) -> Callable[[ModelHeader], bool]:
-    """Return whether all of the conditions hold."""
-    return lambda known: all(condition(known) for condition in conditions)
+HAS_BIASES = HasTensor(".attn_q.bias")
+BIASES: Mapping[str, Any] = {
+    "attention_bias": HAS_BIASES,
+    "mlp_bias": HasTensor(".ffn_up.bias"),
+}
+MAMBA_BIASES: Mapping[str, Any] = {
+    "mamba_conv_bias": HasTensor("ssm_conv1d.bias"),
+    "mamba_proj_bias": HasTensor("ssm_in.bias"),
+}

@@ -10,11 +10,10 @@ from functools import cached_property
 
 from ggufkit.errors import ConversionError, ShapeMismatchError, UnmappedTensorsError
 from ggufkit.mapping.composition_inverse import Inverse, invert
-from ggufkit.mapping.config_inverse import ModelHeader
-from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.export_spec import ExportSpec, ModelHeader
 from ggufkit.mapping.matching import SUFFIXES
 from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, Weight
-from ggufkit.mapping.transforms import Shape, Transform
+from ggufkit.mapping.transforms import Shape
 
 _BLOCK = re.compile(r"(?<=\.)\d{1,5}(?=\.)")
 
@@ -60,7 +59,7 @@ def map_tensors_back(
         A tensor's shape is not what its transform makes.
     """
     finder = _Finder(architecture, facts, known)
-    generated = {g.name for g in architecture.generated}
+    generated = {g.name for g in architecture.computed}
     names = [name for name in known.shapes if name not in generated]
     found = {name: finder.choose(name) for name in names}
     unknown = [name for name, part in found.items() if part is None]
@@ -80,7 +79,7 @@ def map_tensors_back(
 def _origin(
     name: str, parts: Sequence[_Part], finder: _Finder, context: Context
 ) -> CheckpointTensorPlan:
-    transforms = [part.transform(context) for part in parts]
+    transforms = [part.weight.transform_to(part.target, context) for part in parts]
     shapes = [finder.known.shapes[part.target] for part in parts]
     expert = re.search(parts[0].expert_pattern, name)
     number = int(expert[1]) if expert and parts[0].weight.is_stack else 0
@@ -120,11 +119,6 @@ class _Part:
             raise ShapeMismatchError(f"{self.target}: {shape[0]} experts are more than any model's")
         yield from (self.source.replace("{e}", str(e)) for e in range(shape[0]))
 
-    def transform(self, context: Context) -> Transform:
-        is_bias = not self.weight.exact and self.suffix == ".bias"
-        make = (self.weight.bias if is_bias else None) or self.weight.transform
-        return make(context)
-
 
 @dataclass(frozen=True)
 class _Finder:
@@ -138,7 +132,7 @@ class _Finder:
     def by_name(self) -> Mapping[tuple[str, bool], Sequence[Weight]]:
         index: dict[tuple[str, bool], list[Weight]] = defaultdict(list)
         for weight in self.architecture.weights:
-            index[weight.name, weight.exact].append(weight)
+            index[weight.name, weight.full_name].append(weight)
         return index
 
     def choose(self, name: str) -> _Part | None:
@@ -151,21 +145,23 @@ class _Finder:
         if suffix:
             stem = full.removesuffix(suffix)
             hits += [(weight, suffix) for weight in self.by_name.get((stem, False), ())]
-        beside = self.facts.beside
+        required = self.facts.requires_tensor
         fitting = [
             (weight, suffix)
             for weight, suffix in hits
-            if weight.source not in beside or self.known.has(beside[weight.source])
+            if weight.source not in required or self.known.has(required[weight.source])
         ]
         order = self.architecture.weights.index
-        fitting.sort(key=lambda hit: (hit[0].source not in beside, order(hit[0])))
+        fitting.sort(key=lambda hit: (hit[0].source not in required, order(hit[0])))
         return _Part(name, fitting[0][0], block, fitting[0][1]) if fitting else None
 
     @cached_property
     def renames(self) -> Sequence[tuple[str, str]]:
         given = self.facts.rename
         renames = given(self.known) if callable(given) else given
-        prefix = next((p for tensor, _, p in self.facts.heads if tensor in self.known.shapes), "")
+        prefix = next(
+            (p for tensor, _, p in self.facts.task_heads if tensor in self.known.shapes), ""
+        )
         # a head's own tensors have no prefix
         return (
             *renames,

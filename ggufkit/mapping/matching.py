@@ -11,8 +11,9 @@ from functools import cached_property
 from itertools import pairwise
 
 from ggufkit.errors import MissingWeightsError, TensorNamesError, UnmappedTensorsError
+from ggufkit.mapping.export_spec import Renames
 from ggufkit.mapping.name_ranges import summarize
-from ggufkit.mapping.spec import Architecture, Config, Context, Renames, Weight, block_count
+from ggufkit.mapping.spec import Architecture, Config, Context, Weight, block_count
 from ggufkit.mapping.transforms import Transform
 
 SUFFIXES = (".weight", ".bias")
@@ -144,14 +145,11 @@ class _Matcher:
     def by_source(self) -> Mapping[tuple[str, bool], Sequence[Weight]]:
         index: dict[tuple[str, bool], list[Weight]] = defaultdict(list)
         for weight in self.architecture.weights:
-            index[weight.source, weight.exact].append(weight)
+            index[weight.source, weight.full_name].append(weight)
         return index
 
     def transform(self, match: _Match) -> Transform:
-        """Return the transform of a weight, or of its bias."""
-        is_bias = not match.weight.exact and match.target.endswith(".bias")
-        make = (match.weight.bias if is_bias else None) or match.weight.transform
-        return make(self.context)
+        return match.weight.transform_to(match.target, self.context)
 
     @cached_property
     def renames(self) -> Renames:
@@ -192,7 +190,7 @@ class _Matcher:
             for match in matches:
                 if match.target in copied:
                     continue
-                if match.weight.copies:
+                if match.weight.allow_duplicates:
                     copied.add(match.target)
                 if not match.weight.is_stack:
                     yield MappedTensor(match.target, (name,), self.transform(match))
@@ -216,15 +214,15 @@ class _Matcher:
         for weight in self.architecture.weights:
             if weight.optional:
                 continue
-            name = weight.name if weight.exact else f"{weight.name}.weight"
+            name = weight.name if weight.full_name else f"{weight.name}.weight"
             for block in self._blocks(weight):
                 target = name.replace("{i}", str(block))
                 if target not in found:
                     yield target
 
     def _blocks(self, weight: Weight) -> Iterable[int]:
-        if weight.blocks is not None:
-            return weight.blocks(self.context.config)
+        if weight.in_layers is not None:
+            return weight.in_layers(self.context.config)
         return range(block_count(self.context.config)) if "{i}" in weight.name else (0,)
 
     def missing_experts(self, found: Mapping[str, Sequence[_Match]]) -> Iterator[str]:
@@ -235,7 +233,7 @@ class _Matcher:
             for match in matches:
                 if match.weight.is_stack:
                     stacks[match.target].add(int(match.expert))
-                    counts[match.target] = match.weight.count(self.context.config)
+                    counts[match.target] = match.weight.stack_size(self.context.config)
         for target, present in stacks.items():
             odd = _odd(sorted(present), counts[target])
             if odd:

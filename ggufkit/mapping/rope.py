@@ -7,11 +7,12 @@ there were ``rope_theta``, ``rope_scaling`` and ``rope_local_base_freq``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ggufkit.gguf.metadata import Value
-
-Config = Mapping[str, Any]
+from ggufkit.mapping.config_inverse import shortest_decimal
+from ggufkit.mapping.export_spec import Config, ModelHeader, inverse_of
 
 _SCALED = ("linear", "yarn")
 LONGROPE = ("su", "longrope")
@@ -65,17 +66,40 @@ def full(config: Config) -> Mapping[str, Any]:
     return rope_parameters(config)["full_attention"]  # type: ignore[no-any-return]
 
 
+def _base_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    known = "global_rope_theta" in header.config
+    return {} if known else {"rope_theta": shortest_decimal(value)}
+
+
+@inverse_of(_base_to_config)
 def freq_base(config: Config) -> Value | None:
     """Return ``rope.freq_base``."""
     return full(config).get("rope_theta")
 
 
+def _swa_base_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    known = "local_rope_theta" in header.config
+    return {} if known else {"rope_local_base_freq": shortest_decimal(value)}
+
+
+@inverse_of(_swa_base_to_config)
 def freq_base_swa(config: Config) -> Value | None:
     """Return ``rope.freq_base_swa``: the base of sliding-window layers."""
     theta: Value | None = rope_parameters(config)["sliding_attention"].get("rope_theta")
     return theta
 
 
+def scaling_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    """Return the type; where the file says none in spite of a factor, the one that left others."""
+    if value == "none":
+        others = [key for key in header.hparams if key.startswith("rope.scaling.")]
+        if "rope.scaling.factor" not in others:
+            return {}
+        value = "yarn" if len(others) > 2 else "linear"
+    return {"rope_scaling.rope_type": value}
+
+
+@inverse_of(scaling_to_config)
 def scaling_type(config: Config) -> Value | None:
     """Return ``rope.scaling.type``; llama3's scaling is a tensor instead."""
     kind = full(config).get("rope_type")
@@ -84,22 +108,44 @@ def scaling_type(config: Config) -> Value | None:
     return kind if kind in _SCALED and full(config).get("factor") is not None else None
 
 
+@inverse_of(scaling_to_config)
+def unscaled(_: Config) -> str:
+    """Return the scaling type of models whose RoPE is never scaled."""
+    return "none"
+
+
+@inverse_of("rope_scaling.factor")
 def scaling_factor(config: Config) -> Value | None:
     """Return ``rope.scaling.factor``."""
     return full(config).get("factor") if scaling_type(config) in _SCALED else None
 
 
-def yarn(*names: str) -> Any:
-    """Return a function that reads the first of `names` where the scaling is yarn."""
+@dataclass(frozen=True)
+class Yarn:
+    """A parameter of yarn's, by the names that configs have for it; none of other scalings."""
 
-    def value(config: Config) -> Value | None:
+    names: tuple[str, ...]
+
+    @property
+    def inverse(self) -> str:
+        """The config key of the first name."""
+        return f"rope_scaling.{self.names[0]}"
+
+    def __call__(self, config: Config) -> Value | None:
+        """Return the value."""
         if scaling_type(config) != "yarn":
             return None
-        return next((full(config)[n] for n in names if full(config).get(n) is not None), None)
-
-    return value
+        return next((full(config)[n] for n in self.names if full(config).get(n) is not None), None)
 
 
+def _sections_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    found = list(value)
+    while len(found) > 3 and found[-1] == 0:  # that there are four is llama.cpp's
+        found.pop()
+    return {"rope_scaling.mrope_section": found, "rope_scaling.rope_type": "default"}
+
+
+@inverse_of(_sections_to_config)
 def sections(config: Config) -> Value | None:
     """Return ``rope.dimension_sections``: dimensions for time, height, width and one more."""
     given = full(config).get("mrope_section")

@@ -13,11 +13,11 @@ from typing import Any
 
 from ggufkit.errors import ConversionError, GGUFKitError
 from ggufkit.gguf.metadata import Metadata, Value
-from ggufkit.mapping.computed import ComputedTensor
-from ggufkit.mapping.transforms import IDENTITY, Transform
+from ggufkit.mapping.export_spec import Config as Config
+from ggufkit.mapping.export_spec import ConfigInverse, ExportSpec, Renames
+from ggufkit.mapping.transforms import IDENTITY, Floats, Transform
+from ggufkit.types import ValueType
 
-Config = Mapping[str, Any]
-Renames = tuple[tuple[str, str], ...]
 Derived = Callable[[Config], "Value | None"]
 
 # The place of general.file_type among the hparams; its value is the rung's, not the model's.
@@ -42,10 +42,17 @@ class Hparam:
     source : str, tuple of str or callable
         Config keys, the first that is present decides; or a function of the config. No value
         (absent or None) writes no key.
+    inverse : str or callable, optional
+        The way back from the value to the config, where `source` is a function; one with an
+        ``inverse`` of its own, such as `Invertible`, needs none here.
+    type : ValueType, optional
+        The value's type, of a key that `ggufkit.gguf.keys` does not list.
     """
 
     key: str
     source: str | tuple[str, ...] | Derived
+    inverse: ConfigInverse | None = None
+    type: ValueType | None = None
 
     def value(self, config: Config) -> Value | None:
         """Return the value for `config`, or None."""
@@ -53,6 +60,41 @@ class Hparam:
             return self.source(config)
         names = (self.source,) if isinstance(self.source, str) else self.source
         return next((config[name] for name in names if name in config), None)
+
+
+@dataclass(frozen=True)
+class Always:
+    """A value that is the same for all models of an architecture."""
+
+    value: Any
+
+    def __call__(self, _: object) -> Any:
+        """Return it."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class NonZero:
+    """The value of a config key, none where it is 0, false or empty."""
+
+    key: str
+
+    @property
+    def inverse(self) -> str:
+        """The key."""
+        return self.key
+
+    def __call__(self, config: Config) -> Value | None:
+        """Return the value."""
+        return config.get(self.key) or None
+
+
+@dataclass(frozen=True)
+class ComputedTensor:
+    """A tensor that no checkpoint has: it is computed from the config. None where there is none."""
+
+    name: str
+    compute: Callable[[Config], Floats | None]
 
 
 @dataclass(frozen=True)
@@ -66,36 +108,42 @@ class Weight:
     name, source : str
         Name in the GGUF file and in the checkpoint, without ``.weight`` or ``.bias``; ``{i}`` is
         the block. With ``{e}`` in it, `source` is one tensor per expert.
-    transform : callable
-        From the `Context` to the `Transform` between the two.
+    transform : Transform or callable
+        Between the two; or a function of the `Context` that returns it.
     optional : bool
         Whether a checkpoint may lack it. A bias always may.
-    blocks : callable, optional
-        From the config to the blocks that need it, where not all do.
-    bias : callable, optional
+    in_layers : callable, optional
+        From the config to the layers that need it, where not all do.
+    bias : Transform or callable, optional
         Of its bias, where that is not transformed like the weight.
-    exact : bool
+    full_name : bool
         Whether `name` and `source` are complete: no suffix is added to them.
-    count : callable
+    stack_size : callable
         From the config to the number of tensors that a stack is made of.
-    copies : bool
+    allow_duplicates : bool
         Whether a checkpoint may have it several times, of which the first is taken.
     """
 
     name: str
     source: str
-    transform: Callable[[Context], Transform] = field(default=lambda _: IDENTITY)
+    transform: Transform | Callable[[Context], Transform] = IDENTITY
     optional: bool = False
-    blocks: Callable[[Config], Iterable[int]] | None = None
-    bias: Callable[[Context], Transform] | None = None
-    exact: bool = False
-    count: Callable[[Config], int] = field(default=lambda config: expert_count(config))
-    copies: bool = False
+    in_layers: Callable[[Config], Iterable[int]] | None = None
+    bias: Transform | Callable[[Context], Transform] | None = None
+    full_name: bool = False
+    stack_size: Callable[[Config], int] = field(default=lambda config: expert_count(config))
+    allow_duplicates: bool = False
 
     @property
     def is_stack(self) -> bool:
         """Whether it is made of one tensor per expert."""
         return "{e}" in self.source
+
+    def transform_to(self, target: str, context: Context) -> Transform:
+        """Return the transform to one of its tensors in the file, the weight or the bias."""
+        is_bias = not self.full_name and target.endswith(".bias")
+        given = self.bias if is_bias and self.bias is not None else self.transform
+        return given(context) if callable(given) else given
 
 
 @dataclass(frozen=True)
@@ -122,12 +170,16 @@ class Architecture:
     ignore : tuple of str or callable
         Globs of checkpoint tensors that have no place in the file; or a function of the config
         that returns them.
-    generated : tuple of ComputedTensor
+    computed : tuple of ComputedTensor
         Tensors computed from the config.
-    first : tuple of Hparam
+    leading_hparams : tuple of Hparam
         Those that are written right after ``general.architecture``.
-    when : callable, optional
+    matches : callable, optional
         From the config to whether it is this architecture, of several with one class.
+    title : str
+        What people call the models.
+    export : ExportSpec, optional
+        What a checkpoint says that the file does not; without it there is no way back.
     """
 
     name: str
@@ -138,9 +190,11 @@ class Architecture:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     rename: Renames | Callable[[Config], Renames] = ()
     ignore: tuple[str, ...] | Callable[[Config], tuple[str, ...]] = ()
-    generated: tuple[ComputedTensor, ...] = ()
-    first: tuple[Hparam, ...] = ()
-    when: Callable[[Config], bool] | None = None
+    computed: tuple[ComputedTensor, ...] = ()
+    leading_hparams: tuple[Hparam, ...] = ()
+    matches: Callable[[Config], bool] | None = None
+    title: str = ""
+    export: ExportSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -231,19 +285,23 @@ def write_hparams(architecture: Architecture, config: Config, file_type: int) ->
     return metadata
 
 
-def write_first(architecture: Architecture, config: Config) -> Metadata:
+def write_leading_hparams(architecture: Architecture, config: Config) -> Metadata:
     """Return the hparams that come before all of ``general.*`` but the architecture."""
     metadata = Metadata()
-    for hparam in architecture.first:
+    for hparam in architecture.leading_hparams:
         _write(metadata, architecture, hparam, config)
     return metadata
 
 
 def _write(metadata: Metadata, architecture: Architecture, hparam: Hparam, config: Config) -> None:
     value = hparam.value(config)
-    if value is not None:
-        prefix = "" if hparam.key.startswith(UNPREFIXED) else f"{architecture.name}."
+    if value is None:
+        return
+    prefix = "" if hparam.key.startswith(UNPREFIXED) else f"{architecture.name}."
+    if hparam.type is None:
         metadata[prefix + hparam.key] = value
+    else:
+        metadata.set(prefix + hparam.key, value, hparam.type)
 
 
 def block_count(config: Config) -> int:

@@ -14,12 +14,10 @@ from math import prod
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats as Floats
 from ggufkit.errors import ShapeMismatchError
-
-Shape = tuple[int, ...]
-Floats = NDArray[np.float32]
+from ggufkit.types import Shape as Shape
 
 
 def n_rows(shape: Shape) -> int:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ggufkit.checkpoint.hub import REPO_ID
+from ggufkit.converter.planning.recipes import DEFAULT_LADDER
 from ggufkit.errors import CheckpointError, MissingFileError
 
-DEFAULT_RUNG = "Q4_K_M"
 # What follows the rung in a file's name; of a split, the first part stands for all.
 _FIRST = r"(?:-00001-of-\d{5})?\.gguf"
 _LATER = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
@@ -69,7 +69,7 @@ def choose(names: Iterable[str], rung: str, where: str) -> str:
     first = sorted(name for name in names if name.endswith(".gguf") and not _LATER.search(name))
     if not rung and len(first) == 1:
         return first[0]
-    wanted = re.escape(rung or DEFAULT_RUNG)
+    wanted = re.escape(rung or DEFAULT_LADDER)
     found = [n for n in first if re.search(rf"(?:^|[-./]){wanted}{_FIRST}$", n, re.IGNORECASE)]
     if len(found) == 1:
         return found[0]
@@ -77,7 +77,7 @@ def choose(names: Iterable[str], rung: str, where: str) -> str:
         raise MissingFileError(f"{where}: no GGUF files")
     what = "several of" if found else "none of"
     raise MissingFileError(
-        f"{where}: {rung or DEFAULT_RUNG} is {what} the files: {', '.join(first[:20])}; "
+        f"{where}: {rung or DEFAULT_LADDER} is {what} the files: {', '.join(first[:20])}; "
         "put :TYPE behind the name"
     )
 

@@ -167,7 +167,7 @@ def read_quality(path: Path) -> dict[str, float]:
     BadValueError
         The file holds something else.
     """
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
     from ggufkit.types import FileType
 
     try:

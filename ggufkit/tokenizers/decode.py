@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.tokenizers.folder_files import as_list, get
+from ggufkit.tokenizers.files import as_list, get
 
 if TYPE_CHECKING:
     from ggufkit.tokenizers.files import TokenizerFiles

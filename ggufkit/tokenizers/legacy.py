@@ -1,20 +1,17 @@
 """Tokenizer files from before tokenizer.json: vocab.txt, and vocab.json with merges.txt.
 
-They hold the vocabulary and the merges, but not how text is split: that is determined by the
-tokenizer's class. Supported are the three classes that are published without a tokenizer.json. The
-result is the tokenizer.json that transformers would write for the class.
+They hold the vocabulary and the merges; how text is split follows from the tokenizer's class. The
+three classes that are published without a tokenizer.json are supported. The result is the
+tokenizer.json that transformers would write for the class.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from ggufkit.errors import CheckpointError
 from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES
-from ggufkit.tokenizers.folder_files import get
 from ggufkit.tokenizers.pre_table import steps_of
-
-if TYPE_CHECKING:
-    from ggufkit.tokenizers.folder_files import FolderFiles
 
 # The class by model_type, if tokenizer_config.json does not name it.
 CLASS_OF = {"bert": "BertTokenizer", "gpt2": "GPT2Tokenizer", "qwen2": "Qwen2Tokenizer"}
@@ -28,8 +25,21 @@ BYTE_LEVEL_SPECIAL = {"unk_token": "<|endoftext|>", "eos_token": "<|endoftext|>"
 PRE_OF = {"GPT2Tokenizer": "gpt-2", "Qwen2Tokenizer": "qwen2"}
 
 
-def read_legacy(files: FolderFiles) -> dict[str, Any] | None:
-    """Return the equivalent tokenizer.json, or None if files are missing or the class is unknown.
+class _Files(Protocol):
+    """The parts of `ggufkit.tokenizers.files.TokenizerFiles` (which imports this module) in use."""
+
+    @property
+    def config(self) -> dict[str, Any] | None: ...
+    @property
+    def model_config(self) -> dict[str, Any] | None: ...
+    def has(self, name: str) -> bool: ...
+    def json(self, name: str, limit: int = ...) -> dict[str, Any] | None: ...
+    def text(self, name: str, limit: int = ...) -> str | None: ...
+    def malformed(self, name: str, what: str) -> CheckpointError: ...
+
+
+def read_legacy(files: _Files) -> dict[str, Any] | None:
+    """Return older files in the form of a tokenizer.json; None if they are missing or unknown.
 
     Raises
     ------
@@ -37,7 +47,8 @@ def read_legacy(files: FolderFiles) -> dict[str, Any] | None:
         A file is malformed.
     """
     config = files.config or {}
-    name = str(config.get("tokenizer_class") or CLASS_OF.get(_model_type(files), ""))
+    model_type = (files.model_config or {}).get("model_type")
+    name = str(config.get("tokenizer_class") or CLASS_OF.get(str(model_type), ""))
     name = name.removesuffix("Fast")
     if name == "BertTokenizer" and files.has("vocab.txt"):
         return _bert(files, config)
@@ -46,16 +57,12 @@ def read_legacy(files: FolderFiles) -> dict[str, Any] | None:
     return None
 
 
-def _model_type(files: FolderFiles) -> str:
-    return str(get(files.model_config, "model_type"))
-
-
 def _special(config: dict[str, Any], defaults: dict[str, str]) -> list[dict[str, Any]]:
     texts = {text for key, text in defaults.items() if key not in config}
     return [{"content": text, "special": True} for text in sorted(texts)]
 
 
-def _bert(files: FolderFiles, config: dict[str, Any]) -> dict[str, Any]:
+def _bert(files: _Files, config: dict[str, Any]) -> dict[str, Any]:
     lines = (files.text("vocab.txt", MAX_TOKENIZER_BYTES) or "").split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -84,7 +91,7 @@ def _bert(files: FolderFiles, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _byte_level(files: FolderFiles, config: dict[str, Any], pre: str) -> dict[str, Any]:
+def _byte_level(files: _Files, config: dict[str, Any], pre: str) -> dict[str, Any]:
     *regexes, last = steps_of(pre) or ()
     cuts: list[dict[str, Any]] = [
         {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated"} for regex in regexes

@@ -13,7 +13,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import UnknownTokenizerError
-from ggufkit.tokenizers.folder_files import as_list, get
+from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.pre_table import (
     BPE_NAMES,
     HASHES,

@@ -17,7 +17,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import read_bytes
 from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE
 from ggufkit.tokenizers.decode import CHAR_OF
-from ggufkit.tokenizers.folder_files import as_list, get
+from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.special import ID_KEYS, special_metadata
 from ggufkit.types import ValueType
@@ -218,9 +218,7 @@ def _checked(files: TokenizerFiles, name: str, ranks: Ranks, n: int) -> Ranks:
     if len(ranks) != n or len(set(ranks.values())) != n or b"" in ranks or n > MAX_VOCAB_SIZE:
         raise files.malformed(name, "a token or a rank is empty, or occurs twice")
     if sum(len(token) ** 2 for token in ranks) > _MAX_WORK:
-        raise files.malformed(
-            name, "its tokens are too long to find their merges"
-        )
+        raise files.malformed(name, "its tokens are too long to find their merges")
     return ranks
 
 

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import TokenizerMismatchError
 from ggufkit.tokenizers.bpe import looks_special
-from ggufkit.tokenizers.files import TokenizerFiles
-from ggufkit.tokenizers.folder_files import as_list, get
+from ggufkit.tokenizers.files import TokenizerFiles, as_list, get
 from ggufkit.tokenizers.huggingface import read_vocabulary
 from ggufkit.tokenizers.probes import PROBES
 from ggufkit.tokenizers.rebuild import CannotRebuildError, rebuild

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.folder_files import as_list, get
+from ggufkit.tokenizers.files import as_list, get
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import read_bytes
 from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE, looks_special
-from ggufkit.tokenizers.folder_files import as_list, get
+from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.sentencepiece import (
     ModelType,
     SentencePieceModel,

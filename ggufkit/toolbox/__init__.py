@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
-#: Is called with bytes as they are done, from any thread.
-Progress: TypeAlias = Callable[[int], None]
+from ggufkit.types import Progress as Progress
 
 
 def silent(n_bytes: int) -> None:

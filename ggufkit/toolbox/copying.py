@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.errors import OutputError, TruncatedError
+from ggufkit.gguf.scan import byte_ranges
 from ggufkit.io.atomic import PartialFile
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from ggufkit.gguf.model import GGUFModel
     from ggufkit.gguf.reader import GGUFFile
     from ggufkit.toolbox import Progress
-
-_CHUNK = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +114,22 @@ class _Copier:
 
     def copy(self, target: CopyTarget, progress: Progress) -> None:
         for info, source in zip(target.layout.tensors, target.sources, strict=True):
-            done = 0
-            while done < source.nbytes:
-                at = target.layout.data_offset + info.offset + done
-                size = min(source.nbytes - done, _CHUNK)
-                copied = self._copy_in_kernel(source, done, at, size)
-                if not copied:
-                    self.file.write_at(at, self.model.read_bytes(source, done, size))
-                    copied = size
-                done += copied
-                progress(copied)
+            at = target.layout.data_offset + info.offset
+            for start, size in byte_ranges(source.nbytes):
+                copied = self._copy_in_kernel(source, start, at + start, size)
+                if copied < size:
+                    rest = self.model.read_bytes(source, start + copied, size - copied)
+                    self.file.write_at(at + start + copied, rest)
+                progress(size)
 
     def _copy_in_kernel(self, source: TensorInfo, start: int, at: int, size: int) -> int:
-        """Return the bytes copied, 0 if this has to go through memory."""
+        """Return the bytes copied; what is missing has to go through memory."""
         if not self.in_kernel:
             return 0
         part = self.model.part_of(source.name)
+        start += part.data_offset + source.offset
         try:
-            return os.copy_file_range(
-                self._fd_of(part), self.fd, size, part.data_offset + source.offset + start, at
-            )
+            return os.copy_file_range(self._fd_of(part), self.fd, size, start, at)
         except OSError:
             # Other file systems, or none that can: if the disk is the reason, writing says so.
             self.in_kernel = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -18,17 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize
-from ggufkit.converter.execution.report import ErrorSums
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
+from ggufkit.gguf.scan import Chunk, chunks_of, map_in_order, sum_by_tensor
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
 from ggufkit.gguf.values import Value, encode, encode_array
 from ggufkit.toolbox import Progress, silent
 from ggufkit.types import TensorType, ValueType
-
-#: Weights that are compared at a time: a multiple of every block size.
-_CHUNK = 1 << 20
 
 Kind = Literal["only in A", "only in B", "shape", "type", "data"]
 
@@ -159,10 +157,9 @@ def diff(
     with ExitStack() as opened:
         one, other = (opened.enter_context(open_gguf(path)) for path in (a, b))
         names = list(dict.fromkeys(chain(one, other)))
-        found = {name: _compare_heads(one, other, name) for name in names}
+        found = {name: _compare_infos(one, other, name) for name in names}
         if data:
-            pool = opened.enter_context(ThreadPoolExecutor(jobs or os.cpu_count() or 1))
-            found = _Data(one, other, pool, progress).compare(found)
+            found = _DataComparison(one, other, jobs, progress).compare(found)
         return Difference(
             tuple(compare_metadata(_without_split(one.metadata), _without_split(other.metadata))),
             tuple(tensor for tensor in found.values() if tensor is not None),
@@ -195,7 +192,7 @@ def _without_split(metadata: Metadata) -> Metadata:
     return metadata
 
 
-def _compare_heads(a: GGUFModel, b: GGUFModel, name: str) -> TensorDifference | None:
+def _compare_infos(a: GGUFModel, b: GGUFModel, name: str) -> TensorDifference | None:
     one, other = a.tensors.get(name), b.tensors.get(name)
     kind: Kind | None = None
     if one is None or other is None:
@@ -207,14 +204,12 @@ def _compare_heads(a: GGUFModel, b: GGUFModel, name: str) -> TensorDifference | 
     return kind and TensorDifference(name, kind, one, other)
 
 
-class _Data:
-    """Compares the data of two models, in chunks spread over a pool's threads."""
+class _DataComparison:
+    """Compares the data of two models, in chunks spread over threads."""
 
-    def __init__(
-        self, a: GGUFModel, b: GGUFModel, pool: ThreadPoolExecutor, progress: Progress
-    ) -> None:
+    def __init__(self, a: GGUFModel, b: GGUFModel, jobs: int | None, progress: Progress) -> None:
         self.a, self.b = a, b
-        self.pool = pool
+        self.jobs = jobs
         self.progress = progress
 
     def compare(
@@ -222,52 +217,34 @@ class _Data:
     ) -> dict[str, TensorDifference | None]:
         """Add tensors whose bytes differ, and the errors of all that can be measured."""
         alike = self._chunks(name for name, tensor in found.items() if tensor is None)
-        for (name, _), same in zip(alike, self.pool.map(self._same_bytes, alike), strict=True):
-            if not same and found[name] is None:
-                found[name] = TensorDifference(
-                    name, "data", self.a.tensors[name], self.b.tensors[name]
-                )
+        for name in filter(None, map_in_order(self._name_if_different, alike, self.jobs)):
+            found[name] = TensorDifference(name, "data", self.a.tensors[name], self.b.tensors[name])
         differ = self._chunks(
             name
             for name, tensor in found.items()
             if tensor is not None and tensor.kind in ("type", "data")
         )
-        sums: dict[str, ErrorSums] = {}
-        for (name, _), part in zip(differ, self.pool.map(self._measure, differ), strict=True):
-            sums[name] = sums.get(name, ErrorSums()) + part
+        sums = sum_by_tensor(self._measure, differ, self.jobs)
         return {
             name: tensor and replace(tensor, errors=sums.get(name))
             for name, tensor in found.items()
         }
 
-    def _chunks(self, names: Iterable[str]) -> list[tuple[str, range]]:
-        """Cut tensors into ranges of weights; rows are whole blocks, so none are needed."""
-        return [
-            (name, range(start, min(start + _CHUNK, n_weights)))
-            for name in names
-            for n_weights in [self.a.tensors[name].n_weights]
-            for start in range(0, n_weights, _CHUNK)
-        ]
+    def _chunks(self, names: Iterable[str]) -> list[Chunk]:
+        return list(chunks_of(self.a.tensors[name] for name in names))
 
-    def _same_bytes(self, chunk: tuple[str, range]) -> bool:
-        one, other = _read(self.a, *chunk), _read(self.b, *chunk)
+    def _name_if_different(self, chunk: Chunk) -> str | None:
+        one, other = chunk.read(self.a), chunk.read(self.b)
         self.progress(len(one) + len(other))
-        return one == other
+        return None if one == other else chunk.name
 
-    def _measure(self, chunk: tuple[str, range]) -> ErrorSums:
-        name, weights = chunk
-        one, other = _read(self.a, name, weights), _read(self.b, name, weights)
-        types = self.a.tensors[name].type, self.b.tensors[name].type
+    def _measure(self, chunk: Chunk) -> ErrorSums:
+        one, other = chunk.read(self.a), chunk.read(self.b)
+        types = self.a.tensors[chunk.name].type, self.b.tensors[chunk.name].type
         if types[0] is not types[1]:
             self.progress(len(one) + len(other))
         with np.errstate(all="ignore"):  # weights of a broken model may be anything
             return ErrorSums.of(_decode(one, types[0]), _decode(other, types[1]))
-
-
-def _read(model: GGUFModel, name: str, weights: range) -> bytes:
-    info = model.tensors[name]
-    start, size = info.type.row_size(weights.start), info.type.row_size(len(weights))
-    return model.read_bytes(info, start, size)
 
 
 def _decode(data: bytes, tensor_type: TensorType) -> NDArray[np.float32]:

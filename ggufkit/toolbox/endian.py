@@ -8,23 +8,24 @@ header, and the fields of blocks that are wider than a byte (scales, and what gg
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ggufkit.codecs import CODECS
 from ggufkit.errors import BadValueError, UnsupportedVersionError
 from ggufkit.gguf.layout import ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Layout, plan_layout
-from ggufkit.gguf.model import GGUFModel, open_gguf
-from ggufkit.gguf.values import CODES
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
+from ggufkit.gguf.scan import chunks_of
+from ggufkit.gguf.values import ByteOrder
 from ggufkit.io.atomic import PartialFile
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.copying import CopyTarget, copy_tensors, refuse_existing
 from ggufkit.types import TensorType, ValueType
 
-_CHUNK_BLOCKS = 1 << 15
-_ORDERS = {"little": "<", "big": ">"}
+_ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
 
 
 def copy(
@@ -85,7 +86,7 @@ def _aligned_layout(model: GGUFModel, alignment: int | None) -> Layout:
 def convert_endian(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    order: str,
+    order: Literal["little", "big"],
     *,
     dry_run: bool = False,
     force: bool = False,
@@ -115,27 +116,25 @@ def convert_endian(
         if {part.byte_order for part in model.parts} == {_ORDERS[order]}:
             raise BadValueError(f"is {order}-endian already", path=path)
         infos = tuple(model.tensors.values())
-        target = CopyTarget(Path(out), _aligned_layout(model, None), infos)
+        layout = plan_layout(model.metadata, infos, order=_ORDERS[order])
+        target = CopyTarget(Path(out), layout, infos)
         if not force:
             refuse_existing([target])
         if not dry_run:
-            _write(model, target, order, progress)
+            _write(model, target, progress)
     return target
 
 
-def _write(model: GGUFModel, target: CopyTarget, order: str, progress: Progress) -> None:
-    header = target.layout.header
+def _write(model: GGUFModel, target: CopyTarget, progress: Progress) -> None:
     partial = PartialFile(target.path, target.layout.file_size)
     try:
-        partial.write_at(0, swap_header(header) if order == "big" else header)
+        partial.write_at(0, target.layout.header)
         for info, source in zip(target.layout.tensors, target.sources, strict=True):
             at = target.layout.data_offset + info.offset
-            step = source.type.type_size * _CHUNK_BLOCKS
-            for start in range(0, source.nbytes, step):
-                size = min(step, source.nbytes - start)
-                data = swap_blocks(model.read_bytes(source, start, size), source.type)
-                partial.write_at(at + start, data)
-                progress(size)
+            for chunk in chunks_of([source]):
+                data = swap_blocks(chunk.read(model), source.type)
+                partial.write_at(at + source.type.row_size(chunk.start), data)
+                progress(len(data))
         partial.publish()
     finally:
         partial.discard()
@@ -150,62 +149,3 @@ def swap_blocks(data: bytes, type: TensorType) -> bytes:  # noqa: A002 - the fie
     b'\x02\x01\x00\x01'
     """
     return np.frombuffer(data, CODECS[type].layout).byteswap().tobytes()
-
-
-def swap_header(header: bytes) -> bytes:
-    """Return a little-endian header, as `plan_layout` makes it, in big-endian.
-
-    Raises
-    ------
-    struct.error
-        It is no such header.
-    """
-    return _Swapper(header).run()
-
-
-class _Swapper:
-    """Walks over a well-formed little-endian header and writes it the other way round."""
-
-    def __init__(self, header: bytes) -> None:
-        self.header = header
-        self.pos = 0
-        self.out = bytearray()
-
-    def run(self) -> bytes:
-        self.raw(4)
-        self.numbers("I")
-        n_tensors, n_pairs = self.numbers("QQ")
-        for _ in range(n_pairs):
-            self.string()
-            (kind,) = self.numbers("I")
-            self.value(ValueType(kind))
-        for _ in range(n_tensors):
-            self.string()
-            (n_dims,) = self.numbers("I")
-            self.numbers("Q" * n_dims + "IQ")
-        self.raw(len(self.header) - self.pos)
-        return bytes(self.out)
-
-    def raw(self, size: int) -> None:
-        self.out += self.header[self.pos : self.pos + size]
-        self.pos += size
-
-    def numbers(self, code: str) -> tuple[int, ...]:
-        values = struct.unpack_from(f"<{code}", self.header, self.pos)
-        self.out += struct.pack(f">{code}", *values)
-        self.pos += struct.calcsize(f"<{code}")
-        return values
-
-    def string(self) -> None:
-        (length,) = self.numbers("Q")
-        self.raw(length)
-
-    def value(self, kind: ValueType) -> None:
-        if kind is ValueType.STRING:
-            self.string()
-        elif kind is ValueType.ARRAY:
-            item, count = self.numbers("IQ")
-            for _ in range(count):
-                self.value(ValueType(item))
-        else:
-            self.numbers(CODES[kind])

@@ -16,21 +16,22 @@ import json
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ggufkit.errors import FormatError, MissingFileError, TruncatedError
-from ggufkit.gguf.model import open_gguf
+from ggufkit.errors import FormatError, MissingFileError
+from ggufkit.gguf.open import open_gguf
+from ggufkit.gguf.scan import byte_ranges, file_chunks, map_in_order
+from ggufkit.io.positional import read_range
 from ggufkit.toolbox import Progress, silent
 
 if TYPE_CHECKING:
     from ggufkit.gguf.layout import TensorInfo
     from ggufkit.gguf.reader import GGUFFile
 
-_CHUNK = 1 << 20
 _LINE = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
@@ -87,9 +88,10 @@ def hash_file(
     jobs = jobs or os.cpu_count() or 1
     files: dict[Path, str] = {}
     tensors: dict[str, str] = {}
-    with open_gguf(path) as model, ThreadPoolExecutor(jobs) as pool:
+    with open_gguf(path) as model:
         parts = [part for part in model.parts if part.path is not None]
-        hashed = pool.map(lambda part: _hash_part(part, jobs > 1, progress), parts)
+        n_threads = jobs if jobs > 1 else 0
+        hashed = map_in_order(lambda part: _hash_part(part, jobs > 1, progress), parts, n_threads)
         for part, (digest, of_tensors) in zip(parts, hashed, strict=True):
             files[part.path or Path(path)] = digest
             tensors.update(of_tensors)
@@ -105,24 +107,31 @@ def weights_digest(infos: Iterable[TensorInfo], digests: dict[str, str]) -> str:
     return lines.hexdigest()
 
 
-def _hash_part(part: GGUFFile, threads: bool, progress: Progress) -> tuple[str, dict[str, str]]:
+def _hash_part(part: GGUFFile, in_threads: bool, progress: Progress) -> tuple[str, dict[str, str]]:
     """Hash a file and its tensors in one pass: tensors in a second thread, if allowed."""
     whole = hashlib.sha256()
     tensors = {name: hashlib.sha256() for name in part.tensors}
-    pending: Future[None] | None = None
-    with Path(part.path or "").open("rb", buffering=0) as file, ThreadPoolExecutor(1) as helper:
-        for name, size in _stretches(part):
-            for chunk in _chunks(file.fileno(), size, part):
-                if name is not None and threads:
-                    # At most one chunk waits: memory stays the same whatever the file's size.
-                    if pending is not None:
-                        pending.result()
-                    pending = helper.submit(tensors[name].update, chunk)
-                elif name is not None:
-                    tensors[name].update(chunk)
-                whole.update(chunk)
-                progress(len(chunk))
+
+    def read() -> Iterator[tuple[str, bytes]]:
+        for name, data in _contents(part):
+            whole.update(data)
+            progress(len(data))
+            if name is not None:
+                yield name, data
+
+    # One thread: the chunks of a tensor have to come in order.
+    deque(map_in_order(lambda item: tensors[item[0]].update(item[1]), read(), int(in_threads)), 0)
     return whole.hexdigest(), {name: digest.hexdigest() for name, digest in tensors.items()}
+
+
+def _contents(part: GGUFFile) -> Iterator[tuple[str | None, bytes]]:
+    """Yield all bytes of a file, in chunks, with the tensor that they belong to, if any."""
+    with Path(part.path or "").open("rb", buffering=0) as file:
+        at = 0
+        for name, n_bytes in _stretches(part):
+            for start, size in byte_ranges(n_bytes):
+                yield name, read_range(file.fileno(), at + start, size, part.path)
+            at += n_bytes
 
 
 def _stretches(part: GGUFFile) -> Iterator[tuple[str | None, int]]:
@@ -134,17 +143,6 @@ def _stretches(part: GGUFFile) -> Iterator[tuple[str | None, int]]:
         yield info.name, info.nbytes
         at = start + info.nbytes
     yield None, part.file_size - at
-
-
-def _chunks(fd: int, size: int, part: GGUFFile) -> Iterator[bytes]:
-    while size:
-        chunk = os.read(fd, min(size, _CHUNK))
-        if not chunk:
-            raise TruncatedError(
-                f"{size} bytes are gone: the file changed while in use", path=part.path
-            )
-        yield chunk
-        size -= len(chunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +213,7 @@ def _unescape(name: str) -> str:
 def check_manifest(
     path: str | os.PathLike[str], *, jobs: int | None = None, progress: Progress = silent
 ) -> list[Check]:
-    """Compare files with a manifest; their names count from the manifest's folder.
+    """Compare files with a manifest; their names are relative to the manifest's folder.
 
     Parameters
     ----------
@@ -235,26 +233,22 @@ def check_manifest(
 
     def check(entry: tuple[str, str]) -> Check:
         digest, name = entry
-        found, size = _hash_any(folder / name, progress)
-        if found is None:
+        try:
+            if not stat.S_ISREG((folder / name).stat().st_mode):  # a FIFO would never end
+                return Check(name, "missing", 0)
+            found, size = sha256_of(folder / name, progress)
+        except (OSError, ValueError):  # ValueError: a NUL in the name
             return Check(name, "missing", 0)
         return Check(name, "ok" if found == digest else "different", size)
 
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        return list(pool.map(check, read_manifest(path)))
+    return list(map_in_order(check, read_manifest(path), jobs))
 
 
-def _hash_any(path: Path, progress: Progress) -> tuple[str | None, int]:
-    """Return digest and size of a regular file; a FIFO or device would hang or never end."""
+def sha256_of(path: Path, progress: Progress = silent) -> tuple[str, int]:
+    """Return the SHA-256 and the size of any file."""
     digest, size = hashlib.sha256(), 0
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return None, 0
-        with path.open("rb", buffering=0) as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-                progress(len(chunk))
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return None, 0
+    for chunk in file_chunks(path):
+        digest.update(chunk)
+        size += len(chunk)
+        progress(len(chunk))
     return digest.hexdigest(), size

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ggufkit.errors import FormatError, MissingFileError
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
+from ggufkit.gguf.scan import chunks_of
 from ggufkit.toolbox import Progress, silent
 
 ALGORITHMS = ("xxh64", "sha1", "sha256")
-_CHUNK = 1 << 22
 _LINE = re.compile(r"(xxh64|sha1|sha256)\s+([0-9a-f]{16,64})  (.+)")
 
 
@@ -86,8 +86,8 @@ def payload_lines(
     with open_gguf(path) as model:
         for info in model.tensors.values():
             own = [_start(algorithm) for algorithm in algorithms]
-            for start in range(0, info.nbytes, _CHUNK):
-                data = model.read_bytes(info, start, min(_CHUNK, info.nbytes - start))
+            for chunk in chunks_of([info]):
+                data = chunk.read(model)
                 for each in (*own, *whole):
                     each.update(data)
                 progress(len(data))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ggufkit.errors import BadValueError
 from ggufkit.gguf.layout import plan_layout
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import COUNT, GGUF_SPLIT, NO, TENSORS_COUNT, part_name, plan_split
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.copying import CopyTarget, copy_tensors, refuse_existing
@@ -70,7 +70,7 @@ def split(
     with open_gguf(path) as model:
         parts = plan_split(
             model.metadata,
-            [(info.name, info.shape, info.type) for info in model.tensors.values()],
+            model.tensors.values(),
             max_bytes=max_bytes,
             max_tensors=max_tensors,
             no_tensor_first=no_tensor_first,
@@ -80,7 +80,7 @@ def split(
             CopyTarget(
                 out.with_name(part_name(stem, index, len(parts))),
                 plan_layout(part.metadata, part.tensors),
-                tuple(model.tensors[name] for name, _, _ in part.tensors),
+                tuple(model.tensors[info.name] for info in part.tensors),
             )
             for index, part in enumerate(parts)
         )

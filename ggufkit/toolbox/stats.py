@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from ggufkit.codecs import dequantize
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.scan import Chunk, chunks_of, sum_by_tensor
 from ggufkit.toolbox import Progress, silent
+from ggufkit.types import TensorType
 
-CHUNK_WEIGHTS = 1 << 20
 #: Standard deviations from the mean beyond which a weight is an outlier.
 OUTLIER = 6.0
 ZERO_BLOCK = 32
@@ -74,7 +74,7 @@ def tensor_stats(
     wanted : callable
         Says of a name whether that tensor is measured.
     jobs : int, optional
-        Tensors at a time; by default one per CPU.
+        Threads; by default one per CPU.
     progress : callable
         Is called with bytes as they are read.
 
@@ -84,52 +84,95 @@ def tensor_stats(
         The file has shrunk since it was opened.
     """
     infos = [info for info in file.tensors.values() if wanted(info.name)]
-    with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(lambda info: _measure(file, info, progress), infos))
+
+    def sums_of(chunk: Chunk) -> _Sums:
+        data = chunk.read(file)
+        progress(len(data))
+        return _Sums.of(_decode(data, file.tensors[chunk.name].type))
+
+    def outliers_of(chunk: Chunk) -> int:
+        values = _decode(chunk.read(file), file.tensors[chunk.name].type)
+        return found[chunk.name].count_outliers(values)
+
+    found = sum_by_tensor(sums_of, chunks_of(infos), jobs)
+    # The spread has to be known before outliers can be counted; most tensors have none.
+    far = chunks_of(file.tensors[name] for name, sums in found.items() if sums.has_outliers)
+    outliers = sum_by_tensor(outliers_of, far, jobs)
+    return [_stats_of(info, found.get(info.name, _Sums()), outliers) for info in infos]
 
 
-def _measure(file: GGUFModel, info: TensorInfo, progress: Progress) -> TensorStats:
-    total, squares, n = 0.0, 0.0, 0
-    least, most = np.inf, -np.inf
-    zero_blocks = nonfinite = 0
-    for values in _chunks(file, info, progress):
-        finite = values[np.isfinite(values)]
-        nonfinite += values.size - finite.size
-        zero_blocks += _zero_blocks(values)
-        if finite.size:
-            least, most = min(least, float(finite.min())), max(most, float(finite.max()))
-            total += float(finite.sum(dtype=np.float64))
-            squares += float(np.square(finite, dtype=np.float64).sum())
-            n += finite.size
-    mean = total / n if n else 0.0
-    std = sqrt(max(0.0, squares / n - mean * mean)) if n else 0.0
-    # the spread has to be known before outliers can be counted; most tensors have none
-    far = n > 0 and std > 0 and max(most - mean, mean - least) > OUTLIER * std
-    outliers = _outliers(_chunks(file, info, silent), mean, std) if far else 0
-    extremes = (least, most) if n else (0.0, 0.0)
+def _stats_of(info: TensorInfo, sums: _Sums, outliers: dict[str, int]) -> TensorStats:
+    least, most = (sums.least, sums.most) if sums.n else (0.0, 0.0)
     return TensorStats(
-        info.name, info.type.name, info.n_weights, *extremes, mean, std, outliers, zero_blocks,
-        nonfinite,
-    )  # fmt: skip
+        name=info.name,
+        type=info.type.name,
+        n_weights=info.n_weights,
+        least=least,
+        most=most,
+        mean=sums.mean,
+        std=sums.std,
+        n_outliers=outliers.get(info.name, 0),
+        n_zero_blocks=sums.n_zero_blocks,
+        n_nonfinite=sums.n_nonfinite,
+    )
 
 
-def _outliers(chunks: Iterable[NDArray[np.float32]], mean: float, std: float) -> int:
-    return sum(int((np.isfinite(v) & (np.abs(v - mean) > OUTLIER * std)).sum()) for v in chunks)
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What is summed up over a tensor's chunks; `n` counts the finite weights."""
+
+    n: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    least: float = inf
+    most: float = -inf
+    n_zero_blocks: int = 0
+    n_nonfinite: int = 0
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> _Sums:
+        finite = values[np.isfinite(values)]
+        skipped = _count_zero_blocks(values), values.size - finite.size
+        if not finite.size:
+            return cls(0, 0.0, 0.0, inf, -inf, *skipped)
+        total = float(finite.sum(dtype=np.float64))
+        squares = float(np.square(finite, dtype=np.float64).sum())
+        return cls(finite.size, total, squares, float(finite.min()), float(finite.max()), *skipped)
+
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(
+            self.n + other.n,
+            self.total + other.total,
+            self.squares + other.squares,
+            min(self.least, other.least),
+            max(self.most, other.most),
+            self.n_zero_blocks + other.n_zero_blocks,
+            self.n_nonfinite + other.n_nonfinite,
+        )
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.n if self.n else 0.0
+
+    @property
+    def std(self) -> float:
+        return sqrt(max(0.0, self.squares / self.n - self.mean**2)) if self.n else 0.0
+
+    @property
+    def has_outliers(self) -> bool:
+        furthest = max(self.most - self.mean, self.mean - self.least)
+        return self.n > 0 and self.std > 0 and furthest > OUTLIER * self.std
+
+    def count_outliers(self, values: NDArray[np.float32]) -> int:
+        far = np.abs(values - self.mean) > OUTLIER * self.std
+        return int((np.isfinite(values) & far).sum())
 
 
-def _zero_blocks(values: NDArray[np.float32]) -> int:
+def _count_zero_blocks(values: NDArray[np.float32]) -> int:
     whole = values.size // ZERO_BLOCK * ZERO_BLOCK
     blocks = values[:whole].reshape(-1, ZERO_BLOCK)
     return int(np.count_nonzero(~blocks.any(axis=1)))
 
 
-def _chunks(file: GGUFModel, info: TensorInfo, progress: Progress) -> Iterator[NDArray[np.float32]]:
-    row = info.type.row_size(info.shape[-1] if info.shape else 1)
-    if not row or not info.nbytes:
-        return
-    step = max(1, CHUNK_WEIGHTS * row // max(1, info.shape[-1] if info.shape else 1) // row) * row
-    for start in range(0, info.nbytes, step):
-        data = file.read_bytes(info, start, min(step, info.nbytes - start))
-        blocks = np.frombuffer(data, np.uint8).reshape(-1, row)
-        yield dequantize(blocks, info.type).reshape(-1)
-        progress(len(data))
+def _decode(data: bytes, type: TensorType) -> NDArray[np.float32]:  # noqa: A002 - the field's name
+    return dequantize(np.frombuffer(data, np.uint8)[np.newaxis], type).reshape(-1)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ggufkit.architectures.from_gguf_py import marked
+from ggufkit.architectures.from_gguf_py import generic_provenance
 from ggufkit.converter.execution.execute import Rows
 from ggufkit.converter.ladder import open_source, plan_ladder
 from ggufkit.converter.planning.plan import Rung, Task
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.header import parse_header
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
+from ggufkit.gguf.scan import map_in_order
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.diff import KeyDifference, compare_metadata
 from ggufkit.types import FileType
@@ -116,7 +116,7 @@ def verify(
     opening = {k: options.pop(k) for k in _OPENING if k in options}
     with open_gguf(path) as model:
         recipe = recipe or _stated_recipe(model)
-        if marked(model.metadata) and not str(source).lower().endswith(".gguf"):
+        if generic_provenance(model.metadata) and not str(source).lower().endswith(".gguf"):
             opening["generic"] = str(model.metadata.get("general.architecture"))
         plan = plan_ladder(
             open_source(source, **opening), "verify.gguf", recipe, imatrix=imatrix, **options
@@ -124,7 +124,7 @@ def verify(
         (rung,) = plan.rungs
         wrong = {found.name: found for found in _unlike(model, rung)}
         tasks = (task for task in plan.tasks() if task.tensor.name not in wrong)
-        compared = _compare(model, rung, tasks, jobs or os.cpu_count() or 1, progress)
+        compared = _compare(model, rung, tasks, jobs, progress)
         header = rung.parts[0].layout.header
         metadata = parse_header(header).metadata
         return Verification(
@@ -171,7 +171,7 @@ def _unlike(model: GGUFModel, rung: Rung) -> Iterator[Mismatch]:
 
 
 def _compare(
-    model: GGUFModel, rung: Rung, tasks: Iterator[Task], jobs: int, progress: Progress
+    model: GGUFModel, rung: Rung, tasks: Iterator[Task], jobs: int | None, progress: Progress
 ) -> list[Mismatch]:
     first: dict[str, tuple[int, int]] = {}
 
@@ -188,11 +188,10 @@ def _compare(
             stored, blocks.tobytes(), info.type.type_size, task.start * row
         )
 
-    with ThreadPoolExecutor(jobs) as pool:
-        for name, place, n in _bounded_map(pool, check, tasks, 4 * jobs):
-            if n:
-                before = first.get(name, (place, 0))
-                first[name] = min(place, before[0]), before[1] + n
+    for name, place, n in map_in_order(check, tasks, jobs):
+        if n:
+            before = first.get(name, (place, 0))
+            first[name] = min(place, before[0]), before[1] + n
     return [
         Mismatch(name, f"differs in {n} blocks, the first is block {place}", n)
         for name, (place, n) in first.items()
@@ -204,19 +203,3 @@ def _differing(stored: bytes, wanted: bytes, size: int, start: int) -> tuple[int
     a, b = (np.frombuffer(data, np.uint8).reshape(-1, size) for data in (stored, wanted))
     differ = (a != b).any(axis=1)
     return start // size + int(differ.argmax()), int(differ.sum())
-
-
-def _bounded_map(
-    pool: ThreadPoolExecutor,
-    work: Callable[[Task], tuple[str, int, int]],
-    tasks: Iterator[Task],
-    ahead: int,
-) -> Iterator[tuple[str, int, int]]:
-    """Yield results in order, with a bounded number of tasks under way."""
-    waiting: deque[Future[tuple[str, int, int]]] = deque()
-    for task in tasks:
-        waiting.append(pool.submit(work, task))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

@@ -28,8 +28,8 @@ from ggufkit.mapping.spec import (
     Context,
     complete_config,
     config_errors,
-    write_first,
     write_hparams,
+    write_leading_hparams,
 )
 from tests.architectures.checkpoints import write_checkpoint
 from tests.architectures.test_converted import CASES
@@ -64,9 +64,9 @@ def read_all(config, tensors) -> None:
         complete = complete_config(architecture, config)
         for tensor in map_tensors(architecture, tensors, Context(complete, 512)):
             tensor.transform.shape(*(tuple(tensors[source][1]) for source in tensor.sources))
-        for generated in architecture.generated:
+        for generated in architecture.computed:
             generated.compute(complete)
-        write_first(architecture, complete)
+        write_leading_hparams(architecture, complete)
         write_hparams(architecture, complete, 32)
 
 

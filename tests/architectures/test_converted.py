@@ -17,7 +17,7 @@ import pytest
 from gguf import GGUFReader
 from safetensors.numpy import load_file, save_file
 
-from ggufkit.architectures.registry import ARCHITECTURES, find_architecture
+from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.converter.ladder import convert
 from ggufkit.converter.sources import checkpoint as checkpoint_source
 from ggufkit.gguf.metadata import Metadata
@@ -93,11 +93,11 @@ def digest(name: str, data) -> str:
 def test_every_architecture_is_checked_against_the_converter() -> None:
     configs = [json.loads(path.read_text())["config"] for path in CASES.values()]
     checked = {id(find_architecture(config)) for config in configs}
-    assert {a.name for a in ARCHITECTURES if id(a) not in checked} == set()
+    assert {a.name for a in architectures() if id(a) not in checked} == set()
 
 
 def test_no_class_belongs_to_two_architectures() -> None:
-    by_default = [architecture for architecture in ARCHITECTURES if architecture.when is None]
+    by_default = [architecture for architecture in architectures() if architecture.matches is None]
     names = [name for architecture in by_default for name in architecture.hf_classes]
     assert len(names) == len(set(names))
     assert all(find_architecture({"architectures": [name]}) for name in names)
@@ -107,6 +107,6 @@ def test_the_documentation_has_every_class() -> None:
     page = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text()
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| ")]
     documented = {(row[2].strip(), row[3].strip()) for row in rows}
-    for architecture in ARCHITECTURES:
+    for architecture in architectures():
         classes = ", ".join(f"`{name}`" for name in architecture.hf_classes)
         assert (f"`{architecture.name}`", classes) in documented

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ggufkit.architectures.catalog import DATA, EVIDENCE_LEVELS, families, family_key, find_families
-from ggufkit.architectures.registry import ARCHITECTURES, find_architecture
+from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.vision import FAMILIES as VISION
 from ggufkit.errors import UnknownArchitectureError
 from tests.converter.manifests import ORACLE_MODELS
@@ -56,18 +56,18 @@ def test_nothing_is_claimed_without_data(family) -> None:
 
 def test_every_family_has_a_title_of_its_own_and_a_key() -> None:
     known = json.loads(DATA.read_text())
-    assert known.keys() == {family_key(architecture) for architecture in ARCHITECTURES}
+    assert known.keys() == {family_key(architecture) for architecture in architectures()}
     assert len(families()) == len(known)
-    assert len({row["title"] for row in known.values()}) == len(known)
+    assert len({family.architecture.title for family in families()} - {""}) == len(known)
 
 
 def test_of_architectures_with_one_key_all_but_one_say_when() -> None:
     by_key = defaultdict(list)
-    for architecture in ARCHITECTURES:
+    for architecture in architectures():
         by_key[family_key(architecture)].append(architecture)
     shared = [those for those in by_key.values() if len(those) > 1]
     assert shared
-    assert all(sum(a.when is None for a in those) == 1 for those in shared)
+    assert all(sum(a.matches is None for a in those) == 1 for those in shared)
 
 
 def test_families_are_found_by_name_class_or_title() -> None:
@@ -81,6 +81,6 @@ def test_families_are_found_by_name_class_or_title() -> None:
 def test_every_class_with_a_vision_part_is_marked() -> None:
     marked = {name for family in families() for name in family.mmproj}
     classes = {name for family in VISION for name in family.hf_classes}
-    known = {name for architecture in ARCHITECTURES for name in architecture.hf_classes}
+    known = {name for architecture in architectures() for name in architecture.hf_classes}
     assert marked == classes & known
     assert marked

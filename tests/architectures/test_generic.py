@@ -13,7 +13,7 @@ import pytest
 from gguf import GGUFReader
 
 from ggufkit.architectures.from_gguf_py import UNVERIFIED_KEY, generic_architecture, generic_name
-from ggufkit.architectures.registry import ARCHITECTURES, find_architecture
+from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.cli.main import main
 from ggufkit.converter.ladder import convert, open_source
 from ggufkit.converter.sources import checkpoint as checkpoint_source
@@ -214,7 +214,7 @@ def test_all_unmapped_and_missing_tensors_are_listed(tmp_path: Path, capsys) -> 
     error = caught.value
     assert sorted(error.unmapped) == sorted(strange)
     assert error.missing == ("token_embd.weight", "blk.1.ffn_up.weight")
-    assert error.closest in {name for a in ARCHITECTURES for name in a.hf_classes}
+    assert error.closest in {name for a in architectures() for name in a.hf_classes}
     text = str(error)
     for part in (
         "60 of",
@@ -281,7 +281,7 @@ def test_names_are_found_however_they_are_spelt() -> None:
 
 
 def made(config, names, requested=None):
-    return generic_architecture(config, names, requested, known=ARCHITECTURES).architecture
+    return generic_architecture(config, names, requested, known=architectures()).architecture
 
 
 def test_what_models_of_that_name_transform_is_said(tmp_path: Path, capsys) -> None:
@@ -308,7 +308,7 @@ def test_one_table_does_not_leak_into_another() -> None:
 
 
 def test_the_classes_of_all_files_are_still_theirs() -> None:
-    assert all(find_architecture({"architectures": [a.hf_classes[0]]}) for a in ARCHITECTURES)
+    assert all(find_architecture({"architectures": [a.hf_classes[0]]}) for a in architectures())
 
 
 @pytest.mark.parametrize("name", ["gptj", "qwen2_moe"])

@@ -13,7 +13,7 @@ import pytest
 from gguf.tensor_mapping import TensorNameMap
 
 from ggufkit.architectures.catalog import family_key
-from ggufkit.architectures.registry import ARCHITECTURES
+from ggufkit.architectures.registry import architectures
 from ggufkit.mapping.spec import UNPREFIXED, Architecture, Weight
 from tests.gguf.test_metadata import constants
 
@@ -78,7 +78,7 @@ def tensors(architecture: Architecture) -> set[str]:
 
 
 def keys(architecture: Architecture) -> Iterator[str]:
-    for hparam in (*architecture.hparams, *architecture.first):
+    for hparam in (*architecture.hparams, *architecture.leading_hparams):
         yield hparam if isinstance(hparam, str) else hparam.key
 
 
@@ -89,7 +89,7 @@ def strange_keys(architecture: Architecture) -> set[str]:
 
 def strange_tensors(architecture: Architecture) -> set[tuple[str, str]]:
     ours = [weight.name for weight in architecture.weights]
-    ours += [generated.name for generated in architecture.generated]
+    ours += [generated.name for generated in architecture.computed]
     strange = {stem(name) for name in ours} - tensors(architecture)
     return {(architecture.name, name) for name in strange}
 
@@ -98,7 +98,7 @@ def place(weight: Weight, names: TensorNameMap) -> str | None:
     """Return where gguf-py puts a weight's source, None where it knows no such source."""
     source = weight.source.replace(".{e}", "").replace("{i}", "0")
     source = re.sub(r"\.layer(\d)", r".layer.\1", source)  # t5's second number, which it renames
-    found = names.get_name(stem(source) if weight.exact else source)
+    found = names.get_name(stem(source) if weight.full_name else source)
     return found and found.replace(".0.", ".{i}.")
 
 
@@ -113,23 +113,23 @@ def other_places(architecture: Architecture) -> tuple[set[tuple[str, str]], int]
     return other, len(known)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, **IDS)
+@pytest.mark.parametrize("architecture", architectures(), **IDS)
 def test_the_name_is_one_of_llama_cpps(architecture: Architecture) -> None:
     assert architecture.name in BY_NAME
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, **IDS)
+@pytest.mark.parametrize("architecture", architectures(), **IDS)
 def test_keys_are_those_of_the_tables(architecture: Architecture) -> None:
     assert strange_keys(architecture) <= KEYS_BESIDE.keys()
     assert all(key.startswith(UNPREFIXED) or "{" not in key for key in keys(architecture))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, **IDS)
+@pytest.mark.parametrize("architecture", architectures(), **IDS)
 def test_tensors_are_those_of_the_tables(architecture: Architecture) -> None:
     assert strange_tensors(architecture) <= TENSORS_BESIDE.keys()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, **IDS)
+@pytest.mark.parametrize("architecture", architectures(), **IDS)
 def test_sources_go_where_the_tables_put_them(architecture: Architecture) -> None:
     other, n_known = other_places(architecture)
     assert other <= OTHER_PLACES.keys()
@@ -137,7 +137,7 @@ def test_sources_go_where_the_tables_put_them(architecture: Architecture) -> Non
 
 
 def test_the_exceptions_are_needed() -> None:
-    found = [(strange_keys(a), strange_tensors(a), other_places(a)[0]) for a in ARCHITECTURES]
+    found = [(strange_keys(a), strange_tensors(a), other_places(a)[0]) for a in architectures()]
     for given, sets in zip(
         (KEYS_BESIDE, TENSORS_BESIDE, OTHER_PLACES), zip(*found, strict=True), strict=True
     ):

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from ggufkit.architectures.vision import FAMILIES, find_vision
-from ggufkit.converter.sources.mmproj import plan_mmproj, write_mmproj
+from ggufkit.converter.ladder import plan_ladder, run_plan
+from ggufkit.converter.sources.mmproj import MmprojSource
 from ggufkit.errors import (
     ConversionError,
     MissingWeightsError,
@@ -23,6 +24,7 @@ from ggufkit.errors import (
     UnknownArchitectureError,
 )
 from tests.architectures.checkpoints import write_checkpoint
+from tests.converter.files import write_file
 
 CASES = {p.stem: json.loads(p.read_text()) for p in Path(__file__).parent.glob("vision/*.json")}
 
@@ -38,7 +40,7 @@ def write_case(case: dict[str, Any], folder: Path) -> Path:
 @pytest.mark.parametrize("name", [name for name in CASES if "expected" in CASES[name]])
 def test_the_file_is_the_converters(name: str, outtype: str, tmp_path: Path) -> None:
     folder = write_case(CASES[name], tmp_path / name)
-    path = write_mmproj(plan_mmproj(folder, tmp_path / "out", outtype=outtype))
+    path = write_file(MmprojSource.open(folder, outtype=outtype), tmp_path / "out")
     expected = CASES[name]["expected"][outtype]
     assert path.name == expected["name"]
     assert hashlib.sha256(path.read_bytes()).hexdigest() == expected["sha256"]
@@ -49,8 +51,8 @@ def test_every_family_is_checked() -> None:
 
 
 def test_llavas_file_has_what_llama_cpp_runs(tmp_path: Path) -> None:
-    plan = plan_mmproj(write_case(CASES["llava"], tmp_path / "m"), tmp_path)
-    shapes = {info.name: info.shape for info in plan.layout.tensors}
+    source = MmprojSource.open(write_case(CASES["llava"], tmp_path / "m"))
+    shapes = {tensor.name: tensor.shape for tensor in source.tensors}
     assert shapes["v.class_embd"] == (32,)
     assert shapes["v.position_embd.weight"] == (5, 32)
     assert {name for name in shapes if name.startswith("mm.")} == {
@@ -66,10 +68,10 @@ def test_names_of_newer_transformers_are_the_same(tmp_path: Path) -> None:
         f"model.{name.replace('vision_tower.vision_model.', 'vision_tower.')}": tensor
         for name, tensor in case["checkpoint"].items()
     }
-    old = plan_mmproj(write_case(CASES["gemma3"], tmp_path / "a" / "m"), tmp_path)
-    new = plan_mmproj(write_case(case, tmp_path / "b" / "m"), tmp_path)
-    by_name = {info.name: info.shape for info in old.layout.tensors}
-    assert {info.name: info.shape for info in new.layout.tensors} == by_name
+    old = MmprojSource.open(write_case(CASES["gemma3"], tmp_path / "a" / "m"))
+    new = MmprojSource.open(write_case(case, tmp_path / "b" / "m"))
+    by_name = {tensor.name: tensor.shape for tensor in old.tensors}
+    assert {tensor.name: tensor.shape for tensor in new.tensors} == by_name
 
 
 def test_other_families_are_refused_with_those_that_can() -> None:
@@ -115,12 +117,33 @@ def changed(name: str, **config: Any) -> dict[str, Any]:
 def test_what_is_missing_is_said(case: dict[str, Any], message: str, tmp_path: Path) -> None:
     folder = write_case(case, tmp_path / "m")
     with pytest.raises((ConversionError, MissingWeightsError), match=message):
-        plan_mmproj(folder, tmp_path)
+        MmprojSource.open(folder)
 
 
 def test_no_file_is_replaced_without_force(tmp_path: Path) -> None:
-    plan = plan_mmproj(write_case(CASES["smolvlm"], tmp_path / "m"), tmp_path / "x.gguf")
-    write_mmproj(plan)
+    source = MmprojSource.open(write_case(CASES["smolvlm"], tmp_path / "m"))
+    path = tmp_path / "x.gguf"
+    path.write_bytes(b"mine")
     with pytest.raises(OutputError, match="--force"):
-        write_mmproj(plan)
-    assert write_mmproj(plan, force=True) == tmp_path / "x.gguf"
+        write_file(source, path)
+    assert path.read_bytes() == b"mine"
+    assert write_file(source, path, force=True) == path
+    assert path.read_bytes().startswith(b"GGUF")
+
+
+def test_a_file_has_sums_a_record_and_is_not_made_twice(tmp_path: Path) -> None:
+    folder = write_case(CASES["smolvlm"], tmp_path / "m")
+    path = write_file(MmprojSource.open(folder, outtype="q8_0"), tmp_path / "out")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (path.parent / "SHA256SUMS").read_text() == f"{digest}  {path.name}\n"
+    entry = json.loads((path.parent / "ladder.json").read_text())["files"][path.name]
+    assert (entry["file_type"], entry["source"]["part"]) == ("Q8_0", "mmproj")
+    assert entry["weight_error"]["rmse"] > 0
+    again = run_plan(plan_ladder(MmprojSource.open(folder, outtype="q8_0"), tmp_path / "out"))
+    assert again.done_before == ("Q8_0",)
+
+
+def test_no_other_file_type_can_be_asked_for(tmp_path: Path) -> None:
+    source = MmprojSource.open(write_case(CASES["smolvlm"], tmp_path / "m"), outtype="q8_0")
+    with pytest.raises(ConversionError, match="Q4_K_M: this file can be Q8_0 only"):
+        plan_ladder(source, tmp_path, "Q4_K_M")

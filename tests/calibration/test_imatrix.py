@@ -10,7 +10,7 @@ import pytest
 
 from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
 from ggufkit.converter.sources.base import SourceTensor
-from ggufkit.errors import ConversionError, FormatError
+from ggufkit.errors import ConversionError, FormatError, OutputError
 from ggufkit.types import TensorType
 
 ORACLE_MODELS = ["llama", "qwen2", "mixtral", "qwen3_moe"]
@@ -72,3 +72,10 @@ def test_negative_importance_is_refused(tmp_path: Path) -> None:
     bad.save(tmp_path / "x.gguf")
     with pytest.raises(FormatError, match="negative"):
         Imatrix.open(tmp_path / "x.gguf")
+
+
+@pytest.mark.parametrize("name", ["x.gguf", "x.dat"])
+def test_a_file_that_cannot_be_written_is_an_output_error(tmp_path: Path, name: str) -> None:
+    imatrix = Imatrix({"w": ImatrixEntry(np.float32([[1.0]]), np.float32([1]))}, "x.gguf")
+    with pytest.raises(OutputError):
+        imatrix.save(tmp_path / "missing" / name)

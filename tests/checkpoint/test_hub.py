@@ -193,6 +193,7 @@ def test_torch_files_are_fetched_where_there_are_no_safetensors(hub: Hub, tmp_pa
     assert "bias" in open_checkpoint(hub.url, tmp_path / "home", "o/old")["tensors"]
 
 
+@pytest.mark.slow
 def test_a_download_that_breaks_off_leaves_no_half_shard(hub: Hub, tmp_path: Path) -> None:
     hub.cut_off.add("model.safetensors")
     got = open_checkpoint(hub.url, tmp_path, "o/single")

@@ -1,12 +1,11 @@
 """`ggufkit types`: the table of tensor types."""
 
-import argparse
 import json
 
 import gguf
 import pytest
 
-from ggufkit.cli.commands import types
+from ggufkit.cli.main import main
 
 
 @pytest.fixture
@@ -15,9 +14,7 @@ def printed(capsys, monkeypatch):
 
     def run(*arguments, columns="80"):
         monkeypatch.setenv("COLUMNS", columns)
-        parser = argparse.ArgumentParser()
-        types.add_arguments(parser)
-        assert types.run(parser.parse_args(arguments)) == 0
+        assert main(["types", *arguments]) == 0
         return capsys.readouterr().out
 
     return run

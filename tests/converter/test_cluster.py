@@ -24,6 +24,8 @@ from tests.checkpoint.hub_server import Hub, serve
 from tests.llama import write_llama
 from tests.torture import ROOT, digests
 
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+
 LADDER = "Q2_K,Q4_K_M,Q6_K,Q8_0"
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__DASHBOARD__LINK": ""}
 SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"

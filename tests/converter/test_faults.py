@@ -19,6 +19,8 @@ from ggufkit.io.folder_lock import LOCK_NAME, locked
 from tests import torture
 from tests.llama import write_llama
 
+pytestmark = pytest.mark.torture
+
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> torture.Case:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ggufkit.converter.planning.recipes import RECIPES, parse_ladder
-from ggufkit.converter.planning.type_selection import RecipeTensor, choose_types, model_facts
+from ggufkit.converter.planning.type_selection import choose_types, lacks_importance, model_facts
+from ggufkit.converter.sources.base import SourceTensor
 from ggufkit.errors import ConversionError
 from ggufkit.types import TensorType
 from tests.converter.manifests import options_of
@@ -25,11 +26,11 @@ def quantize_order(name: str) -> tuple[int, str]:
     return (int(block[1]) if block else -1, name)
 
 
-def read_candidates(folder: Path) -> tuple[dict[str, object], list[RecipeTensor]]:
+def read_candidates(folder: Path) -> tuple[dict[str, object], list[SourceTensor]]:
     manifest = json.loads((folder / "source.bf16.json").read_text())
     metadata = {kv["key"]: kv.get("value", kv.get("first")) for kv in manifest["kv"]}
     tensors = [
-        RecipeTensor(t["name"], tuple(reversed(t["shape"])), TensorType[t["type"]])
+        SourceTensor(t["name"], tuple(reversed(t["shape"])), TensorType[t["type"]])
         for t in manifest["tensors"]
     ]
     return metadata, sorted(tensors, key=lambda t: quantize_order(t.name))
@@ -50,7 +51,9 @@ def test_types_are_those_of_llama_quantize(oracle: Path, name: str) -> None:
         facts = model_facts(metadata, has_imatrix=imatrix)
         got = choose_types(tensors, RECIPES[recipe], facts, options)
         want = [(t["name"], t["type"]) for t in manifest["tensors"]]
-        assert [(t.name, c.type.name) for t, c in zip(tensors, got, strict=True)] == want, path.name
+        assert [(t.name, type_.name) for t, (type_, _) in zip(tensors, got, strict=True)] == want, (
+            path.name
+        )
         checked += 1
     assert checked >= 18
 
@@ -75,9 +78,11 @@ def test_a_bad_ladder_is_refused(text: str) -> None:
 
 def test_q2_k_s_needs_importance_for_its_q2_k_tensors() -> None:
     facts = model_facts({"general.architecture": "llama"}, has_imatrix=False)
-    tensor = RecipeTensor("blk.0.ffn_up.weight", (512, 256), TensorType.BF16)
-    assert choose_types([tensor], RECIPES["Q2_K_S"], facts)[0].needs_importance
-    assert not choose_types([tensor], RECIPES["Q2_K"], facts)[0].needs_importance
+    tensor = SourceTensor("blk.0.ffn_up.weight", (512, 256), TensorType.BF16)
+    for name, lacks in (("Q2_K_S", True), ("Q2_K", False)):
+        ((type_, _),) = choose_types([tensor], RECIPES[name], facts)
+        assert type_ is TensorType.Q2_K
+        assert lacks_importance(tensor.name, type_, RECIPES[name]) is lacks
 
 
 def test_seventy_billion_raises_attn_v() -> None:
@@ -87,6 +92,6 @@ def test_seventy_billion_raises_attn_v() -> None:
         "llama.attention.head_count": 64,
         "llama.attention.head_count_kv": 8,
     }
-    tensor = RecipeTensor("blk.9.attn_v.weight", (1024, 8192), TensorType.BF16)
+    tensor = SourceTensor("blk.9.attn_v.weight", (1024, 8192), TensorType.BF16)
     facts = model_facts(metadata, has_imatrix=False)
-    assert choose_types([tensor], RECIPES["Q3_K_S"], facts)[0].type is TensorType.Q5_K
+    assert choose_types([tensor], RECIPES["Q3_K_S"], facts)[0][0] is TensorType.Q5_K

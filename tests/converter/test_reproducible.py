@@ -16,6 +16,8 @@ from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
 from tests.llama import write_llama
 from tests.torture import ROOT, digests
 
+pytestmark = pytest.mark.slow
+
 LADDER = "Q2_K,Q3_K_M,Q4_0,Q4_K_M,Q6_K,Q8_0,IQ4_XS,F16"
 RUN = """
 import sys

@@ -11,21 +11,25 @@ from pathlib import Path
 
 import pytest
 
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.converter.execution import execute as execute_module
+from ggufkit.converter.execution import outputs as outputs_module
 from ggufkit.converter.execution.journal import Journal
-from ggufkit.converter.execution.report import ErrorSums, TaskResult
+from ggufkit.converter.execution.report import TaskResult
 from ggufkit.converter.ladder import convert
 from ggufkit.errors import OutputError
 from tests.llama import write_llama
+
+pytestmark = pytest.mark.torture
 
 LADDER = "Q2_K,Q4_K_M,Q6_K,Q8_0"
 # Slow enough to be caught in the middle, with every task noted at once.
 CHILD = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
-from ggufkit.converter import execute
+from ggufkit.converter.execution import execute, outputs
 from ggufkit.converter.ladder import convert
-execute.NOTE_SECONDS = 0.0
+outputs.NOTE_SECONDS = 0.0
 real = execute.run_task
 def slow(*args, **kwargs):
     time.sleep(0.02)
@@ -95,7 +99,7 @@ def test_a_run_stopped_while_publishing_publishes_the_rest(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = convert(source, tmp_path / "whole", ladder=LADDER)
-    real = execute_module.PartialFile.publish
+    real = outputs_module.PartialFile.publish
     published: list[Path] = []
 
     def publish_two(self):
@@ -104,7 +108,7 @@ def test_a_run_stopped_while_publishing_publishes_the_rest(
         published.append(self.final_path)
         return real(self)
 
-    monkeypatch.setattr(execute_module.PartialFile, "publish", publish_two)
+    monkeypatch.setattr(outputs_module.PartialFile, "publish", publish_two)
     with pytest.raises(OutputError, match="stopped"):
         convert(source, tmp_path / "out", ladder=LADDER)
     monkeypatch.undo()
@@ -130,7 +134,7 @@ def test_a_lost_partial_file_starts_the_ladder_over(source: Path, tmp_path: Path
 def test_a_torn_line_of_the_journal_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = Journal(path, "ladder")
-    results = [TaskResult(n, 10, {"Q8_0": ErrorSums(1, 2.0, 3.0, 4.0, 5.0)}) for n in range(3)]
+    results = [TaskResult(n, "w", 10, {"Q8_0": ErrorSums(1, 2.0, 3.0, 4.0, 5.0)}) for n in range(3)]
     journal.add(results)
     journal.close()
     data = path.read_bytes()
@@ -144,7 +148,7 @@ def test_a_torn_line_of_the_journal_is_not_believed(tmp_path: Path) -> None:
 
 def test_a_journal_of_another_ladder_is_started_over(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", "one")
-    journal.add([TaskResult(0, 1)])
+    journal.add([TaskResult(0, "w", 1)])
     journal.close()
     other = Journal(tmp_path / "journal", "two")
     other.close()

@@ -19,6 +19,8 @@ from tests.checkpoint.hub_server import Hub, serve
 from tests.llama import write_llama
 from tests.torture import CHILD, ROOT, digests
 
+pytestmark = pytest.mark.torture
+
 LADDER = "Q2_K,Q4_K_M,Q8_0,F16"
 
 

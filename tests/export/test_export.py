@@ -26,7 +26,7 @@ from ggufkit.export.plan import plan_export
 from ggufkit.export.write import run_export
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.writer import write as write_gguf
 from ggufkit.types import TensorType, ValueType
 from tests.llama import write_llama

@@ -23,7 +23,7 @@ from ggufkit.converter.sources.checkpoint import CheckpointSource
 from ggufkit.export.plan import plan_export
 from ggufkit.export.write import export_hf
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.mapping.inverse_rows import trimmed
 from ggufkit.mapping.matching import canonical_name
 from tests.architectures.checkpoints import write_checkpoint

@@ -22,7 +22,7 @@ from ggufkit.checkpoint.torch.torchfile import read_torch_header
 from ggufkit.checkpoint.torch.unpickle import unpickle_tensors
 from ggufkit.converter.sources.checkpoint import CheckpointSource
 from ggufkit.export.plan import plan_export
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.tokenizers.sentencepiece import parse_model
 from tests import build

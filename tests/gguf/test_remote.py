@@ -12,7 +12,8 @@ import pytest
 
 import ggufkit
 from ggufkit.errors import GGUFKitError, MissingFileError, RemoteError, TruncatedError
-from ggufkit.gguf.remote import RemoteFile, open_remote
+from ggufkit.gguf.open import open_gguf
+from ggufkit.gguf.remote import RemoteFile
 from ggufkit.io import http_ranges as ranges_module
 from ggufkit.io.http_ranges import RangeReader, is_remote, url_of
 from ggufkit.toolbox.split import split
@@ -91,7 +92,7 @@ def test_the_parts_of_a_split_are_found(server, tmp_path: Path) -> None:
     ggufkit.convert(source, tmp_path / "m.gguf", ladder="Q8_0")
     split(tmp_path / "m.gguf", tmp_path / "s.gguf", max_tensors=8)
     first = next(tmp_path.glob("s-00001-of-*.gguf")).name
-    with open_remote(f"{server.url}/{first}") as model, ggufkit.open(tmp_path / "m.gguf") as whole:
+    with open_gguf(f"{server.url}/{first}") as model, ggufkit.open(tmp_path / "m.gguf") as whole:
         assert list(model) == list(whole)
         assert model.metadata == whole.metadata
 

@@ -18,7 +18,7 @@ from ggufkit.errors import (
 )
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.split import (
     CONVERTER,
@@ -68,7 +68,7 @@ def test_parts_are_those_of_llama_cpp(oracle, name, record, source, style):
         assert len(parts) == len(want["files"])
         for index, (part, file) in enumerate(zip(parts, want["files"], strict=True)):
             assert part_name(stem, index, len(parts)) == file["file"]
-            assert [tensor[0] for tensor in part.tensors] == file["tensors"]
+            assert [tensor.name for tensor in part.tensors] == file["tensors"]
             keys = [(key, part.metadata[key]) for key in part.metadata if key in KEYS]
             assert keys == [(pair["key"], pair["value"]) for pair in file["kv"]]
             for pair in file["kv"]:
@@ -121,14 +121,14 @@ def test_parts_hold_every_tensor_once_in_order_within_the_limits(
         Metadata(), tensors, max_bytes=max_bytes, max_tensors=max_tensors,
         no_tensor_first=no_tensor_first, style=style,
     )  # fmt: skip
-    assert [tensor for part in parts for tensor in part.tensors] == tensors
+    assert [(t.name, t.shape, t.type) for part in parts for t in part.tensors] == tensors
     assert not (no_tensor_first and parts[0].tensors)
     for part in parts[no_tensor_first:]:
         assert part.tensors or not tensors
         if max_tensors:
             assert len(part.tensors) <= max_tensors
         if max_bytes and len(part.tensors) > 1:
-            assert sum(4 * tensor[1][0] for tensor in part.tensors) <= max_bytes
+            assert sum(4 * tensor.shape[0] for tensor in part.tensors) <= max_bytes
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def write_parts(folder, stem="m", count=3, metadata=None, **changes):
             part.metadata[key] = value
         layout = plan_layout(part.metadata, part.tensors)
         path = folder / part_name(stem, index, count)
-        write(path, layout, [DATA[tensor[0]] for tensor in part.tensors])
+        write(path, layout, [DATA[tensor.name] for tensor in part.tensors])
 
 
 @pytest.mark.parametrize("opened", range(3))

@@ -15,7 +15,8 @@ from ggufkit.errors import (
     TruncatedError,
     WrongValueTypeError,
 )
-from ggufkit.gguf.values import EncodedValue, decode, encode, encode_array, measure
+from ggufkit.gguf.values import EncodedValue, decode, encode, encode_array
+from ggufkit.gguf.walker import HeaderWalker
 from ggufkit.types import ValueType
 from tests import build
 
@@ -36,6 +37,10 @@ SCALARS = {
     ValueType.BOOL: st.booleans(),
     ValueType.STRING: st.text(st.characters(exclude_categories=["Cs"])),
 }
+
+
+def measure(data, start, value_type, order="<", *, nested=False):
+    return HeaderWalker(data, order).measure(start, value_type, nested=nested)
 
 
 def any_scalar():

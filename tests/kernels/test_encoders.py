@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from ggufkit import kernels
+from ggufkit.codecs import CODECS
 from ggufkit.types import TensorType
 from tests.ggml import Ggml, load_ggml
 from tests.kernels.cases import ENCODED, hard_rows, importances, rows_for
 
-NEEDS_IMPORTANCE = kernels._NEEDS_IMPORTANCE
 BLOCK_COUNTS = (1, 3, 17)
 # The ggml of libggml-python sums IQ1_M's splits in an older order: the oracle checks that type.
 IN_GGML = tuple(member for member in ENCODED if member is not TensorType.IQ1_M)
@@ -43,7 +43,7 @@ def test_bytes_equal_ggml(tensor_type: TensorType, n_blocks: int, level: str) ->
     n_cols = n_blocks * max(tensor_type.block_size, 32)
     rows = rows_for(tensor_type, n_cols, seed=n_cols)
     for choice, importance in enumerate(importances(n_cols, seed=n_cols)):
-        if importance is None and tensor_type in NEEDS_IMPORTANCE:
+        if importance is None and CODECS[tensor_type].needs_importance:
             continue
         got = encode(rows, tensor_type, importance)
         wrong = np.flatnonzero((got != expected(tensor_type, n_cols, choice)).any(axis=1))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggufkit.architectures import jamba
-from ggufkit.architectures.registry import ARCHITECTURES
+from ggufkit.architectures.registry import architectures
 from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.mapping.composition_inverse import invert
 from ggufkit.mapping.inverse_rows import place, source_shape
@@ -250,10 +250,10 @@ def test_what_can_not_come_from_one_tensor_is_refused(transforms, shapes, error)
 @given(period=st.integers(1, 6), first=st.integers(0, 5), n=st.integers(0, 9))
 def test_periods_of_blocks_come_back(period: int, first: int, n: int) -> None:
     config = {"num_hidden_layers": n, "attn_layer_offset": first % period}
-    blocks = jamba.every("attn")({**config, "attn_layer_period": period})
+    blocks = jamba.EveryNth("attn")({**config, "attn_layer_period": period})
     offset, found = jamba.first_and_period(blocks, n)
     again = {**config, "attn_layer_offset": offset, "attn_layer_period": found}
-    assert jamba.every("attn")(again) == blocks
+    assert jamba.EveryNth("attn")(again) == blocks
     assert offset < found  # transformers wants it so
 
 
@@ -266,7 +266,11 @@ def test_every_kind_of_rows_has_a_way_back() -> None:
         assert source_shape.dispatch(kind) is not None
 
 
-def test_every_architecture_has_facts() -> None:
-    from ggufkit.architectures.inverse_table import FACTS
-
-    assert {a.hf_classes[0] for a in ARCHITECTURES} == set(FACTS)
+def test_every_architecture_has_a_way_back_of_its_own() -> None:
+    classes = {}
+    for architecture in architectures():
+        assert architecture.export is not None, architecture.name
+        # an architecture that is made of another one must not keep that one's
+        assert classes.setdefault(id(architecture.export), architecture.hf_classes) == (
+            architecture.hf_classes
+        )

@@ -179,7 +179,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sampling_is_what_the_file_says_and_wishes_come_on_top(file: Path, tmp_path: Path) -> None:
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
     from ggufkit.toolbox.edit import edit
 
     assert {"temperature", "num_ctx"}.isdisjoint(ollama_model(file).parameters)

@@ -28,15 +28,17 @@ from tests.publish.upload_server import UploadHub, uploads
 from tests.serving import serving
 from tests.torture import ROOT, digests
 
+pytestmark = pytest.mark.torture
+
 REPO = "me/Tiny-GGUF"
 LADDER = "Q2_K,Q4_K_M,Q8_0,BF16"
 SPLITS = ("--split-max-tensors", "8")
 CHILD = """
 import sys
 from ggufkit.cli.main import main
-from ggufkit.converter.execution import relay
-relay.NOTE_SECONDS = 0.02
-sys.exit(main(["convert", *sys.argv[1:]]))
+from ggufkit.converter.execution import outputs
+outputs.NOTE_SECONDS = 0.02
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -75,15 +77,17 @@ def servers(model: Path) -> Iterator[tuple[Hub, UploadHub]]:
         yield hub, upload
 
 
-def start(hub: Hub, home: Path, *words: str) -> subprocess.Popen:
+def start(
+    hub: Hub, home: Path, *words: str, command: str = "convert", jobs: tuple[str, ...] = ("-j2",)
+) -> subprocess.Popen:
     env = {
         **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
         "HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_TOKEN": "hf_test",
         "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
-    command = [sys.executable, "-c", CHILD, *words, "-j2"]
+    line = [sys.executable, "-c", CHILD, command, *words, *jobs]
     return subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -244,6 +248,22 @@ def test_files_of_others_are_neither_replaced_nor_removed(servers, model, tmp_pa
     assert digests(out) == before
 
 
-def test_only_ladders_are_published(model: Path, capsys) -> None:
-    assert main(["convert", str(model), "--vocab-only", "--push", REPO]) == 3
-    assert "--push is for ladders" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("command", "option"), [("vocabulary", ()), ("convert", ("--vocab-only",))]
+)
+def test_files_beside_a_model_leave_the_card_as_it_is(
+    command: str, option: tuple[str, ...], servers, model: Path, tmp_path: Path
+) -> None:
+    hub, upload = servers
+    upload.repos[REPO] = {"README.md": (b"mine", None)}
+    out = tmp_path / "out"
+    words = (str(model), *option, "-o", str(out), "--push", REPO, "--json")
+    text, _ = finish(start(hub, tmp_path / "home", *words, command=command, jobs=()))
+    facts = json.loads(text)
+    assert facts["url"] == f"{hub.url}/{REPO}"
+    (name,) = sent(upload)
+    assert main(["vocabulary", str(model), "-o", str(tmp_path / "here"), "--json"]) == 0
+    assert sent(upload)[name] == digests(tmp_path / "here")[name]
+    assert name in json.loads(upload.repos[REPO]["ladder.json"][0])["files"]
+    assert upload.repos[REPO]["README.md"][0] == b"mine"
+    assert not list(out.glob("*.gguf*"))

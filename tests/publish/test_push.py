@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,16 @@ import yaml
 
 from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
 from ggufkit.converter.ladder import convert
+from ggufkit.converter.sources.mmproj import MmprojSource
+from ggufkit.converter.sources.vocabulary import VocabularySource
 from ggufkit.errors import MissingFileError
 from ggufkit.publish.hub.model_card import LadderFolder, model_card
+from tests.architectures.test_vision import CASES, write_case
+from tests.converter.files import write_file
 from tests.llama import write_llama
 from tests.publish.upload_server import UploadHub, serve_uploads
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 REPO = "me/Tiny-GGUF"
@@ -68,6 +75,22 @@ def test_files_arrive_with_their_sums_and_the_card_comes_last(hub: UploadHub, la
         assert not is_lfs or f"{hashlib.sha256(data).hexdigest()}  {name}\n" in sums
     assert hub.commits[-1] == "Add README.md"
     assert f"{hub.url}/{REPO}" in done.stdout
+
+
+def test_files_beside_the_ladder_are_sent_and_are_no_rungs(
+    hub: UploadHub, ladder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(ladder, tmp_path / "out")
+    vision = MmprojSource.open(write_case(CASES["smolvlm"], tmp_path / "vision"))
+    beside = {write_file(vision, folder).name}
+    beside.add(write_file(VocabularySource.open(ladder.parent / "Tiny"), folder).name)
+    rungs = {path.name for rung in LadderFolder.open(folder).rungs for path in rung.files}
+    assert rungs == {path.name for path in ladder.glob("*.gguf")}
+    done = run(hub, folder, "-q")
+    assert done.returncode == 0, done.stderr
+    assert hub.repos[REPO].keys() >= rungs | beside
+    card = hub.repos[REPO]["README.md"][0].decode()
+    assert all(card.count(name) == 1 for name in beside)  # among the sums
 
 
 def test_what_is_there_is_not_sent_again(hub: UploadHub, ladder: Path) -> None:

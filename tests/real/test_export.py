@@ -12,7 +12,7 @@ import pytest
 from ggufkit import dequantize, export_hf
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.converter.ladder import convert
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from tests.real.bert import embed
 from tests.real.llama_cpp import ask
 

@@ -10,7 +10,8 @@ import pytest
 
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.converter.ladder import convert
-from ggufkit.converter.sources.lora import plan_adapter, write_adapter
+from ggufkit.converter.sources.lora import LoraSource
+from tests.converter.files import write_file
 from tests.converter.lora.adapters import write_adapter_folder
 from tests.real.llama_lora import next_token
 
@@ -42,7 +43,7 @@ def test_an_adapter_beside_its_base_is_the_merged_model(
     script = oracle / "checkpoints" / "materialize.py"
     subprocess.run([sys.executable, script, name, base], check=True, capture_output=True)
     adapter = adapt_all(base, tmp_path / "adapter", conv1d=name == "gpt2")
-    beside = write_adapter(plan_adapter(adapter, base=base, out=tmp_path / "adapter.gguf"))
+    beside = write_file(LoraSource.open(adapter, base=base), tmp_path / "adapter.gguf")
     plain, merged = tmp_path / "plain.gguf", tmp_path / "merged.gguf"
     convert(base, plain, ladder="F32")
     convert(base, merged, ladder="F32", merge_lora=[str(adapter)])

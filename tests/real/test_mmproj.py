@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ggufkit.converter.ladder import convert
-from ggufkit.converter.sources.mmproj import plan_mmproj, write_mmproj
+from ggufkit.converter.sources.mmproj import MmprojSource
 from tests.architectures.checkpoints import write_checkpoint
+from tests.converter.files import write_file
 from tests.real.llama_sight import prompt_tokens
 
 MODELS = Path(__file__).parents[1] / "architectures"
@@ -67,5 +68,5 @@ def test_llama_cpp_looks_at_a_picture(name: str, oracle: Path, tmp_path: Path) -
     folder, model = tmp_path / name, tmp_path / "model.gguf"
     write_model(folder, name, text, oracle / "checkpoints" / tokenizer)
     convert(folder, model, ladder="F32", self_test=False)
-    mmproj = write_mmproj(plan_mmproj(folder, tmp_path / "mmproj.gguf"))
+    mmproj = write_file(MmprojSource.open(folder), tmp_path / "mmproj.gguf")
     assert prompt_tokens(model, mmproj) > n_patches + 10

@@ -12,13 +12,14 @@ import pytest
 import tiktoken
 from tokenizers import Tokenizer
 
-from ggufkit.converter.sources.vocabulary import plan_vocabulary, write_vocabulary
+from ggufkit.converter.sources.vocabulary import VocabularySource
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.writer import write
 from ggufkit.tokenizers.pre import BPE_NAMES
 from ggufkit.tokenizers.probes import PROBES
 from ggufkit.tokenizers.rebuild import rebuild as rebuild_tokenizer
+from tests.converter.files import write_file
 from tests.llama import write_llama
 from tests.real.llama_vocab import loaded, tokenize
 from tests.tokenizers.published import NAMES, cases, rebuild, reference
@@ -51,7 +52,7 @@ OLDER_TYPES = {"qwen2": Counter({(5, 4): 290})}
 
 def vocabulary(oracle: Path, name: str, folder: Path) -> Path:
     source = rebuild(oracle, name, folder / name)
-    return write_vocabulary(plan_vocabulary(source, folder / "vocab.gguf", self_test=False))
+    return write_file(VocabularySource.open(source, self_test=False), folder / "vocab.gguf")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,7 +109,7 @@ def test_the_self_tests_tokenizer_is_that_of_llama_cpp(oracle: Path, name: str) 
 def test_tekken_tokenizes_as_the_ranks_say(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     folder = write_tekken(tmp_path / "Tiny-Tekken", "v3")
-    path = write_vocabulary(plan_vocabulary(folder, tmp_path / "v.gguf"))
+    path = write_file(VocabularySource.open(folder), tmp_path / "v.gguf")
     encoding = tiktoken.Encoding("x", pat_str=PATTERN, mergeable_ranks=train(), special_tokens={})
     # llama.cpp's expression leaves out the combining marks that Mistral's has
     texts = [text for text in PROBES if not any(category(char)[0] == "M" for char in text)]
@@ -119,7 +120,8 @@ def test_tekken_tokenizes_as_the_ranks_say(tmp_path: Path) -> None:
 
 def test_llama_cpp_knows_every_pre_tokenizer(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
-    metadata = plan_vocabulary(write_llama(tmp_path / "Tiny"), tmp_path, self_test=False).metadata
+    source = VocabularySource.open(write_llama(tmp_path / "Tiny"), self_test=False)
+    metadata = source.base_metadata
     paths = [tmp_path / f"{name}.gguf" for name in (*sorted(BPE_NAMES), "no-such-name")]
     for path in paths:
         metadata["tokenizer.ggml.pre"] = path.stem

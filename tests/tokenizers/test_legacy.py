@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ggufkit.converter.sources.vocabulary import plan_vocabulary, write_vocabulary
+from ggufkit.converter.sources.vocabulary import VocabularySource
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.tokenizers import tokenizer_metadata
+from tests.converter.files import write_file
 from tests.tokenizers.build import write
 from tests.tokenizers.published import rebuild
 
@@ -39,7 +40,7 @@ def as_before(folder: Path) -> None:
 def test_older_files_give_the_converters_own_file(oracle: Path, tmp_path: Path, name: str) -> None:
     folder = rebuild(oracle, name, tmp_path / name)
     as_before(folder)
-    data = write_vocabulary(plan_vocabulary(folder, tmp_path / "v.gguf")).read_bytes()
+    data = write_file(VocabularySource.open(folder), tmp_path / "v.gguf").read_bytes()
     assert hashlib.sha256(data).hexdigest() == EXPECTED[name]
 
 

@@ -11,12 +11,13 @@ import pytest
 import tiktoken
 from tokenizers import Tokenizer
 
-from ggufkit.converter.sources.vocabulary import plan_vocabulary, write_vocabulary
+from ggufkit.converter.sources.vocabulary import VocabularySource
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers import ranks, tokenizer_metadata
 from ggufkit.tokenizers.probes import PROBES
 from ggufkit.tokenizers.rebuild import rebuild
+from tests.converter.files import write_file
 from tests.tokenizers.build import QWEN2_REGEX, byte_level, write
 from tests.tokenizers.manifest import manifest
 from tests.tokenizers.ranked import (
@@ -42,7 +43,7 @@ def ids(metadata: Metadata, text: str) -> list[int]:
 @pytest.mark.parametrize("version", EXPECTED["tekken"])
 def test_tekken_gives_the_converters_own_file(tmp_path: Path, version: str) -> None:
     folder = write_tekken(tmp_path / "Tiny-Tekken", version)
-    data = write_vocabulary(plan_vocabulary(folder, tmp_path / "v.gguf")).read_bytes()
+    data = write_file(VocabularySource.open(folder), tmp_path / "v.gguf").read_bytes()
     assert hashlib.sha256(data).hexdigest() == EXPECTED["tekken"][version]
 
 
@@ -95,7 +96,10 @@ def test_later_versions_bring_their_template(tmp_path: Path) -> None:
         (lambda t: t["special_tokens"].append(t["special_tokens"][0]), "the same text"),
         (lambda t: t["vocab"].pop(0), "in the order of their ranks"),
         (lambda t: t["vocab"].insert(300, 7), "in the order of their ranks"),
-        (lambda t: t["vocab"][5].update(token_bytes="AA=="), "the token of rank 5 must be that byte"),
+        (
+            lambda t: t["vocab"][5].update(token_bytes="AA=="),
+            "the token of rank 5 must be that byte",
+        ),
         (lambda t: t["vocab"][300].update(token_bytes="?"), "not base64"),
         (lambda t: t["vocab"][300].update(token_bytes=7), "not base64"),
         (lambda t: t["vocab"][300].update(token_bytes="AA=="), "occurs twice"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ggufkit.cli.main import main
-from ggufkit.converter.sources.vocabulary import plan_vocabulary
+from ggufkit.converter.sources.vocabulary import VocabularySource
 from ggufkit.errors import TokenizerMismatchError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers import self_test, selftest, tokenizer_metadata
@@ -41,7 +41,7 @@ def fixture(name: str, pre: str | None = None) -> tuple[Path, Metadata]:
 def test_oracle_checkpoints_pass(oracle: Path, name: str) -> None:
     info = json.loads((oracle / "expected" / name / "info.json").read_text())
     pre = None if info["pre"] == "default" else info["pre"]
-    tested = plan_vocabulary(oracle / "checkpoints" / name, "unused.gguf", pre=pre).self_test
+    tested = VocabularySource.open(oracle / "checkpoints" / name, pre=pre).self_test
     assert tested is not None
     if name in NO_TOKENIZER_JSON:
         assert "no tokenizer.json" in tested.why
@@ -54,7 +54,7 @@ def test_oracle_checkpoints_pass(oracle: Path, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_published_models_pass(oracle: Path, tmp_path: Path, name: str) -> None:
     folder = rebuild(oracle, name, tmp_path / name)
-    tested = plan_vocabulary(folder, tmp_path / "v.gguf").self_test
+    tested = VocabularySource.open(folder).self_test
     assert tested is not None
     assert tested.n_probes > len(PROBES)
 
@@ -199,7 +199,7 @@ def test_what_keeps_it_from_running_is_said(
     crash = tmp_path / "crash.py"
     crash.write_text("import os\nos.abort()\n")
     monkeypatch.setattr(selftest, "_WORKER", crash)
-    assert "crashes" in self_test(folder, metadata).why
+    assert "crashed" in self_test(folder, metadata).why
     monkeypatch.setattr(selftest, "find_spec", lambda _: None)
     assert "pip install" in self_test(folder, metadata).why
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from ggufkit.cli.main import main
-from ggufkit.converter.sources.vocabulary import plan_vocabulary, write_vocabulary
+from ggufkit.converter.sources.vocabulary import VocabularySource
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.gguf.reader import GGUFFile
 from tests.checkpoint.hub_server import Hub, serve
+from tests.converter.files import write_file
 from tests.llama import write_llama
 from tests.tokenizers.published import rebuild
 
@@ -27,7 +28,7 @@ EXPECTED, PUBLISHED = _FIXTURE["oracle"], _FIXTURE["published"]
 def check(folder: Path, out: Path, oracle: Path, weights: str) -> None:
     info = json.loads((oracle / "expected" / folder.name / "info.json").read_text())
     pre = None if info["pre"] == "default" else info["pre"]
-    data = write_vocabulary(plan_vocabulary(folder, out, pre=pre)).read_bytes()
+    data = write_file(VocabularySource.open(folder, pre=pre), out).read_bytes()
     expected = EXPECTED[folder.name]
     assert (len(data), hashlib.sha256(data).hexdigest()) == (expected["bytes"], expected[weights])
 
@@ -50,7 +51,7 @@ def test_published_vocabularies_give_the_converters_own_file(
     oracle: Path, tmp_path: Path, name: str
 ) -> None:
     folder = rebuild(oracle, name, tmp_path / name)
-    data = write_vocabulary(plan_vocabulary(folder, tmp_path / "v.gguf")).read_bytes()
+    data = write_file(VocabularySource.open(folder), tmp_path / "v.gguf").read_bytes()
     assert hashlib.sha256(data).hexdigest() == PUBLISHED[name]
 
 
@@ -76,15 +77,15 @@ def test_a_file_that_is_there_stays_without_force(tmp_path: Path, capsys) -> Non
     out = tmp_path / "v.gguf"
     out.write_bytes(b"mine")
     with pytest.raises(OutputError, match="--force"):
-        write_vocabulary(plan_vocabulary(folder, out))
+        write_file(VocabularySource.open(folder), out)
     assert out.read_bytes() == b"mine"
     assert main(["convert", str(folder), "--vocab-only", "-o", str(out), "--force"]) == 0
     assert out.read_bytes().startswith(b"GGUF")
 
 
 def test_a_gguf_file_is_no_source(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="for checkpoints"):
-        plan_vocabulary(tmp_path / "x.gguf", tmp_path)
+    with pytest.raises(ConversionError, match="is for checkpoints"):
+        VocabularySource.open(tmp_path / "x.gguf")
 
 
 def test_no_weights_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

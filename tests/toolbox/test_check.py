@@ -93,6 +93,7 @@ def test_there_are_many_faults_and_each_rule_has_one() -> None:
     assert {rule.id for rule in RULES} == {fault.rule for fault in FAULTS}
 
 
+@pytest.mark.slow
 def test_many_endless_templates_take_no_longer_than_one(tmp_path: Path) -> None:
     model = sound()
     loop = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"

@@ -57,6 +57,7 @@ def test_a_fix_removes_the_fault_and_no_weight(fault: Fault, tmp_path: Path) -> 
         assert [data_of(file) for file in files] == before
 
 
+@pytest.mark.slow
 def test_only_rules_that_say_so_have_fixes(tmp_path: Path) -> None:
     for fault in FAULTS:
         folder = tmp_path / fault.name
@@ -138,6 +139,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ggufkit.check(tmp_path / "none.gguf")
 
 
+@pytest.mark.slow
 def test_damaged_files_give_findings(tmp_path: Path) -> None:
     """Whatever is in a file, there is a list, and never another error."""
     rng = random.Random(4)

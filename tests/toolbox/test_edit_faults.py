@@ -17,6 +17,8 @@ from ggufkit.toolbox.header_journal import HeaderEditor, journal_path
 from tests import build
 from tests.toolbox.edits import NAME, NOTE, TOKENS, file_bytes
 
+pytestmark = pytest.mark.torture
+
 
 @pytest.fixture
 def path(tmp_path):

@@ -21,7 +21,7 @@ from ggufkit.errors import (
     OutputError,
     TruncatedError,
 )
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.toolbox.split import merge, split
 from tests import build
 

@@ -15,17 +15,16 @@ import numpy as np
 
 from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.mapping.export_spec import Renames
 from ggufkit.mapping.row_transforms import Chunk, Index, RowGather
 from ggufkit.mapping.spec import (
     MAX_COUNT,
     Architecture,
     Config,
-    Context,
-    Renames,
     Weight,
     text_config,
 )
-from ggufkit.mapping.transforms import Floats, Shape, Sources, Transform
+from ggufkit.mapping.transforms import Floats, Shape, Sources
 from ggufkit.types import TensorType, ValueType
 
 NAME = "clip"
@@ -256,18 +255,10 @@ class OneRow:
         return row[rows]
 
 
-def _frame(number: int) -> Callable[[Context], Transform]:
-    return lambda _: Frame(number)
-
-
-def _third(number: int) -> Callable[[Context], Transform]:
-    return lambda _: Chunk(number, 3)
-
-
 def frames(source: str) -> tuple[Weight, ...]:
     """Return the weights that a convolution over two frames becomes."""
     return tuple(
-        Weight(f"v.patch_embd.weight{suffix}", f"{source}.weight", _frame(number), exact=True)
+        Weight(f"v.patch_embd.weight{suffix}", f"{source}.weight", Frame(number), full_name=True)
         for number, suffix in enumerate(("", ".1"))
     )
 
@@ -275,7 +266,7 @@ def frames(source: str) -> tuple[Weight, ...]:
 def thirds(source: str) -> tuple[Weight, ...]:
     """Return queries, keys and values, which one matrix holds."""
     return tuple(
-        Weight(f"v.blk.{{i}}.attn_{part}", source, _third(number))
+        Weight(f"v.blk.{{i}}.attn_{part}", source, Chunk(number, 3))
         for number, part in enumerate("qkv")
     )
 

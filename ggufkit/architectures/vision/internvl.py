@@ -51,8 +51,8 @@ INTERNVL = VisionFamily(
         Key("vision.preproc_max_tiles", ValueType.UINT32, _tiles("max_dynamic_patch")),
     ),
     weights=(
-        Weight("v.class_embd", f"{_MODEL}.embeddings.class_embedding", exact=True),
-        Weight("v.position_embd.weight", f"{_MODEL}.embeddings.position_embedding", exact=True),
+        Weight("v.class_embd", f"{_MODEL}.embeddings.class_embedding", full_name=True),
+        Weight("v.position_embd.weight", f"{_MODEL}.embeddings.position_embedding", full_name=True),
         Weight("v.patch_embd", f"{_MODEL}.embeddings.patch_embedding"),
         *thirds(f"{_BLOCK}.attn.qkv"),
         *(
@@ -60,13 +60,13 @@ INTERNVL = VisionFamily(
             for part in "qk"
         ),
         Weight("v.blk.{i}.attn_out", f"{_BLOCK}.attn.proj"),
-        Weight("v.blk.{i}.ls1.weight", f"{_BLOCK}.ls1", exact=True),
-        Weight("v.blk.{i}.ls2.weight", f"{_BLOCK}.ls2", exact=True),
+        Weight("v.blk.{i}.ls1.weight", f"{_BLOCK}.ls1", full_name=True),
+        Weight("v.blk.{i}.ls2.weight", f"{_BLOCK}.ls2", full_name=True),
         Weight("v.blk.{i}.ln1", f"{_BLOCK}.norm1"),
         Weight("v.blk.{i}.ln2", f"{_BLOCK}.norm2"),
         Weight("v.blk.{i}.ffn_up", f"{_BLOCK}.mlp.fc1"),
         Weight("v.blk.{i}.ffn_down", f"{_BLOCK}.mlp.fc2"),
-        Weight("mm.model.mlp.{i}", "mlp1.{i}", blocks=_layers_of_mlp),
+        Weight("mm.model.mlp.{i}", "mlp1.{i}", in_layers=_layers_of_mlp),
     ),
     prefixes=("vision_model.", "mlp1."),
     defaults={"hidden_act": "gelu"},

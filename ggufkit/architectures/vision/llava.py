@@ -43,7 +43,7 @@ LLAVA = VisionFamily(
         Key("use_gelu", ValueType.BOOL, _use_gelu),
     ),
     weights=(
-        Weight("v.class_embd", f"{_CLIP}.embeddings.class_embedding", exact=True),
+        Weight("v.class_embd", f"{_CLIP}.embeddings.class_embedding", full_name=True),
         Weight("v.patch_embd", f"{_CLIP}.embeddings.patch_embedding"),
         Weight("v.position_embd", f"{_CLIP}.embeddings.position_embedding"),
         Weight("v.pre_ln", f"{_CLIP}.pre_layrnorm"),

@@ -47,7 +47,7 @@ PIXTRAL = VisionFamily(
     ),
     weights=(
         # between rows of patches comes a token of the language model
-        Weight("v.token_embd.img_break", f"{_EMBEDDINGS}.weight", _break, exact=True),
+        Weight("v.token_embd.img_break", f"{_EMBEDDINGS}.weight", _break, full_name=True),
         Weight("v.patch_embd", "vision_tower.patch_conv"),
         Weight("v.pre_ln", "vision_tower.ln_pre"),
         Weight("v.blk.{i}.attn_q", f"{_BLOCK}.attention.q_proj", _permute),

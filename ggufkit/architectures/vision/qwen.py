@@ -19,7 +19,8 @@ from ggufkit.architectures.vision.base import (
     thirds,
 )
 from ggufkit.errors import ConversionError
-from ggufkit.mapping.spec import Config, Renames, Weight, text_config
+from ggufkit.mapping.export_spec import Renames
+from ggufkit.mapping.spec import Config, Weight, text_config
 from ggufkit.types import ValueType
 
 _BLOCK = "visual.blocks.{i}"
@@ -71,7 +72,7 @@ _WEIGHTS = (
 _SPLIT = (
     *thirds(f"{_BLOCK}.attn.qkv"),
     Weight("v.post_ln", "visual.merger.ln_q"),
-    Weight("mm.{i}", "visual.merger.mlp.{i}", blocks=_mergers),
+    Weight("mm.{i}", "visual.merger.mlp.{i}", in_layers=_mergers),
 )
 
 QWEN2VL = VisionFamily(
@@ -165,7 +166,7 @@ QWEN3VL = VisionFamily(
     ),
     weights=(
         *_WEIGHTS,
-        Weight("v.patch_embd.bias", "visual.patch_embed.proj.bias", exact=True),
+        Weight("v.patch_embd.bias", "visual.patch_embed.proj.bias", full_name=True),
         Weight("v.position_embd", "visual.pos_embed"),
         Weight("v.blk.{i}.attn_qkv", f"{_BLOCK}.attn.qkv"),
         Weight("v.blk.{i}.ffn_up", f"{_BLOCK}.mlp.linear_fc1"),
@@ -175,7 +176,9 @@ QWEN3VL = VisionFamily(
         Weight("v.post_ln", "visual.merger.norm"),
         *(
             Weight(
-                f"v.deepstack.{{i}}.{ours}", f"visual.deepstack.{{i}}.{theirs}", blocks=_deepstack
+                f"v.deepstack.{{i}}.{ours}",
+                f"visual.deepstack.{{i}}.{theirs}",
+                in_layers=_deepstack,
             )
             for ours, theirs in (("norm", "norm"), ("fc1", "linear_fc1"), ("fc2", "linear_fc2"))
         ),

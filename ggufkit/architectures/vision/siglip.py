@@ -13,8 +13,8 @@ from ggufkit.architectures.vision.base import (
     epsilon,
     projector,
 )
-from ggufkit.mapping.blocks import plus_one
 from ggufkit.mapping.spec import Config, Weight
+from ggufkit.mapping.transforms import AddOne
 from ggufkit.types import TensorType, ValueType
 
 _USUAL_SCALE = 4  # what llama.cpp takes where a file says nothing
@@ -57,7 +57,7 @@ GEMMA3 = VisionFamily(
     weights=(
         *_siglip("vision_tower.vision_model"),
         Weight("mm.input_projection", "multi_modal_projector.mm_input_projection"),
-        Weight("mm.soft_emb_norm", "multi_modal_projector.mm_soft_emb_norm", plus_one),
+        Weight("mm.soft_emb_norm", "multi_modal_projector.mm_soft_emb_norm", AddOne()),
     ),
     prefixes=("vision_tower.", "multi_modal_projector."),
     defaults={

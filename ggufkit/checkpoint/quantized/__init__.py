@@ -21,10 +21,9 @@ from ggufkit.checkpoint.quantized import (
     mxfp4,
     torchao,
 )
-from ggufkit.checkpoint.safetensors import CheckpointTensor
+from ggufkit.checkpoint.quantized.packed import Tensors
 from ggufkit.errors import CheckpointError
 
-Tensors = dict[str, CheckpointTensor]
 Find = Callable[[Tensors, Mapping[str, Any]], tuple[Tensors, str]]
 
 #: quant_method of config.json -> function that replaces packed tensors and describes the method.

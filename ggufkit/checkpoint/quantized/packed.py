@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats as Floats
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
 from ggufkit.errors import CheckpointError
 
-Floats = NDArray[np.float32]
 Tensors = dict[str, CheckpointTensor]
 
 #: Packed matrices that are cached while their rows are read piece by piece.

@@ -1,22 +1,23 @@
-"""List the models that can be converted, and what was verified of each.
+"""List the models that can be converted, and how each conversion was verified.
 
-QUERY keeps those in whose name, classes or general.architecture it is found; none is an error.
-"mmproj" marks models whose part that sees can be converted, too, with convert --mmproj.
+QUERY selects models by name, class or general.architecture; a query without a match is an error.
+"mmproj" marks models whose vision or audio encoder 'ggufkit mmproj' can convert, too.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
-HELP = "list the models that can be converted, and how that was verified"
+from ggufkit.cli.arguments import CommandParser, add_shared
+from ggufkit.cli.json_output import emit
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("query", nargs="?", default="", metavar="QUERY", help="such as qwen")
-    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    parser.add_argument(
+        "query", nargs="?", default="", metavar="QUERY", help="a name, such as qwen"
+    )
+    add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
             "wrappers": list(WRAPPERS),
             "evidence": dict(EVIDENCE_LEVELS),
         }
-        sys.stdout.write(json.dumps(facts) + "\n")
-        sys.stdout.flush()
+        emit(facts)
         return 0
     from ggufkit.cli import render
 

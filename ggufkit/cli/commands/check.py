@@ -1,56 +1,55 @@
-"""Look for faults that GGUF files really have, and fix those that are safe to fix.
+"""Check GGUF files for known faults, and fix those that are safe to fix.
 
-FILE may be any part of a split model; all its parts are checked. An error: a program refuses the
-file, or what the model says is wrong. A warning: likely not what was meant. A note: worth to know.
-Exit code 1 if there are errors; with --strict, warnings count too.
+FILE may be any part of a split model; all its parts are checked. An error means that a program
+refuses the file or that the model would give wrong results, a warning that something is probably
+not intended, a note that something is worth knowing. Exit code 1 if there are errors; with
+--strict, also if there are warnings.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import CommandParser, UsageError, add_shared
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.checks.rule import Finding
     from ggufkit.toolbox.edit import Edit
 
-HELP = "look for faults in files, and fix some"
-
 _SEVERITIES = ("error", "warning", "note")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("files", nargs="*", type=Path, metavar="FILE", help="a GGUF file, or any part of a split")
-    add("--rules", action="store_true", help="list the rules, and stop")
-    add("--no-weights", action="store_true", help="don't read the weights")
+    add("files", nargs="*", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
+    add("--rules", action="store_true", help="list the rules, then stop")
+    add("--no-weights", action="store_true", help="do not read the weights")
     add(
         "--severity",
         choices=_SEVERITIES,
         default="note",
-        help="show findings of this severity and above; default: note",
+        help="show findings of at least this severity; default: %(default)s",
     )
     add(
         "--ignore",
         action="append",
         default=[],
         metavar="RULE",
-        help="leave a rule out; may be given again",
+        help="leave out a rule; may be repeated",
     )
-    add("--strict", action="store_true", help="exit with 1 for warnings too")
+    add("--strict", action="store_true", help="exit with 1 for warnings, too")
     add("--fix", action="store_true", help="make the changes that are safe")
-    add("--dry-run", action="store_true", help="with --fix: show what would be changed")
-    add("--json", action="store_true", help="print JSON")
-    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
-    add("-q", "--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(usage_error=parser.error)
+    add("--dry-run", action="store_true", help="with --fix: show what would be changed, then stop")
+    add_shared(parser, "--json", "--jobs", "--quiet")
+    parser.declare("--dry-run", requires="--fix")
+    parser.declare("--jobs", conflicts="--no-weights")
+    unread = ("--no-weights", "--severity", "--ignore", "--strict", "--fix", "--jobs", "--quiet")
+    parser.declare("FILE", *unread, conflicts="--rules")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
     if args.rules:
         return _list_rules(as_json=args.json)
     if not args.files:
-        args.usage_error("name one or more FILE, or --rules")
+        raise UsageError("expected FILE or --rules")
     reports = [_check(path, args) for path in _models(args.files)]
     if args.json:
-        sys.stdout.write(json.dumps(reports, indent=1) + "\n")
+        emit(reports)
     counted = ("error", "warning") if args.strict else ("error",)
     return int(any(report["counts"][word] for report in reports for word in counted))
 
@@ -82,7 +81,7 @@ def _list_rules(*, as_json: bool) -> int:
     if as_json:
         keys = ("rule", "severity", "group", "fixable", "title")
         listed = [{**dict(zip(keys, row, strict=True)), "fixable": bool(row[3])} for row in rows]
-        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+        emit(listed)
     else:
         render.table(("rule", "severity", "about", "fix", "the fault"), rows)
     return 0

@@ -1,40 +1,36 @@
-"""Measure rungs against their source: the error of every tensor, as a table or a report.
+"""Measure the quantization error of GGUF files against their source, tensor by tensor.
 
-SOURCE is a checkpoint (a folder or OWNER/NAME) or a GGUF file; FILE a GGUF file made from it, a
-part of a split one, or a folder of them. --html writes one page with plots, which needs no network
-and no scripts. These are errors of weights and do not rate a model. Exit code 0: every file has
-the source's tensors, 1: one lacks some or has others.
+SOURCE is a checkpoint (a folder or owner/name) or a GGUF file; FILE is a GGUF file made from it,
+a part of a split one, or a folder of them. --html writes a self-contained page with plots. These
+are errors of weights; they do not rate a model. Exit code 0 if every file has the tensors of the
+source, 1 if tensors are missing or added.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import positive
-from ggufkit.cli.files import tensor_bytes
+from ggufkit.cli.arguments import CommandParser, add_shared
+from ggufkit.cli.json_output import emit
+from ggufkit.cli.model_files import tensor_bytes
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.compare import Comparison, Measure
 
-HELP = "measure rungs against their source: errors by tensor, a report"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="what the rungs were made from")
+    add("source", metavar="SOURCE", help="checkpoint or GGUF file that the rungs were made from")
     add("files", metavar="FILE", nargs="+", type=Path, help="a rung, or a folder of rungs")
-    add("--imatrix", metavar="FILE", type=Path, help="also weight errors by this importance matrix")
-    add("--tensors", action="store_true", help="list the tensors, the largest errors first")
+    add("--imatrix", metavar="FILE", type=Path, help="also weight errors by an importance matrix")
+    add("--tensors", action="store_true", help="list the tensors, largest errors first")
     add("--html", metavar="OUT.html", type=Path, help="write a report with plots")
-    add("--force", action="store_true", help="replace OUT.html if it exists")
-    add("--json", action="store_true", help="print everything as JSON")
-    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
-    add("-q", "--quiet", action="store_true", help="no progress bar")
+    add("--force", action="store_true", help="replace an existing OUT.html")
+    add_shared(parser, "--json", "--jobs", "--quiet")
+    parser.declare("--force", requires="--html")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.html is not None:
         _write(found, args.html)
     if args.json:
-        sys.stdout.write(json.dumps(found.as_dict(), allow_nan=False) + "\n")
+        emit(found.as_dict())
     else:
         _show(found, with_tensors=args.tensors)
     return int(not found.complete)
@@ -62,11 +58,11 @@ def _check_output(path: Path, *, force: bool) -> None:
     from ggufkit.errors import OutputError
 
     if path.suffix.lower() not in (".html", ".htm"):
-        raise OutputError(f"{path}: a report's name ends in .html")
+        raise OutputError(f"{path}: expected a name that ends in .html")
     if path.exists() and not force:
         raise OutputError(f"{path} exists: replace it with --force, or choose another name")
     if not path.absolute().parent.is_dir():
-        raise OutputError(f"{path}: there is no such folder")
+        raise OutputError(f"{path}: no such folder")
 
 
 def _write(found: Comparison, path: Path) -> None:
@@ -125,6 +121,6 @@ def _measures(measure: Measure, *, weighted: bool) -> tuple[str, ...]:
     return (
         *(f"{100 * share:#.3g}".rstrip(".") + " %" for share in shares),
         f"{measure.sums.rmse:.2e}",
-        f"{measure.sums.largest:.2e}",
+        f"{measure.sums.max_abs_error:.2e}",
         f"{measure.sums.cosine:.5f}",
     )

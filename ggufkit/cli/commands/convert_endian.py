@@ -1,8 +1,8 @@
-"""Write a GGUF file in another byte order.
+"""Write a GGUF file in the other byte order.
 
-Every number of the header and every field of the blocks that is wider than a byte is turned
-around. llama.cpp reads files in the byte order of its machine only: big for IBM Z, little for
-nearly all others.
+Every number in the header and every multi-byte field in the blocks is swapped. llama.cpp reads
+only files in the byte order of its machine: big-endian on IBM Z, little-endian nearly everywhere
+else.
 """
 
 from __future__ import annotations
@@ -10,35 +10,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ggufkit.cli.arguments import add_output
+from ggufkit.cli.arguments import CommandParser, add_output
+from ggufkit.cli.model_files import run_copy
 
-HELP = "write a file in another byte order"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("file", type=Path, metavar="IN", help="a GGUF file, or any part of a split one")
-    add("out", type=Path, metavar="OUT", help="the file to write")
+    add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
+    add("out", type=Path, metavar="OUT", help="file to write")
     add("order", choices=("little", "big"), help="byte order of the new file")
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import files, render
     from ggufkit.toolbox.endian import convert_endian
 
-    quiet = args.quiet or args.dry_run
-    total = args.file.stat().st_size if args.file.is_file() else 0
-    with render.progress(total, "convert-endian", enabled=not quiet) as advance:
-        target = convert_endian(
-            args.file,
-            args.out,
-            args.order,
-            dry_run=args.dry_run,
-            force=args.force,
-            progress=advance,
-        )
-    files.show_targets([target], as_json=args.json)
-    return 0
+    return run_copy(args, convert_endian, order=args.order)

@@ -1,7 +1,7 @@
-"""Write a GGUF file anew: version 2 becomes 3, and it gets the alignment that you want.
+"""Rewrite a GGUF file: version 2 becomes version 3, split models become one file.
 
-Tensors are copied byte for byte, by the file system where it can. IN may be any part of a split
-model, which becomes one file.
+Tensors are copied byte for byte, by the file system where possible. FILE may be any part of a
+split model.
 """
 
 from __future__ import annotations
@@ -9,35 +9,26 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ggufkit.cli.arguments import add_output, positive
+from ggufkit.cli.arguments import CommandParser, add_output, positive
+from ggufkit.cli.model_files import run_copy
 
-HELP = "write a file anew, as version 3 or with another alignment"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("file", type=Path, metavar="IN", help="a GGUF file, or any part of a split one")
-    add("out", type=Path, metavar="OUT", help="the file to write")
-    add("--alignment", type=positive, metavar="N", help="of the new file, such as 64")
+    add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
+    add("out", type=Path, metavar="OUT", help="file to write")
+    add(
+        "--alignment",
+        type=positive,
+        metavar="N",
+        help="alignment of tensor data in bytes, a power of two",
+    )
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import files, render
     from ggufkit.toolbox.endian import copy
 
-    quiet = args.quiet or args.dry_run
-    total = 0 if quiet else files.tensor_bytes(args.file)
-    with render.progress(total, "copy", enabled=not quiet) as advance:
-        target = copy(
-            args.file,
-            args.out,
-            alignment=args.alignment,
-            dry_run=args.dry_run,
-            force=args.force,
-            progress=advance,
-        )
-    files.show_targets([target], as_json=args.json)
-    return 0
+    return run_copy(args, copy, alignment=args.alignment)

@@ -1,20 +1,21 @@
-"""Show what this installation has, and check it: versions, CPU, kernels, optional packages.
+"""Show versions, CPU, kernels and optional packages of this installation, and test it.
 
-The self test encodes and decodes a few rows with the kernels in use and with numpy; both must give
-the same bytes. Exit code 1 if they differ. GGUFKIT_KERNELS forces a kernel level (see the list
-under "kernels available"); GGUFKIT_KERNELS=none uses numpy alone.
+The self-test encodes and decodes a few rows with the kernels in use and with numpy; both must give
+the same bytes. Exit code 1 if they differ. GGUFKIT_KERNELS forces a kernel level (see "kernels
+available"); GGUFKIT_KERNELS=none uses numpy alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import sys
 import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
+
+from ggufkit.cli.arguments import CommandParser, add_shared
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,24 +23,21 @@ if TYPE_CHECKING:
 
     from ggufkit.types import TensorType
 
-HELP = "show versions and kernels, and test them"
-
 REQUIRED = ("numpy", "gguf", "sentencepiece", "huggingface_hub", "pyyaml", "rich")
 OPTIONAL = ("ml_dtypes", "tokenizers", "hypothesis", "pytest", "libggml-python", "xllamacpp")
-SECONDS = 1.0  # the self test starts no further type after this
+SECONDS = 1.0  # the self-test starts no further type after this
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 1 if kernels and numpy differ."""
     found = report()
     if args.json:
-        sys.stdout.write(json.dumps(found) + "\n")
-        sys.stdout.flush()
+        emit(found)
     else:
         _show(found)
     return 1 if found["self_test"]["different"] else 0
@@ -169,7 +167,7 @@ def _show(found: dict[str, Any]) -> None:
             ("cpu", f"{found['cpu']}, {found['cpus']} usable"),
             ("kernels in use", kernels["active"] + forced),
             ("kernels available", ", ".join(kernels["available"])),
-            ("self test", verdict),
+            ("self-test", verdict),
             ("packages", _listed(found["packages"])),
             ("optional", _listed(found["optional"])),
         ]

@@ -1,40 +1,38 @@
-"""Change metadata and tensor names of a GGUF file, or leave tensors out.
+"""Change metadata and tensor names of a GGUF file, or remove tensors.
 
-The header is replaced in place if the new one fits into its room, which is a moment's work
-whatever the file's size; otherwise the file is written anew. Either way it holds all changes
-or none, whenever the program is stopped. Keys are first deleted, then renamed, then set.
+The header is replaced in place if the new one fits, which takes a moment whatever the file's
+size; otherwise the file is rewritten. Either way, an interrupted edit leaves all changes or none.
+Keys are deleted first, then renamed, then set.
 
-Types are known for standard keys and for keys of the file. Others need one: KEY:TYPE=VALUE,
-with TYPE one of u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool string, or TYPE[] and JSON.
+The types of standard keys and of keys in the file are known. Other keys need one:
+KEY:TYPE=VALUE, where TYPE is u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, bool or string, or
+TYPE[] with a JSON list as the value.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import add_output
+from ggufkit.cli.arguments import CommandParser, add_output
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.edit import Edit
 
-HELP = "change metadata and tensor names"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="a GGUF file; of a split model, the first part")
-    add("-o", "--out", type=Path, metavar="OUT", help="write another file, and leave FILE as it is")
+    add("file", type=Path, metavar="FILE", help="GGUF file; of a split model, the first part")
+    add("-o", "--out", type=Path, metavar="OUT", help="write another file and leave FILE unchanged")
     many = partial(add, action="append", default=[])
-    many("--set", metavar="KEY=VALUE", help="set a key; may be given again, as all of these")
+    many("--set", metavar="KEY=VALUE", help="set a key; like the following options, repeatable")
     many("--delete", metavar="KEY", help="delete a key")
     many("--rename", type=_pair, metavar="OLD=NEW", help="rename a key")
-    many("--retype", type=_pair, metavar="KEY=TYPE", help="give a key another type")
+    many("--retype", type=_pair, metavar="KEY=TYPE", help="change the type of a key")
     many(
         "--special-token",
         type=_pair,
@@ -42,26 +40,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="set a special token (bos, eos, eot, pad ...) by its text or id",
     )
     many("--rename-tensor", type=_pair, metavar="OLD=NEW", help="rename a tensor")
-    many("--drop-tensor", metavar="REGEX", help="leave out tensors whose whole name matches")
+    many("--drop-tensor", metavar="REGEX", help="remove tensors whose whole name matches")
     add("--chat-template", type=Path, metavar="FILE", help="set the chat template to a file's text")
     add(
         "--reserve",
         type=_natural,
         metavar="BYTES",
-        help="make room in the header for later edits in place; 0 gives it up",
+        help="reserve room in the header for later edits in place; 0 removes it",
     )
     add(
         "--lenient",
         action="store_true",
-        help="also take what the format forbids, and copy tensors of types that are not known",
+        help="accept violations of the format, and copy tensors of unknown types",
     )
     add_output(parser)
+    parser.declare("--force", requires="--out")
 
 
 def _pair(text: str) -> tuple[str, str]:
     old, equals, new = text.partition("=")
     if not (old and equals and new):
-        raise argparse.ArgumentTypeError(f"{text!r}: write OLD=NEW")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected OLD=NEW")
     return old, new
 
 
@@ -101,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
             progress=advance,
         )
     if args.json:
-        sys.stdout.write(json.dumps(_as_json(done), allow_nan=False) + "\n")
+        emit(_as_json(done))
     else:
         _show(done, dry_run=args.dry_run)
     return 0
@@ -119,7 +118,7 @@ def _read_text(path: Path) -> str:
 
 
 def _as_json(done: Edit) -> dict[str, object]:
-    from ggufkit.cli.commands.diff import json_keys
+    from ggufkit.cli.metadata_changes import json_keys
 
     return {
         "path": str(done.path),
@@ -134,7 +133,7 @@ def _as_json(done: Edit) -> dict[str, object]:
 
 def _show(done: Edit, *, dry_run: bool) -> None:
     from ggufkit.cli import render
-    from ggufkit.cli.commands.diff import metadata_rows
+    from ggufkit.cli.metadata_changes import metadata_rows
     from ggufkit.toolbox.edit import RESERVED
 
     # the last line tells the reserve

@@ -1,33 +1,30 @@
-"""Make a Hugging Face checkpoint of a GGUF file: safetensors, config.json and tokenizer.
+"""Make a Hugging Face checkpoint from a GGUF file: safetensors, config.json and tokenizer.
 
-FILE is a GGUF file, or one part of a split one, of an architecture that 'ggufkit convert' knows.
+FILE is a GGUF file, or any part of a split one, of an architecture that 'ggufkit convert' knows.
 Quantized weights are dequantized. A checkpoint that was converted to F32 comes back exactly.
 
-What is recovered is tried forwards before anything is written: each key that describes the model
-must come out of the new config.json as it is in the file. What the tokenizer files can't say is
+Before anything is written, the recovered config.json is converted forwards again: each key that
+describes the model must come out as it is in the file. What the tokenizer files can't express is
 listed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import add_output, positive
+from ggufkit.cli.arguments import CommandParser, add_output, add_shared
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.export.plan import ExportPlan
 
-HELP = "make a Hugging Face checkpoint of a GGUF file"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("file", metavar="FILE", type=Path, help="GGUF file")
+    add("file", metavar="FILE", type=Path, help="GGUF file, or any part of a split one")
     add("out", metavar="OUT", nargs="?", type=Path, help="folder; default: FILE's name with -HF")
     add(
         "--dtype",
@@ -36,9 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="type of the weights; auto takes the smallest that holds them exactly; default: "
         "%(default)s",
     )
-    add("--max-shard-size", default="5G", metavar="N(K|M|G)", help="default: %(default)s per file")
-    add("--lenient", action="store_true", help="only warn of keys that come out otherwise")
-    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
+    add(
+        "--max-shard-size",
+        default="5G",
+        metavar="N(K|M|G)",
+        help="maximum size of a file of weights; default: %(default)s",
+    )
+    add("--lenient", action="store_true", help="only warn about keys that come out differently")
+    add_shared(parser, "--jobs")
     add_output(parser)
 
 
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 def _n_weights(path: Path) -> int:
     from math import prod
 
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
 
     with open_gguf(path) as file:
         return sum(prod(info.shape) for info in file.tensors.values())
@@ -92,7 +94,7 @@ def _show(plan: ExportPlan, *, as_json: bool) -> None:
             "files": ["config.json", *plan.files],
             "notes": list(plan.notes),
         }
-        sys.stdout.write(json.dumps(facts, indent=1) + "\n")
+        emit(facts)
         return
     columns = ("class", "dtype", "tensors", "files of weights", "size", "folder")
     row = (

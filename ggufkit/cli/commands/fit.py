@@ -1,63 +1,61 @@
-"""Say which rung of a model fits into memory, what it needs, and how many layers a GPU takes.
+"""Show which rung of a model fits into memory, what it needs, and how many layers fit on the GPU.
 
-MODEL is a GGUF file or a part of a split one (here, hf:OWNER/NAME/FILE or a URL), a folder of GGUF
-files, or a checkpoint (a folder or OWNER/NAME), whose rungs are planned. No weight is read.
+MODEL is a GGUF file or a part of a split one (a path, hf:owner/name/FILE or a URL), a folder of
+GGUF files, or a checkpoint (a folder or owner/name), whose rungs are planned. No weights are read.
 Weights and KV cache are counted as llama.cpp allocates them; compute buffers and overhead are
-estimates. Without --vram and --ram, this machine's memory counts. Memory is in powers of 1024.
-Exit code 0: something fits, 1: nothing does.
+estimates. Without --vram and --ram, the memory of this machine counts. Sizes are in powers of
+1024. Exit code 0 if a rung fits, 1 if none does.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import CommandParser, add_shared, positive, refuse
+from ggufkit.cli.json_output import emit
+from ggufkit.cli.memory_arguments import add_memory_arguments, run_fit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.fit import Fit
     from ggufkit.toolbox.fit.placing import Placement
 
-HELP = "say which rung fits into memory, and what it needs"
-
 _MARK = {"gpu": "yes", "ram": "yes", "both": "partly", "nowhere": "no"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
+    add_memory_arguments(parser, ladder="all")
     add = parser.add_argument
-    add("model", metavar="MODEL", nargs="?", help="a GGUF file, a folder of them, a checkpoint")
-    add("--params", metavar="N", help="instead: a usual dense model of N weights, such as 70B")
-    add("--ladder", metavar="L", help="rungs to plan, as for convert; default: all")
-    add("-c", "--context", type=positive, metavar="N", help="tokens; default: 8192 at most")
-    add("--kv", metavar="TYPE", default="f16", help="KV cache: f16, q8_0, q4_0, ...")
-    add("--kv-k", metavar="TYPE", help="type of the keys, if another")
-    add("--kv-v", metavar="TYPE", help="type of the values, if another")
-    add("--vram", metavar="SIZE", help="memory of the GPU, such as 24G; alone: all must fit there")
-    add("--ram", metavar="SIZE", help="memory of the machine, such as 64G; alone: no GPU")
+    add("--kv-k", metavar="TYPE", help="type of the keys, if not that of --kv")
+    add("--kv-v", metavar="TYPE", help="type of the values, if not that of --kv")
     add(
-        "--parallel", type=positive, metavar="N", default=1, help="sequences that share the context"
+        "--parallel",
+        type=positive,
+        metavar="N",
+        default=1,
+        help="sequences that share the context; default: %(default)s",
     )
-    add("--ubatch", type=positive, metavar="N", default=512, help="tokens computed at a time")
-    add("--table", action="store_true", help="show GiB for several contexts")
-    add("--json", action="store_true", help="print all numbers, in bytes, as JSON")
+    add(
+        "--ubatch",
+        type=positive,
+        metavar="N",
+        default=512,
+        help="tokens computed at a time; default: %(default)s",
+    )
+    add("--table", action="store_true", help="show GiB for several context lengths")
+    add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute and print."""
-    from ggufkit.toolbox.fit import fit
-
-    found = fit(
-        args.model,
-        params=args.params,
+    if args.kv_k and args.kv_v:
+        refuse(args, "with both --kv-k and --kv-v", "--kv")
+    found = run_fit(
+        args,
         ladder=args.ladder,
-        context=args.context,
         k=args.kv_k or args.kv,
         v=args.kv_v or args.kv,
-        vram=args.vram,
-        ram=args.ram,
         parallel=args.parallel,
         ubatch=args.ubatch,
     )
@@ -75,7 +73,7 @@ def _print_json(found: Fit, *, with_table: bool) -> None:
     if with_table:
         placed = [p for row in table(found).values() for p in row]
         result["table"] = [p.as_dict() for p in placed]
-    sys.stdout.write(json.dumps(result) + "\n")
+    emit(result)
 
 
 def _show(found: Fit, *, with_table: bool) -> None:

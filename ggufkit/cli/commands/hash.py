@@ -1,61 +1,51 @@
-"""Hash GGUF files: each file, each tensor, and the weights as such.
+"""Hash GGUF files: each file, each tensor, and all weights of a model.
 
-The digest of the weights stays the same when only metadata, tensor order, alignment or the
-splitting of a file change. FILE may be any part of a split model; all its parts are hashed. The
-output is a manifest that 'sha256sum -c' and 'ggufkit hash --check' read; --check also reads
-those of llama-gguf-hash.
+The digest of the weights does not change when only metadata, tensor order, alignment or splits
+change. FILE may be any part of a split model; all its parts are hashed. The output is a manifest
+for 'sha256sum -c' and 'ggufkit hash --check', which also reads those of llama-gguf-hash.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import CommandParser, UsageError, add_shared, refuse
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.hash import FileHash
 
-HELP = "hash files, tensors and weights; check a manifest"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("files", nargs="*", type=Path, metavar="FILE", help="a GGUF file, or any part of a split")
+    add("files", nargs="*", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
     add("--tensors", action="store_true", help="show the digest of every tensor")
     add(
         "--xxh64",
         action="store_true",
-        help="print xxh64 sums of the tensors' bytes instead, in the form of llama-gguf-hash",
+        help="print xxh64 sums of the tensors' bytes instead, in the format of llama-gguf-hash",
     )
-    add("--json", action="store_true", help="print JSON")
     add(
         "--check",
         type=Path,
         metavar="MANIFEST",
-        help="compare the files that a manifest such as SHA256SUMS lists, of any kind, with it; "
-        "exit with 1 if one differs or is missing",
+        help="check the files listed in a manifest such as SHA256SUMS; exit with 1 if one is "
+        "different or missing",
     )
-    add(
-        "-j",
-        "--jobs",
-        type=positive,
-        metavar="N",
-        help="files read at a time; default: one per CPU",
-    )
-    add("-q", "--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(usage_error=parser.error)
+    add_shared(parser, "--json", "--jobs", "--quiet")
+    parser.declare("--tensors", "--jobs", conflicts="--xxh64")
+    parser.declare("FILE", "--tensors", "--xxh64", conflicts="--check")
 
 
 def run(args: argparse.Namespace) -> int:
     """Hash files, or check a manifest."""
-    if bool(args.files) == bool(args.check):
-        args.usage_error("name one or more FILE, or --check MANIFEST")
+    if not (args.files or args.check):
+        raise UsageError("expected FILE or --check MANIFEST")
     if args.check:
         return _check(args)
     return _payload(args) if args.xxh64 else _hash(args)
@@ -69,7 +59,7 @@ def _payload(args: argparse.Namespace) -> int:
     with render.progress(total, "hash", enabled=not args.quiet) as advance:
         lines = [line for path in models for line in payload_lines(path, progress=advance)]
     if args.json:
-        sys.stdout.write(json.dumps([vars(line) for line in lines], indent=1) + "\n")
+        emit([vars(line) for line in lines])
         return 0
     for line in lines:
         sys.stdout.write(render.plain(str(line)) + "\n")
@@ -84,7 +74,7 @@ def _hash(args: argparse.Namespace) -> int:
     with render.progress(total, "hash", enabled=not args.quiet) as advance:
         results = [hash_file(path, jobs=args.jobs, progress=advance) for path in models]
     if args.json:
-        sys.stdout.write(json.dumps([_as_dict(found) for found in results], indent=1) + "\n")
+        emit([_as_dict(found) for found in results])
         return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
@@ -95,7 +85,7 @@ def _hash(args: argparse.Namespace) -> int:
 
 def _models(paths: list[Path]) -> tuple[list[Path], int]:
     """Return one file of each model, and the bytes of all their parts."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
 
     models: list[Path] = []
     seen: set[Path | None] = set()
@@ -149,7 +139,7 @@ def _check(args: argparse.Namespace) -> int:
         checks = check_manifest(args.check, jobs=args.jobs, progress=advance)
     if args.json:
         listed = [{"name": check.name, "status": check.status} for check in checks]
-        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+        emit(listed)
     else:
         for check in checks:
             sys.stdout.write(f"{render.plain(check.name)}: {check.status}\n")
@@ -160,13 +150,14 @@ def _check_payload(args: argparse.Namespace) -> int:
     from ggufkit.cli import render
     from ggufkit.toolbox.payload import check_payload, read_payload_manifest
 
+    refuse(args, "with a manifest of xxh64 sums", "--jobs")
     names = {line.name.partition(":")[0] for line in read_payload_manifest(args.check)}
     total = sum(_size_of(args.check.parent / name) for name in names)
     with render.progress(total, "check", enabled=not args.quiet) as advance:
         states = check_payload(args.check, progress=advance)
     if args.json:
         listed = [{"name": name, "status": status} for name, status in states]
-        sys.stdout.write(json.dumps(listed, indent=1) + "\n")
+        emit(listed)
     else:
         for name, status in states:
             sys.stdout.write(f"{render.plain(name)}: {status}\n")

@@ -1,49 +1,54 @@
-"""Show what is in a GGUF file: the model, its size, the mix of tensor types, the metadata.
+"""Show the contents of a GGUF file: the model, its size, its tensor types, the metadata.
 
-FILE may be any part of a split model; all parts are read as one. hf:OWNER/NAME/FILE and https
-addresses are read by byte ranges; hf:OWNER/NAME lists the GGUF files of a repository as a ladder.
-Only the head of each file is read, the weights only for --stats.
+FILE may be any part of a split model; all parts are read as one. hf:owner/name/FILE and https
+URLs are read by byte ranges; hf:owner/name lists the GGUF files of a repository as a ladder.
+Only the header of each file is read; weights are read only for --stats.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import CommandParser, add_shared, refuse
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.gguf.model import GGUFModel
 
-HELP = "show what is in a GGUF file, here or on the Hub"
+
+#: Options about the header, which has no part of its own for the chat template and tokens.
+_HEADER = ("--tensors", "--filter")
+_READ_BY_FILES = (*_HEADER, "--chat-template", "--vocab", "--stats", "--lenient")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("file", metavar="FILE", help="a GGUF file, hf:OWNER/NAME[/FILE][@REVISION] or a URL")
+    add("file", metavar="FILE", help="GGUF file, hf:owner/name[/FILE][@REVISION] or URL")
     add("--tensors", action="store_true", help="list every tensor")
     add(
         "--filter",
         metavar="REGEX",
         type=_pattern,
-        help="only metadata keys and tensors whose name matches somewhere",
+        help="show only metadata keys and tensors whose name matches somewhere",
     )
-    add("--chat-template", action="store_true", help="show the chat template, and nothing else")
-    add("--vocab", metavar="TEXT", help="show the tokens that contain a text, or have that number")
-    add("--stats", action="store_true", help="decode the weights and show what they are like")
-    add("-j", "--jobs", type=positive, metavar="N", help="threads of --stats; default: one per CPU")
-    add("--json", action="store_true", help="print everything, nothing shortened, as JSON")
+    add("--chat-template", action="store_true", help="show only the chat template")
+    add("--vocab", metavar="TEXT", help="show the tokens that contain a text, or have that id")
+    add("--stats", action="store_true", help="decode the weights and show statistics of them")
+    add_shared(parser, "--json", "--jobs", "--quiet")
     add(
         "--lenient",
         action="store_true",
-        help="read what the format forbids but llama.cpp reads, such as text that is not UTF-8",
+        help="accept what the format forbids but llama.cpp reads, such as text that is not UTF-8",
     )
-    add("-q", "--quiet", action="store_true", help="no progress bar")
+    parser.declare("--jobs", "--quiet", requires="--stats")
+    parser.declare("--vocab", "--stats", *_HEADER, conflicts="--chat-template")
+    parser.declare("--stats", *_HEADER, conflicts="--vocab")
+    parser.declare("--tensors", conflicts="--stats")
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -55,17 +60,19 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Open the file and print."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
     from ggufkit.io.http_ranges import HUB_NAME
 
     if args.file.endswith(".dat"):
-        from ggufkit.cli.legacy_imatrix import show
+        from ggufkit.cli.inspect_imatrix import show
 
+        refuse(args, "on an importance matrix in the legacy format", *_READ_BY_FILES)
         return show(args.file, as_json=args.json)
     match = HUB_NAME.fullmatch(args.file)
     if match and not match["file"]:
-        from ggufkit.cli.repository import show_repository
+        from ggufkit.cli.inspect_repository import show_repository
 
+        refuse(args, "on a repository", *_READ_BY_FILES)
         return show_repository(match["repo"], match["revision"], as_json=args.json)
     with open_gguf(args.file, strict=not args.lenient) as file:
         _show(args, file)
@@ -74,22 +81,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, file: GGUFModel) -> None:
-    from ggufkit.cli import describe, vocabulary, weight_stats
+    from ggufkit.cli import inspect_header, inspect_vocabulary, inspect_weights
     from ggufkit.cli.header_summary import as_json
 
     def wanted(name: str) -> bool:
         return args.filter is None or args.filter.search(name) is not None
 
     if args.chat_template:
-        vocabulary.show_template(file.metadata, as_json=args.json)
+        inspect_vocabulary.show_template(file.metadata, as_json=args.json)
     elif args.vocab is not None:
-        vocabulary.show_tokens(file.metadata, args.vocab, as_json=args.json)
+        inspect_vocabulary.show_tokens(file.metadata, args.vocab, as_json=args.json)
     elif args.stats:
-        weight_stats.show_stats(file, wanted, args.jobs, as_json=args.json, quiet=args.quiet)
+        inspect_weights.show_stats(file, wanted, args.jobs, as_json=args.json, quiet=args.quiet)
     elif args.json:
-        sys.stdout.write(json.dumps(as_json(file, wanted), allow_nan=False) + "\n")
+        emit(as_json(file, wanted))
     else:
-        describe.show_head(file, wanted, tensors=args.tensors, everything=args.filter is None)
+        inspect_header.show_header(
+            file, wanted, tensors=args.tensors, everything=args.filter is None
+        )
         _warn_of_journals(file)
 
 
@@ -101,5 +110,5 @@ def _warn_of_journals(file: GGUFModel) -> None:
     for part in file.parts:
         if isinstance(part.path, Path) and journal_path(part.path).exists():
             render.note(
-                f"{part.path.name}: an edit was interrupted; 'ggufkit edit {part.path}' ends it"
+                f"{part.path.name}: an edit was interrupted; 'ggufkit edit {part.path}' finishes it"
             )

@@ -1,7 +1,7 @@
 """Merge all parts of a split model into one file.
 
 The bytes are those of llama-gguf-split --merge, which keeps the split.* keys with a count of 0.
-The parts stay where they are.
+The parts are left in place.
 """
 
 from __future__ import annotations
@@ -9,39 +9,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ggufkit.cli.arguments import add_output
+from ggufkit.cli.arguments import CommandParser, add_output
+from ggufkit.cli.model_files import run_copy
 
-HELP = "merge the files of a split model"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
     add("file", type=Path, metavar="PART", help="any part of a split model")
-    add("out", type=Path, metavar="OUT", help="the file to write")
+    add("out", type=Path, metavar="OUT", help="file to write")
     add(
         "--drop-split-keys",
         action="store_true",
-        help="leave out the split.* keys: the result is the file that was split",
+        help="leave out the split.* keys, which restores the file as it was before the split",
     )
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import files, render
     from ggufkit.toolbox.split import merge
 
-    quiet = args.quiet or args.dry_run
-    total = 0 if quiet else files.tensor_bytes(args.file)
-    with render.progress(total, "merge", enabled=not quiet) as advance:
-        target = merge(
-            args.file,
-            args.out,
-            drop_split_keys=args.drop_split_keys,
-            dry_run=args.dry_run,
-            force=args.force,
-            progress=advance,
-        )
-    files.show_targets([target], as_json=args.json)
-    return 0
+    return run_copy(args, merge, drop_split_keys=args.drop_split_keys)

@@ -1,43 +1,46 @@
-"""Give a ladder to Ollama: into its store, to a running server, or as Modelfiles.
+"""Import a ladder into Ollama: into its store, to a running server, or as Modelfiles.
 
-MODEL is the folder that 'ggufkit convert' made, for all its files at once: each is a tag, such as
-q4_k_m, and Q4_K_M is 'latest', too. Or it is one file, FOLDER:Q4_K_M or OWNER/NAME:Q4_K_M.
-Ollama's template is found by what the model's chat template writes, and is left out where it could
-not write the same.
+MODEL is the folder that 'ggufkit convert' made, for all its files at once: each becomes a tag such
+as q4_k_m, and Q4_K_M also becomes 'latest'. Or it is a single file, FOLDER:Q4_K_M or
+owner/name:Q4_K_M. Ollama's template is chosen by comparing its output with that of the model's
+chat template, and is left out where none writes the same.
 
-Files are hashed, compared with SHA256SUMS, and linked into the store, which takes no more disk.
-With --host they are sent to a server instead. A name that has another model is refused.
+Files are hashed, compared with SHA256SUMS, and linked into the store, which takes no extra disk
+space. With --host they are sent to a server instead. A name that is taken by another model is
+refused.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import CommandParser, add_shared, positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.publish.ollama.plan import NamedFile
 
-HELP = "give a ladder to Ollama"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="folder of a ladder, a file, or FOLDER:TYPE")
-    add("--name", metavar="NAME", help="[NAMESPACE/]NAME; default: what the file calls itself")
-    add("--tag", metavar="TAG", help="of a single file; default: its file type")
-    add("--system", metavar="TEXT", default="", help="a system text")
+    add("--name", metavar="NAME", help="[NAMESPACE/]NAME; default: the name in the file")
+    add("--tag", metavar="TAG", help="tag of a single file; default: its file type")
+    add("--system", metavar="TEXT", default="", help="system message")
     add("--num-ctx", type=positive, metavar="N", help="tokens of context")
-    add("--adapter", type=Path, metavar="FILE", help="a LoRA adapter, as GGUF")
-    where = parser.add_mutually_exclusive_group()
-    put = where.add_argument
-    put("--store", type=Path, metavar="DIR", help="default: OLLAMA_MODELS, or where Ollama has it")
+    add("--adapter", type=Path, metavar="FILE", help="LoRA adapter, as GGUF")
+    put = parser.add_mutually_exclusive_group().add_argument
+    put(
+        "--store",
+        type=Path,
+        metavar="FOLDER",
+        help="store to import into; default: OLLAMA_MODELS, or Ollama's own default",
+    )
     put(
         "--host",
         nargs="?",
@@ -47,12 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     put("--modelfile", action="store_true", help="only print the Modelfile")
     put("-o", "--out", type=Path, metavar="FOLDER", help="only write Modelfiles")
-    add("--copy", action="store_true", help="copy files into the store, do not link them")
-    add("--trust-sums", action="store_true", help="do not hash what SHA256SUMS has a sum of")
-    add("--dry-run", action="store_true", help="show names and files, and stop")
-    add("--force", action="store_true", help="replace models and Modelfiles that exist")
-    add("--json", action="store_true", help="print the result as JSON")
-    add("-q", "--quiet", action="store_true", help="no progress bar")
+    add("--copy", action="store_true", help="copy files into the store instead of linking them")
+    add("--trust-sums", action="store_true", help="do not hash files that SHA256SUMS lists")
+    add("--dry-run", action="store_true", help="show names and files, then stop")
+    add("--force", action="store_true", help="replace existing models and Modelfiles")
+    add_shared(parser, "--json", "--quiet")
+    parser.declare("--copy", "--trust-sums", conflicts=("--host", "--modelfile", "--out"))
+    parser.declare("--quiet", conflicts=("--modelfile", "--out"))
+    unread = ("--name", "--tag", "--dry-run", "--force", "--json")
+    parser.declare(*unread, conflicts="--modelfile")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -138,7 +144,7 @@ def _show(args: argparse.Namespace, entries: list[NamedFile], done: list[str]) -
 
     if args.json:
         facts = [_facts(entry, how) for entry, how in zip(entries, done, strict=True)]
-        sys.stdout.write(json.dumps(facts, indent=1) + "\n")
+        emit(facts)
         return 0
     rows = [
         (

@@ -1,34 +1,33 @@
-"""Publish a ladder on the Hub, with a model card that says which file to choose.
+"""Publish a ladder on the Hub, with a model card that helps to choose a file.
 
-LADDER is the folder that 'ggufkit convert' made. The repository is created if need be. Files that
-it has already, by their SHA-256, are not sent again, so a push that was stopped goes on when the
-same command is given again. The card has size, memory need, errors and checksums of every file,
-and with --quality what 'ggufkit try --text --json' measured. A card that is there is replaced.
+LADDER is a folder that 'ggufkit convert' made. The repository is created if it does not exist.
+Files that it already has, by their SHA-256, are not sent again, so the same command resumes an
+interrupted push. The card lists size, memory requirements, errors and checksums of every file,
+and with --quality the results of 'ggufkit try --text --json'. An existing card is replaced.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
-HELP = "publish a ladder on the Hub"
+from ggufkit.cli.arguments import CommandParser, add_shared, refuse
+from ggufkit.cli.json_output import emit
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
     add("ladder", type=Path, metavar="LADDER", help="folder of a ladder")
-    add("repo", metavar="OWNER/NAME", help="the repository")
-    add("--private", action="store_true", default=None, help="a new repository is private")
-    add("--base-model", metavar="OWNER/NAME", help="the original, if the ladder does not know it")
-    add("--quality", type=Path, metavar="FILE", help="what 'ggufkit try --text --json' measured")
-    add("--card", type=Path, metavar="FILE", help="write the card to a file, too")
+    add("repo", metavar="OWNER/NAME", help="repository")
+    add("--private", action="store_true", default=None, help="create the repository as private")
+    add("--base-model", metavar="OWNER/NAME", help="original model, if the ladder does not name it")
+    add("--quality", type=Path, metavar="FILE", help="results of 'ggufkit try --text --json'")
+    add("--card", type=Path, metavar="FILE", help="also write the card to a file")
     add("--no-card", action="store_true", help="leave the repository's card as it is")
-    add("--dry-run", action="store_true", help="show what would be sent, and stop")
-    add("--json", action="store_true", help="print the files as JSON")
-    add("-q", "--quiet", action="store_true", help="no progress bars")
+    add("--dry-run", action="store_true", help="show what would be sent, then stop")
+    add_shared(parser, "--json")
+    add("-q", "--quiet", action="store_true", help="show no progress bars")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     from ggufkit.publish.hub.push import plan_push, push
     from ggufkit.publish.recommend import read_quality
 
+    if args.no_card and not args.card:
+        refuse(args, "with --no-card", "--base-model", "--quality")
     quality = read_quality(args.quality) if args.quality else None
     shelf = LadderFolder.open(args.ladder, quality)
     card = model_card(shelf, args.repo, base_model=args.base_model)
@@ -56,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
             {"name": u.name, "bytes": u.n_bytes, "sha256": u.sha256, "present": u.present}
             for u in uploads
         ]
-        sys.stdout.write(json.dumps({"url": url, "files": facts}, indent=1) + "\n")
+        emit({"url": url, "files": facts})
         return 0
     columns = ("file", "size", "" if args.dry_run else "was")
-    words = ("to send", "there") if args.dry_run else ("sent", "there already")
+    words = ("to send", "present") if args.dry_run else ("sent", "already present")
     rows = [(u.name, render.size(u.n_bytes), words[u.present]) for u in uploads]
     render.table(columns, rows, right=("size",))
     if url:

@@ -1,9 +1,9 @@
-"""Run a model with llama.cpp: load it, and let it answer or go on with a text.
+"""Run a model with llama.cpp: load it and let it answer, or continue a text.
 
 MODEL is a GGUF file, the folder of a ladder or a repository of the Hub; folder:TYPE and
-owner/name:TYPE choose a rung, Q4_K_M if none is given. A model with a chat template gets the
-prompt as a user's message; --raw gives it the text as it is. The likeliest token is taken each
-time, so the same file always says the same.
+owner/name:TYPE choose a rung, by default Q4_K_M. A model with a chat template gets the prompt as a
+user's message; with --raw it gets the text as it is. The most likely token is taken each time, so
+the same file always gives the same answer.
 
 llama.cpp comes with pip install 'ggufkit[run]', or is found on the PATH.
 """
@@ -11,29 +11,41 @@ llama.cpp comes with pip install 'ggufkit[run]', or is found on the PATH.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ggufkit.cli.arguments import positive
-
-HELP = "run a model with llama.cpp"
-N_PREDICT = 128
-N_CTX = 2048
+from ggufkit.cli.arguments import CommandParser, UsageError, positive
+from ggufkit.cli.json_output import emit
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
     add("model", metavar="MODEL[:TYPE]", help="GGUF file, folder of a ladder, or owner/name")
-    add("-p", "--prompt", required=True, help="what to say to the model")
-    add("-n", "--tokens", type=positive, default=N_PREDICT, metavar="N", help="most tokens to make")
-    add("-c", "--context", type=positive, default=N_CTX, metavar="N", help="tokens it can see")
-    add("--system", metavar="TEXT", help="system message, where there is a chat template")
-    add("--raw", action="store_true", help="no chat template: go on with the prompt itself")
+    add("-p", "--prompt", required=True, metavar="TEXT", help="what to say to the model")
+    add(
+        "-n",
+        "--tokens",
+        type=positive,
+        default=128,
+        metavar="N",
+        help="maximum tokens to generate; default: %(default)s",
+    )
+    add(
+        "-c",
+        "--context",
+        type=positive,
+        default=2048,
+        metavar="N",
+        help="tokens of context; default: %(default)s",
+    )
+    add("--system", metavar="TEXT", help="system message, for models with a chat template")
+    add("--raw", action="store_true", help="continue the prompt itself, without a chat template")
     add("--json", action="store_true", help="print text and speed as JSON")
-    add("-q", "--quiet", action="store_true", help="only the text")
+    add("-q", "--quiet", action="store_true", help="print only the text")
+    parser.declare("--system", conflicts="--raw")
+    parser.declare("--quiet", conflicts="--json")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,17 +55,16 @@ def run(args: argparse.Namespace) -> int:
 
     path = find_model(args.model)
     prompt = args.prompt if args.raw else _prompt(path, args.prompt, args.system)
-    quiet = args.json
     said = generate(
         path,
         prompt,
         n_predict=args.tokens,
         n_ctx=args.context,
-        heard=_say if not quiet else lambda _: None,
+        heard=(lambda _: None) if args.json else _say,
     )
     if args.json:
         facts = {"model": str(path), "prompt": prompt, **asdict(said)}
-        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        emit(facts)
         return 0
     sys.stdout.write("\n")
     if said.tokens_per_second is not None and not args.quiet:
@@ -73,10 +84,13 @@ def _say(piece: str) -> None:
 
 def _prompt(path: Path, prompt: str, system: str | None) -> str:
     """Return the prompt as the model's chat template puts it."""
-    from ggufkit.gguf.model import open_gguf
+    from ggufkit.gguf.open import open_gguf
     from ggufkit.publish.llama_cpp.chat import chat_prompt
 
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
     with open_gguf(path) as model:
-        return chat_prompt(model.metadata, messages) or prompt
+        text = chat_prompt(model.metadata, messages)
+    if text is None and system:
+        raise UsageError("--system needs a model with a chat template")
+    return text or prompt

@@ -1,37 +1,51 @@
-"""Learn how much a model minds errors in each of its parts, for mixes by budget.
+"""Measure how sensitive a model is to errors in each of its parts, for mixes by budget.
 
-One part at a time is put to a probe type, and llama.cpp measures how far that moves the model's
-predictions of a text (KL divergence). The file goes to 'ggufkit convert --sensitivity'. Takes the
-time to run the model over the text some two dozen times, and room for two files of its size.
+One part at a time is quantized to a probe type, and llama.cpp measures how far the model's
+predictions of a text change (KL divergence). Give the resulting file to 'ggufkit convert
+--sensitivity'. This runs the model over the text about two dozen times, and takes disk space for
+two files of its size.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from pathlib import Path
 
-from ggufkit.cli.arguments import positive, tensor_type
+from ggufkit.cli.arguments import CommandParser, add_shared, positive, tensor_type
+from ggufkit.cli.json_output import emit
 
-HELP = "learn how much a model minds errors in each of its parts"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
     add("source", metavar="SOURCE", help="checkpoint folder, owner/name on the Hub, or GGUF file")
-    add("--text", type=Path, required=True, metavar="FILE", help="prose of the model's kind")
-    add("-o", "--out", type=Path, metavar="FILE", help="default: NAME.sensitivity.json")
-    add("--probe", default="Q4_0", metavar="TYPE", help="default: %(default)s")
-    add("--chunks", type=positive, default=8, metavar="N", help="chunks; default: %(default)s")
-    add("-c", "--context", type=positive, default=512, metavar="N", help="tokens of a chunk")
-    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
-    add("--allow-requantize", action="store_true", help="take a GGUF file that is quantized")
-    add("--force", action="store_true", help="replace a file that exists")
-    add("--json", action="store_true", help="print JSON")
-    add("-q", "--quiet", action="store_true", help="no progress bar")
+    add(
+        "--text",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="prose of the kind that the model is for",
+    )
+    add("-o", "--out", type=Path, metavar="OUT", help="default: NAME.sensitivity.json")
+    add("--probe", default="Q4_0", metavar="TYPE", help="probe type; default: %(default)s")
+    add(
+        "--chunks",
+        type=positive,
+        default=8,
+        metavar="N",
+        help="chunks of the text; default: %(default)s",
+    )
+    add(
+        "-c",
+        "--context",
+        type=positive,
+        default=512,
+        metavar="N",
+        help="tokens of a chunk; default: %(default)s",
+    )
+    add("--allow-requantize", action="store_true", help="accept a quantized GGUF file")
+    add_shared(parser, "--force", "--json", "--jobs", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         )
     found.write(out)
     if args.json:
-        sys.stdout.write(json.dumps({"path": str(out), "weights": dict(found.weights)}) + "\n")
+        emit({"path": str(out), "weights": dict(found.weights)})
         return 0
     ordered = sorted(found.weights.items(), key=lambda pair: -pair[1])
     rows = [(group, f"{weight:.3g}") for group, weight in ordered]

@@ -1,7 +1,7 @@
-"""Split a model over files named OUT-00001-of-0000N.gguf.
+"""Split a model into files named OUT-00001-of-0000N.gguf.
 
-The bytes are those of llama-gguf-split. FILE may be a part of a model that is split already, to
-split it differently. No file appears before all are complete.
+The bytes are those of llama-gguf-split. FILE may be a part of a split model, to split it
+differently. No file appears before all are complete.
 """
 
 from __future__ import annotations
@@ -9,47 +9,36 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ggufkit.cli.arguments import add_output, positive
+from ggufkit.cli.arguments import CommandParser, add_output, positive
+from ggufkit.cli.model_files import run_copy
 
-HELP = "split a GGUF file over several"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="a GGUF file, or any part of a split one")
+    add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
     add("out", type=Path, metavar="OUT", help="folder and stem of the files to write")
-    add("--max-size", metavar="N(K|M|G)", help="most tensor data per file, such as 4G")
+    add("--max-size", metavar="N(K|M|G)", help="maximum tensor data per file, such as 4G")
     add(
         "--max-tensors",
         type=positive,
         default=0,
         metavar="N",
-        help="most tensors per file; default: 128, if there is no --max-size",
+        help="maximum tensors per file; default: 128, unless --max-size is given",
     )
-    add("--no-tensor-first-split", action="store_true", help="no tensors in the first file")
+    add("--no-tensor-first-split", action="store_true", help="put no tensors into the first file")
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the parts."""
-    from ggufkit.cli import files, render
     from ggufkit.gguf.split import parse_size
     from ggufkit.toolbox.split import split
 
-    max_bytes = parse_size(args.max_size) if args.max_size else 0
-    quiet = args.quiet or args.dry_run
-    total = 0 if quiet else files.tensor_bytes(args.file)
-    with render.progress(total, "split", enabled=not quiet) as advance:
-        targets = split(
-            args.file,
-            args.out,
-            max_bytes=max_bytes,
-            max_tensors=args.max_tensors,
-            no_tensor_first=args.no_tensor_first_split,
-            dry_run=args.dry_run,
-            force=args.force,
-            progress=advance,
-        )
-    files.show_targets(targets, as_json=args.json)
-    return 0
+    return run_copy(
+        args,
+        split,
+        max_bytes=parse_size(args.max_size) if args.max_size else 0,
+        max_tensors=args.max_tensors,
+        no_tensor_first=args.no_tensor_first_split,
+    )

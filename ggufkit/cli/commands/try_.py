@@ -1,49 +1,66 @@
-"""Try the rungs of a ladder with llama.cpp: whether they load, what they say, how fast, how good.
+"""Run the rungs of a ladder with llama.cpp: do they load, what do they say, how fast, how good.
 
 LADDER is the folder of a ladder, or GGUF files. Every file gets the same prompt. With --text FILE,
-prose of the kind that you will use the models for, each file's perplexity is measured, and the KL
-divergence of its predictions from those of the base: the largest file, or --base. That is how
-llama-perplexity measures, with its chunks of 512 tokens.
+prose of the kind that the model is for, each file's perplexity is measured, and the KL divergence
+of its predictions from those of the base: the largest file, or --base. The method is that of
+llama-perplexity, with its chunks of 512 tokens.
 
-Exits with 1 if a file can't be loaded.
+Exit code 1 if a file can't be loaded.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import CommandParser, add_shared, positive
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.publish.evaluate import Generation, Quality
 
-HELP = "run every rung of a ladder, and measure it on your text"
-PROMPT = "The capital of France is"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("ladder", nargs="+", type=Path, metavar="LADDER", help="a ladder's folder, or GGUF files")
-    add("-p", "--prompt", default=PROMPT, help="text to go on with; default: %(default)s")
-    add("-n", "--tokens", type=positive, default=8, metavar="N", help="tokens to make")
+    add("ladder", nargs="+", type=Path, metavar="LADDER", help="folder of a ladder, or GGUF files")
+    add(
+        "-p",
+        "--prompt",
+        default="The capital of France is",
+        metavar="TEXT",
+        help="text to continue; default: %(default)s",
+    )
+    add(
+        "-n",
+        "--tokens",
+        type=positive,
+        default=8,
+        metavar="N",
+        help="tokens to generate; default: %(default)s",
+    )
     add("--text", type=Path, metavar="FILE", help="measure perplexity and KL divergence on a text")
-    add("--base", type=Path, metavar="FILE", help="what to compare with; default: the largest")
+    add("--base", type=Path, metavar="FILE", help="file to compare with; default: the largest")
     add(
         "--chunks",
         type=int,
         default=8,
         metavar="N",
-        help="most chunks of the text, 0 takes all of them; default: %(default)s",
+        help="maximum chunks of the text, 0 for all; default: %(default)s",
     )
-    add("-c", "--context", type=positive, default=512, metavar="N", help="tokens of a chunk")
-    add("--json", action="store_true", help="print JSON")
-    add("-q", "--quiet", action="store_true", help="no progress bar")
+    add(
+        "-c",
+        "--context",
+        type=positive,
+        default=512,
+        metavar="N",
+        help="tokens of a chunk; default: %(default)s",
+    )
+    add_shared(parser, "--json", "--quiet")
+    parser.declare("--base", "--chunks", "--context", "--quiet", requires="--text")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -103,7 +120,7 @@ def _show(
 
     if args.json:
         listed = [_as_dict(path, said[path], quality.get(path)) for path in said]
-        sys.stdout.write(json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+        emit(listed)
         return
     measured = ("perplexity", "KL divergence", "same top") if quality else ()
     columns = ("file", "size", "tokens/s", *measured, "says")

@@ -1,30 +1,28 @@
 """List the tensor types: how weights can be stored, and what ggufkit can do with each.
 
-bpw is bits per weight, the block's scales included. "with imatrix" means that a type is only
-written with an importance matrix.
+bpw is bits per weight, including the block's scales. "with imatrix" marks types that can be
+written only with an importance matrix.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import Any
 
-HELP = "list the tensor types"
+from ggufkit.cli.arguments import CommandParser, add_shared
+from ggufkit.cli.json_output import emit
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
     rows = tensor_types()
     if args.json:
-        sys.stdout.write(json.dumps(rows) + "\n")
-        sys.stdout.flush()
+        emit(rows)
         return 0
     from ggufkit.cli import render
 

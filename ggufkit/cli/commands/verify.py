@@ -1,45 +1,47 @@
 """Verify that a GGUF file is what its checkpoint gives, or what a manifest says.
 
-With --source, every tensor is derived again from the checkpoint, a few rows at a time, and
-compared with the file's: are these the bytes that llama.cpp's converter and llama-quantize give?
-Nothing is written. Give what the file was made with: --imatrix, --via, --pre, --name. Without
---source, the file's SHA-256 is compared with the SHA256SUMS or ladder.json beside it, or with
---manifest. Exit code 0: it is, 1: it is not.
+With --source, every tensor is derived again from the checkpoint, a few rows at a time, and compared
+with the file: are these the bytes that llama.cpp's converter and llama-quantize write? Nothing is
+written. Give the options that the file was made with: --imatrix, --via, --pre, --name. Without
+--source, the file's SHA-256 is compared with --manifest, by default the SHA256SUMS beside it. Exit
+code 0 if it matches, 1 if it does not.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import positive
+from ggufkit.cli.arguments import CommandParser, add_shared
+from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.verify import Verification
 
-HELP = "verify a file against its checkpoint or a manifest"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="a GGUF file, or any part of a split one")
-    add("--manifest", type=Path, metavar="SUMS", help="lines of sha256sum; default: SHA256SUMS")
-    add("--source", metavar="SOURCE", help="checkpoint folder, owner/name, or GGUF file")
-    add("--recipe", metavar="TYPE", help="file type; default: what the file says")
-    add("--imatrix", type=Path, metavar="FILE", help="importance matrix that it was made with")
+    add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
+    add("--manifest", type=Path, metavar="MANIFEST", help="checksums; default: SHA256SUMS")
+    add("--source", metavar="SOURCE", help="checkpoint folder, owner/name on the Hub, or GGUF file")
+    add("--recipe", metavar="TYPE", help="file type; default: that in the file")
+    add("--imatrix", type=Path, metavar="FILE", help="importance matrix, as given to convert")
     add("--via", choices=("f32", "f16", "bf16"), help="as given to convert")
-    add("--revision", metavar="REV", help="branch, tag or commit of a Hub repository")
+    add("--revision", metavar="REVISION", help="branch, tag or commit of a Hub repository")
     add("--pre", metavar="NAME", help="as given to convert")
-    add("--name", help="as given to convert")
-    add("--allow-requantize", action="store_true", help="take a source that is quantized")
-    add("--weights-only", action="store_true", help="do not mind other metadata")
-    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
-    add("--json", action="store_true", help="print JSON")
-    add("-q", "--quiet", action="store_true", help="no progress bar")
+    add("--name", metavar="NAME", help="as given to convert")
+    add("--allow-requantize", action="store_true", help="accept a quantized source")
+    add("--weights-only", action="store_true", help="ignore differences of metadata")
+    add_shared(parser, "--json", "--jobs", "--quiet")
+    parser.declare("--manifest", conflicts="--source")
+    parser.declare(
+        *("--recipe", "--imatrix", "--via", "--revision", "--pre", "--name"),
+        *("--allow-requantize", "--weights-only"),
+        requires="--source",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +64,7 @@ def _against_sums(args: argparse.Namespace) -> int:
         raise MissingFileError(f"{manifest}: does not list {unlisted[0]}")
     states = {path.name: known[path.name] == digest for path, digest in found.files.items()}
     if args.json:
-        sys.stdout.write(json.dumps({"manifest": str(manifest), "files": states}) + "\n")
+        emit({"manifest": str(manifest), "files": states})
     else:
         for name, right in states.items():
             sys.stdout.write(f"{render.plain(name)}: {'ok' if right else 'different'}\n")
@@ -70,11 +72,11 @@ def _against_sums(args: argparse.Namespace) -> int:
 
 
 def _against_source(args: argparse.Namespace) -> int:
-    from ggufkit.cli import files, render
+    from ggufkit.cli import model_files, render
     from ggufkit.toolbox.verify import verify
 
     with render.progress(
-        files.tensor_bytes(args.file), "verify", enabled=not args.quiet
+        model_files.tensor_bytes(args.file), "verify", enabled=not args.quiet
     ) as advance:
         found = verify(
             args.file,
@@ -90,7 +92,7 @@ def _against_source(args: argparse.Namespace) -> int:
             allow_requantize=args.allow_requantize,
         )
     if args.json:
-        sys.stdout.write(json.dumps(_as_dict(found)) + "\n")
+        emit(_as_dict(found))
     else:
         _show(found, args.source)
     right = found.same_weights if args.weights_only else found.same_file
@@ -98,7 +100,7 @@ def _against_source(args: argparse.Namespace) -> int:
 
 
 def _as_dict(found: Verification) -> dict[str, object]:
-    from ggufkit.cli.commands.diff import json_keys
+    from ggufkit.cli.metadata_changes import json_keys
 
     return {
         "recipe": found.recipe,
@@ -112,7 +114,7 @@ def _as_dict(found: Verification) -> dict[str, object]:
 
 def _show(found: Verification, source: str) -> None:
     from ggufkit.cli import render
-    from ggufkit.cli.commands.diff import metadata_rows
+    from ggufkit.cli.metadata_changes import metadata_rows
 
     made = f"{found.recipe} of {source}"
     if found.same_file:
@@ -122,7 +124,7 @@ def _show(found: Verification, source: str) -> None:
         render.heading(f"All {found.n_tensors} tensors are what llama-quantize gives for {made}.")
     else:
         n = len(found.mismatches)
-        render.heading(f"{n} of {found.n_tensors} tensors are not what {made} gives.")
+        render.heading(f"{n} of {found.n_tensors} tensors differ from those of {made}.")
         render.table(("tensor", ""), [(m.name, m.what) for m in found.mismatches])
     if found.metadata:
         render.note("Metadata differs (-: the file, +: what the source gives):")

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -21,22 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize, quantize
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.codecs.range_checks import all_below
 from ggufkit.converter.execution.journal import Journal
-from ggufkit.converter.execution.report import ErrorSums, Report, TaskResult
+from ggufkit.converter.execution.outputs import OnFileComplete, OutputSet
+from ggufkit.converter.execution.report import Report, TaskResult
 from ggufkit.converter.execution.scheduling import bundle_for, map_bounded
 from ggufkit.converter.planning.plan import Encoding, OutputFile, Plan, Task
-from ggufkit.converter.planning.resources import jobs_of
+from ggufkit.converter.planning.resources import all_bytes, jobs_of, peak_bytes
 from ggufkit.errors import NotFiniteError, OutputError
-from ggufkit.io.atomic import PartialFile, partial_path, write_into_partial
-from ggufkit.types import TensorType
+from ggufkit.io.atomic import partial_path, write_into_partial
+from ggufkit.types import Progress, TensorType
 
-# Finished tasks are made durable and noted down at least this often.
-NOTE_SECONDS = 3.0
 # Errors are measured on this many weights at a time: few enough to stay in a core's cache.
 ERROR_TILE = 1 << 17
-
-Progress = Callable[[int], None]
 
 
 def run_task(task: Task, *, report: bool) -> TaskResult:
@@ -57,7 +54,7 @@ def run_task(task: Task, *, report: bool) -> TaskResult:
             written += blocks.nbytes
         if report:
             sums[encoding.key] = rows.errors(blocks, encoding.type)
-    return TaskResult(task.number, written, sums, rows.n_nonfinite)
+    return TaskResult(task.number, task.tensor.name, written, sums, rows.n_nonfinite)
 
 
 _threads = threading.local()
@@ -126,13 +123,14 @@ class Rows:
 
     def encode(self, encoding: Encoding) -> NDArray[np.uint8]:
         """Return the rows' blocks."""
-        tensor, staged = self.task.tensor, encoding.staged and self.task.round_to is not None
-        changed = staged or (self.n_nonfinite and self.task.nonfinite == "zero")
-        if encoding.type is (tensor.blocks or tensor.stored) and not changed:
+        tensor = self.task.tensor
+        rounded = encoding.via_intermediate and self.task.intermediate_type is not None
+        changed = rounded or (self.n_nonfinite and self.task.nonfinite == "zero")
+        if encoding.type is (tensor.lossless_type or tensor.source_type) and not changed:
             stored = self.task.reader.read_blocks(self.slice)
             if stored is not None:
                 return stored
-        values = self._round() if encoding.staged else self.values
+        values = self._round() if encoding.via_intermediate else self.values
         try:
             task = self.task
             return quantize(values, encoding.type, importance=task.importance, search=task.search)
@@ -142,7 +140,7 @@ class Rows:
 
     def _round(self) -> NDArray[np.float32]:
         """Return the values as the intermediate file would hold them."""
-        via = self.task.round_to
+        via = self.task.intermediate_type
         if via is None:
             return self.values
         if self._rounded is None:
@@ -164,19 +162,24 @@ def execute(
     plan: Plan,
     journal_path: Path,
     *,
+    on_file_complete: OnFileComplete | None = None,
     executor: Executor | None = None,
     jobs: int | None = None,
     report: bool = True,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Write the ladder's files.
+    """Write the files of a plan, but those that are delivered already.
 
     Parameters
     ----------
     plan : Plan
-        From `ggufkit.converter.planning.planner.make_plan`.
+        From `ggufkit.converter.planning.planner.make_plan`; with `by_part` if files are handed
+        over, so that they are completed one after another.
     journal_path : Path
         Where finished tasks are noted; for the caller to remove when it is done.
+    on_file_complete : callable, optional
+        Called with each file as soon as it is complete, one at a time and in another thread; may
+        remove the file. By default all files get their final names together, at the end.
     executor : Executor, optional
         What runs the tasks; by default a pool of `jobs` threads.
     jobs : int, optional
@@ -194,29 +197,23 @@ def execute(
     Raises
     ------
     GGUFKitError
-        Nothing is published then; the same call goes on where it stopped.
+        The same call goes on where it stopped.
     """
-    parts = plan.parts
-    check_space(parts, sum(part.layout.file_size for part in parts))
-    journal = Journal(journal_path, f"{plan.digest}{' report' if report else ''}")
-    n_tasks = sum(1 for _ in plan.tasks())
     jobs = jobs_of(plan, jobs)
+    one_by_one = on_file_complete is not None
+    check_space(plan.parts, peak_bytes(plan, jobs) if one_by_one else all_bytes(plan))
+    ladder = f"{plan.digest}{' by part' if plan.by_part else ''}{' report' if report else ''}"
     with ExitStack() as stack:
-        stack.callback(journal.close)
-        if len(journal.done) < n_tasks or not all(map(_is_published, parts)):
-            files = _open_files(parts, journal, n_tasks, stack)
-            _write_headers(parts, files)
-            for result in journal.done.values():
-                progress(result.written)
-            pool = executor or stack.enter_context(ThreadPoolExecutor(jobs))
-            bundle = 1 if executor is None else bundle_for(n_tasks, jobs)
-            work = partial(run_task, report=report)
-            todo = (task for task in plan.tasks() if task.number not in journal.done)
-            with closing(map_bounded(work, todo, pool, jobs, bundle)) as results:
-                _note_all(results, journal, list(files.values()), progress)
-            for file in files.values():
-                file.publish()
-    return Report.collect(plan, journal.done.values())
+        journal = stack.enter_context(closing(Journal(journal_path, ladder)))
+        pool = executor or stack.enter_context(ThreadPoolExecutor(jobs))
+        outputs = stack.enter_context(OutputSet(plan, journal, on_file_complete))
+        progress(outputs.n_bytes_done)
+        # What is announced of the disk counts single tasks.
+        bundle = 1 if executor is None or one_by_one else bundle_for(plan.n_tasks, jobs)
+        work = partial(run_task, report=report)
+        with closing(map_bounded(work, outputs.tasks(), pool, jobs, bundle)) as results:
+            outputs.collect(results, progress)
+    return Report.collect(journal.done.values())
 
 
 def check_space(parts: Sequence[OutputFile], n_bytes: int) -> None:
@@ -253,66 +250,3 @@ def _allocated(part: OutputFile) -> int:
         if path.is_file():
             return min(part.layout.file_size, path.stat().st_blocks * 512)
     return 0
-
-
-def _is_published(part: OutputFile) -> bool:
-    """Whether a part has its final name: it gets that only when all tasks are done."""
-    if not part.path.is_file() or part.path.stat().st_size != part.layout.file_size:
-        return False
-    with part.path.open("rb") as file:
-        return file.read(len(part.layout.header)) == part.layout.header
-
-
-def _open_files(
-    parts: Sequence[OutputFile], journal: Journal, n_tasks: int, stack: ExitStack
-) -> dict[Path, PartialFile]:
-    """Open the partial files; if one of them is new, no task counts as done."""
-    all_done = len(journal.done) == n_tasks
-    files: dict[Path, PartialFile] = {}
-    for part in parts:
-        if all_done and _is_published(part):
-            continue
-        resume = bool(journal.done)
-        file = PartialFile(part.path, part.layout.file_size, resume=resume)
-        files[part.path] = stack.enter_context(file)
-        if resume and not file.resumed:
-            journal.forget()
-    return files
-
-
-def _write_headers(parts: Sequence[OutputFile], files: Mapping[Path, PartialFile]) -> None:
-    for part in parts:
-        if part.path in files:
-            files[part.path].write_at(0, part.layout.header)
-
-
-def _note_all(
-    results: Iterator[TaskResult],
-    journal: Journal,
-    files: Sequence[PartialFile],
-    progress: Progress,
-) -> None:
-    """Note finished tasks as they come, once what they wrote is on disk."""
-
-    def note(some: Sequence[TaskResult]) -> None:
-        if some:
-            for file in files:
-                file.sync()
-            journal.add(some)
-
-    finished: list[TaskResult] = []
-    # Waiting for the disk must not keep workers waiting: notes are made in a thread.
-    with ThreadPoolExecutor(1) as noter:
-        noting: Future[None] = noter.submit(note, [])
-        noted = time.monotonic()
-        try:
-            for result in results:
-                finished.append(result)
-                progress(result.written)
-                if noting.done() and time.monotonic() - noted > NOTE_SECONDS:
-                    noting.result()
-                    noting = noter.submit(note, finished)
-                    finished, noted = [], time.monotonic()
-        finally:
-            noting.result()
-            note(finished)

@@ -13,7 +13,8 @@ from dataclasses import astuple
 from io import FileIO
 from pathlib import Path
 
-from ggufkit.converter.execution.report import ErrorSums, TaskResult
+from ggufkit.codecs.error_sums import ErrorSums
+from ggufkit.converter.execution.report import TaskResult
 from ggufkit.io.atomic import output_errors
 from ggufkit.io.text import write_text_atomic
 
@@ -95,19 +96,14 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def remove(self) -> None:
-        """Remove it: the ladder is complete."""
-        self.close()
-        self.path.unlink(missing_ok=True)
-
 
 def _format(result: TaskResult) -> str:
     sums = {key: astuple(value) for key, value in result.sums.items()}
-    line = [result.number, result.written, sums, result.n_nonfinite]
+    line = [result.number, result.tensor, result.written, sums, result.n_nonfinite]
     return json.dumps(line, separators=(",", ":")) + "\n"
 
 
 def _parse(line: str) -> TaskResult:
-    number, written, sums, n_nonfinite = json.loads(line)
+    number, tensor, written, sums, n_nonfinite = json.loads(line)
     sums = {key: ErrorSums(*values) for key, values in sums.items()}
-    return TaskResult(number, written, sums, n_nonfinite)
+    return TaskResult(number, tensor, written, sums, n_nonfinite)

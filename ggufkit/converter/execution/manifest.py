@@ -43,7 +43,7 @@ class LadderManifest:
         except (OSError, ValueError, KeyError, TypeError):
             return cls(folder, {})
 
-    def has(self, rung: Rung, fingerprint: str) -> bool:
+    def is_complete(self, rung: Rung, fingerprint: str) -> bool:
         """Whether all files of a rung are there, as an earlier run with this outcome left them."""
         return all(
             part.path.is_file()
@@ -52,7 +52,7 @@ class LadderManifest:
             for part in rung.parts
         )
 
-    def add(self, plan: Plan, report: Report) -> None:
+    def record_all(self, plan: Plan, report: Report) -> None:
         """Note the rungs of a plan that is done, and write both files.
 
         Raises
@@ -64,11 +64,11 @@ class LadderManifest:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             sums = list(pool.map(lambda pair: sha256_of(pair[1].path), parts))
         for (rung, part), digest in zip(parts, sums, strict=True):
-            self.note(plan, rung, part, digest)
-        self.rate(plan, report)
+            self.record(plan, rung, part, digest)
+        self.record_errors(plan, report)
         self.write()
 
-    def note(self, plan: Plan, rung: Rung, part: OutputFile, digest: str) -> None:
+    def record(self, plan: Plan, rung: Rung, part: OutputFile, digest: str) -> None:
         """Note a file with its SHA-256, and no errors of weights yet."""
         self.files[part.path.name] = {
             "sha256": digest,
@@ -77,14 +77,14 @@ class LadderManifest:
             "bits_per_weight": round(rung.bits_per_weight, 4),
             "weight_error": None,
             "source": plan.source.origin,
-            "via": plan.via.name if rung.staged else None,
+            "via": plan.via.name if rung.via_intermediate else None,
             "search": plan.search,
             "imatrix": plan.imatrix,
             "ggufkit": __version__,
             "fingerprint": plan.fingerprint(rung),
         }
 
-    def rate(self, plan: Plan, report: Report) -> None:
+    def record_errors(self, plan: Plan, report: Report) -> None:
         """Note the errors of the rungs of which every tensor was measured."""
         for rung in plan.rungs:
             total = report.of_rung(rung)

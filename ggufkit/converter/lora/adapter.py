@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.hub import REPO_ID, fetch_files
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_header
 from ggufkit.checkpoint.torch.torchfile import read_torch_header
@@ -29,7 +27,6 @@ from ggufkit.io.guarded_files import find_file, has_file, read_json
 if TYPE_CHECKING:
     from typing import Self
 
-Floats = NDArray[np.float32]
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.errors import ConversionError
 from ggufkit.mapping.row_transforms import RowGather, TileColumns
 from ggufkit.mapping.transforms import (
@@ -28,7 +28,6 @@ from ggufkit.mapping.transforms import (
     n_rows,
 )
 
-Floats = NDArray[np.float32]
 Factors = tuple[Floats, Floats]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.architectures.registry import find_architecture
+from ggufkit.architectures.third_party import ArchitectureFile
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32
@@ -110,7 +111,9 @@ def parse_merge(text: str) -> Merge:
     return Merge(Adapter.open(path), factor)
 
 
-def merged(checkpoint: Checkpoint, merges: Sequence[Merge]) -> Checkpoint:
+def merged(
+    checkpoint: Checkpoint, merges: Sequence[Merge], given: ArchitectureFile | None = None
+) -> Checkpoint:
     """Return a checkpoint with adapters merged into it, one after the other.
 
     Parameters
@@ -119,6 +122,8 @@ def merged(checkpoint: Checkpoint, merges: Sequence[Merge]) -> Checkpoint:
         The base model.
     merges : sequence of Merge
         What is added.
+    given : ArchitectureFile, optional
+        The file that has the checkpoint's architecture, instead of all others.
 
     Raises
     ------
@@ -127,7 +132,8 @@ def merged(checkpoint: Checkpoint, merges: Sequence[Merge]) -> Checkpoint:
     ConversionError
         An adapter is of another shape, or is to be switched on by tokens.
     """
-    architecture = find_architecture(checkpoint.config)
+    others = given.architectures if given else ()
+    architecture = find_architecture(checkpoint.config, given=others)
     config = complete_config(architecture, checkpoint.config)
 
     def canonical(name: str) -> str:

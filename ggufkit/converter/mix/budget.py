@@ -1,8 +1,8 @@
 """Mixes by budget: the type of every tensor that loses least within a limit of bytes.
 
 The loss of a mix is a sum over tensors: the relative squared error that a type was measured to
-give (`ggufkit.converter.mix.measure`), times how much the model minds
-(`ggufkit.converter.mix.sensitivity`). What is chosen is the least sum within the limit
+give (`ggufkit.converter.mix.measure`), times the model's sensitivity to it
+(`ggufkit.converter.mix.sensitivity`). The least sum within the limit is chosen
 (`ggufkit.converter.mix.knapsack`).
 """
 
@@ -25,37 +25,37 @@ from ggufkit.converter.planning.plan import Plan, Rung
 from ggufkit.converter.planning.planner import make_plan
 from ggufkit.converter.planning.recipes import RECIPES, SPECIAL
 from ggufkit.converter.planning.rules import Recipe
-from ggufkit.converter.planning.type_selection import NEEDS_IMPORTANCE
+from ggufkit.converter.planning.type_selection import needs_importance
 from ggufkit.converter.sources.base import Source, SourceTensor
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
 from ggufkit.types import TensorType as T
 
-#: What tensors can become; those that need importance only where there is some.
+#: Types to choose from; those that need importance only for tensors with an importance.
 TYPES = (
     *(T.Q2_K, T.Q3_K, T.IQ3_S, T.IQ4_XS, T.IQ4_NL, T.Q4_0, T.Q4_1, T.Q4_K),
     *(T.Q5_0, T.Q5_1, T.Q5_K, T.Q6_K, T.Q8_0),
     *(T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS),
 )
-#: Fewest bits per weight, by role: what weights alone say least about.
+#: Fewest bits per weight, by role: errors of weights predict the loss worst for these.
 MIN_BITS = {"token_embd": 3.0, "tied_embd": 4.0, "output": 4.0}
 _TRIES = 8
 
 
 @dataclass(frozen=True)
 class MixOptions:
-    """What mixes are made of.
+    """Restrictions on mixes, and the sensitivities that they are rated by.
 
     Attributes
     ----------
     types : tuple of TensorType
-        The choice.
+        The types that tensors may have.
     min_bits : mapping of str to float
         Fewest bits per weight, by role or group.
     sensitivity : Sensitivity
-        How much the model minds.
+        How much errors in each group of tensors cost.
     exact : bool
-        Whether a tensor may also stay as the source has it.
+        Whether a tensor may also keep the source's weights exactly.
     """
 
     types: tuple[T, ...] = TYPES
@@ -139,11 +139,11 @@ class Budget:
         ConversionError
             No tensor is free.
         """
-        settled = ("kept", "--")
+        targets = self.fixed.rungs[0].targets
         found = {
             tensor.name: self._types(tensor)
             for tensor in self.fixed.source.tensors
-            if not self.fixed.rungs[0].targets[tensor.name].why.startswith(settled)
+            if targets[tensor.name].reason.is_by_recipe
         }
         if not found:
             raise ConversionError(
@@ -166,47 +166,25 @@ class Budget:
         ConversionError
             Even the smallest types need more.
         """
-        choices = self.choices
         items = [
             [
                 Option(self._size(name, type_), self._share(name, type_, errors).loss)
                 for type_ in types
             ]
-            for name, types in choices.items()
+            for name, types in self.choices.items()
         ]
         nearest = min(self.fixed.rungs, key=lambda rung: abs(limit.excess(rung)))
 
         def recipe_of(taken: Sequence[int]) -> Recipe:
-            pairs = zip(choices.items(), taken, strict=True)
+            pairs = zip(self.choices.items(), taken, strict=True)
             return with_types(nearest.recipe, limit.name, {n: types[i] for (n, types), i in pairs})
 
-        least = [min(range(len(row)), key=lambda i: row[i].n_bytes) for row in items]
-        room = -limit.excess(self.plan_rung(recipe_of(least)))
-        if room < 0:
-            raise ConversionError(
-                f"{limit.name}: the smallest mix needs {-room} bytes more; allow smaller types "
-                "with --mix-types, or fewer bits with --min-bits"
-            )
-        room += sum(row[i].n_bytes for row, i in zip(items, least, strict=True))
-        best: tuple[Recipe, Solution] | None = None
-        for _ in range(_TRIES):
-            solution = solve(items, room)
-            if solution is None or (best and solution.taken == best[1].taken):
-                break
-            recipe = recipe_of(solution.taken)
-            excess = limit.excess(self.plan_rung(recipe))
-            if excess <= 0 and (best is None or solution.cost < best[1].cost):
-                best = recipe, solution
-            # headers of splits count too, and what stays in RAM does not count for VRAM
-            room -= excess
-        if best is None:
-            raise ConversionError(
-                f"{limit.name}: the headers of the splits leave no room for a mix"
-            )
-        recipe, solution = best
+        solution = _solve_within(
+            items, lambda taken: limit.excess(self.plan_rung(recipe_of(taken))), limit.name
+        )
+        recipe = recipe_of(solution.taken)
         shares = {name: self._share(name, type_, errors) for name, type_ in recipe.types.items()}
-        loss = self.loss_of(nearest, errors)
-        return Mix(recipe, shares, solution.bound, nearest, loss)
+        return Mix(recipe, shares, solution.bound, nearest, self.loss_of(nearest, errors))
 
     def loss_of(self, rung: Rung, errors: Errors) -> float | None:
         """Return the loss of a rung; None if one of its types was not measured."""
@@ -218,9 +196,9 @@ class Budget:
     def exact_type(self, name: str) -> T:
         """Return the type in which a tensor's weights are as in the source."""
         tensor = self.tensors[name]
-        if tensor.blocks is not None:
-            return tensor.blocks
-        return tensor.stored if self.fixed.source.is_gguf else self.fixed.via
+        if tensor.lossless_type is not None:
+            return tensor.lossless_type
+        return tensor.source_type if self.fixed.source.is_gguf else self.fixed.via
 
     def group(self, name: str) -> str:
         """Return the group of a tensor, see `ggufkit.converter.mix.sensitivity`."""
@@ -238,7 +216,7 @@ class Budget:
             for type_ in sorted(types - unwanted)
             if tensor.n_cols % type_.block_size == 0
             and type_.bits_per_weight >= least
-            and (known or type_ not in NEEDS_IMPORTANCE or type_ is exact)
+            and (known or not needs_importance(type_) or type_ is exact)
         )
         return found or (T.F16,)
 
@@ -255,3 +233,33 @@ class Budget:
     def _share(self, name: str, type_: T, errors: Errors) -> Share:
         group = self.group(name)
         return Share(group, errors[name, type_], self.options.sensitivity.of(group, self.counts))
+
+
+def _solve_within(
+    items: Sequence[Sequence[Option]], excess_of: Callable[[Sequence[int]], int], name: str
+) -> Solution:
+    """Solve the knapsack within a limit that counts more, or less, than the tensors' data.
+
+    Headers of splits count too; for VRAM, tensors that stay in RAM do not. So the room that is
+    left for tensors is found by trying.
+    """
+    least = [min(range(len(row)), key=lambda i: row[i].n_bytes) for row in items]
+    room = -excess_of(least)
+    if room < 0:
+        raise ConversionError(
+            f"{name}: the smallest mix needs {-room} bytes more; allow smaller types with "
+            "--mix-types, or fewer bits with --min-bits"
+        )
+    room += sum(row[i].n_bytes for row, i in zip(items, least, strict=True))
+    best: Solution | None = None
+    for _ in range(_TRIES):
+        solution = solve(items, room)
+        if solution is None or (best and solution.taken == best.taken):
+            break
+        excess = excess_of(solution.taken)
+        if excess <= 0 and (best is None or solution.cost < best.cost):
+            best = solution
+        room -= excess
+    if best is None:
+        raise ConversionError(f"{name}: the headers of the splits leave no room for a mix")
+    return best

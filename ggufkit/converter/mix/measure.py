@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.converter.execution.execute import Rows
-from ggufkit.converter.execution.report import ErrorSums
 from ggufkit.converter.execution.scheduling import map_bounded
 from ggufkit.converter.planning.plan import Encoding, Plan, Task
 from ggufkit.types import TensorType
@@ -86,7 +86,8 @@ def measure_errors(
 
 def count_tasks(plan: Plan, types: Types) -> int:
     """Return how many tasks `measure_errors` runs."""
-    return sum(1 for _ in _tasks(plan, types))
+    measured = [tensor for tensor in plan.source.tensors if tensor.name in types]
+    return sum(min(plan.n_tasks_of(tensor), MOST_TASKS) for tensor in measured)
 
 
 def _tasks(plan: Plan, types: Types) -> Iterator[Task]:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.converter.planning.plan import (
-    NONFINITE,
     OutputFile,
     Plan,
     Rung,
     Target,
     quantize_order,
 )
+from ggufkit.converter.planning.reasons import Reason, ReasonCode
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.planning.type_selection import (
-    Choice,
-    RecipeTensor,
     TypeOptions,
     choose_types,
+    lacks_importance,
     model_facts,
     without_ones,
 )
@@ -35,15 +34,13 @@ from ggufkit.converter.sources.base import (
     SourceTensor,
 )
 from ggufkit.errors import ConversionError, ImportanceRequiredError
-from ggufkit.gguf.layout import plan_layout
-from ggufkit.gguf.split import CONVERTER, GGUF_SPLIT, TensorSpec, part_name, plan_split
-from ggufkit.types import TensorType
+from ggufkit.gguf.layout import TensorInfo, plan_layout
+from ggufkit.gguf.split import CONVERTER, GGUF_SPLIT, part_name, plan_split
+from ggufkit.types import FloatName, NonFinite, Search, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.calibration.imatrix import Imatrix
     from ggufkit.gguf.metadata import Metadata
-
-VIA = {"f32": TensorType.F32, "f16": TensorType.F16, "bf16": TensorType.BF16}
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,13 @@ def make_plan(
     recipes: Sequence[Recipe],
     names: Mapping[str, Path],
     *,
-    via: str | None = None,
+    via: FloatName | None = None,
     imatrix: Imatrix | None = None,
     options: TypeOptions | None = None,
     split: SplitLimits | None = None,
     skip_impossible: bool = False,
-    search: str = "ggml",
-    nonfinite: str = "error",
+    search: Search = "ggml",
+    nonfinite: NonFinite = "error",
 ) -> Plan:
     """Plan a ladder. Reads no tensor data.
 
@@ -92,7 +89,7 @@ def make_plan(
         Write each rung as several files.
     skip_impossible : bool
         Leave out rungs that need an importance matrix, instead of refusing.
-    search : str
+    search : {"ggml", "thorough"}
         How scales are found, see `ggufkit.codecs.quantize`.
     nonfinite : {"error", "zero", "keep"}
         What becomes of weights that are NaN or infinite: nothing is published; they become 0; or
@@ -103,17 +100,17 @@ def make_plan(
     ImportanceRequiredError
         A rung needs an importance matrix.
     ConversionError
-        The options contradict each other.
+        A mode is unknown, or the options contradict each other.
     """
-    if nonfinite not in NONFINITE:
-        raise ConversionError(f"nonfinite is one of {', '.join(NONFINITE)}, not {nonfinite!r}")
+    _check_mode("search", search, get_args(Search))
+    _check_mode("nonfinite", nonfinite, get_args(NonFinite))
     planner = _Planner(
-        source,
-        _via_type(source, via),
-        imatrix,
-        {} if imatrix is None else imatrix.match(source.tensors),
-        options or TypeOptions(),
-        split or SplitLimits(),
+        source=source,
+        via=_via_type(source, via),
+        imatrix=imatrix,
+        importance={} if imatrix is None else imatrix.match(source.tensors),
+        options=options or TypeOptions(),
+        split=split or SplitLimits(),
     )
     rungs: list[Rung] = []
     skipped: dict[str, str] = {}
@@ -125,14 +122,14 @@ def make_plan(
                 raise
             skipped[recipe.name] = str(error)
     return Plan(
-        source,
-        tuple(rungs),
-        planner.via,
-        planner.importance,
-        skipped,
-        search,
-        nonfinite,
-        None if imatrix is None else {"name": imatrix.name, "sha256": imatrix.sha256},
+        source=source,
+        rungs=tuple(rungs),
+        via=planner.via,
+        importance=planner.importance,
+        skipped=skipped,
+        search=search,
+        nonfinite=nonfinite,
+        imatrix=None if imatrix is None else {"name": imatrix.name, "sha256": imatrix.sha256},
     )
 
 
@@ -150,33 +147,47 @@ class _Planner:
     def plan_rung(self, recipe: Recipe, path: Path) -> Rung:
         # A float rung of a checkpoint is the converter's own file; everything else is what
         # llama-quantize makes of that file, which puts the tensors into its own order.
-        direct = not self.source.is_gguf and not recipe.base.is_quantized
+        direct = self._is_own(recipe)
         if direct:
-            chosen = {t.name: _direct_choice(t, recipe) for t in self.source.tensors}
             metadata = self.source.metadata(recipe.file_type)
             tensors = self.source.tensors
+            chosen = {tensor.name: self._own_type(tensor, recipe) for tensor in tensors}
         else:
             tensors = tuple(sorted(self.source.tensors, key=quantize_order))
             metadata = self._quantized_metadata(recipe)
             chosen = self._choose(recipe, tensors, metadata)
-        specs = [
-            (t.name, t.shape if direct else without_ones(t.shape), chosen[t.name].type)
+        infos = [
+            TensorInfo(t.name, t.shape if direct else without_ones(t.shape), chosen[t.name][0])
             for t in tensors
         ]
-        parts = self._lay_out(metadata, specs, path, direct)
-        targets = {
-            info.name: Target(
-                index,
-                part.layout.data_offset + info.offset,
-                info.nbytes,
-                info.type,
-                chosen[info.name].why,
-            )
-            for index, part in enumerate(parts)
-            for info in part.layout.tensors
-        }
-        n_weights = sum(tensor.n_rows * tensor.n_cols for tensor in tensors)
-        return Rung(recipe, parts, targets, not direct, n_weights)
+        parts = self._lay_out(metadata, infos, path, direct)
+        return Rung(
+            recipe=recipe,
+            parts=parts,
+            targets=_targets(parts, chosen),
+            via_intermediate=not direct,
+            n_weights=sum(tensor.n_rows * tensor.n_cols for tensor in tensors),
+        )
+
+    def _is_own(self, recipe: Recipe) -> bool:
+        """Whether the source's own converter writes a file type, not llama-quantize."""
+        allowed = self.source.file_types
+        if allowed is None:
+            return not self.source.is_gguf and not recipe.base.is_quantized
+        if recipe.file_type not in allowed:
+            names = ", ".join(file_type.name for file_type in allowed)
+            raise ConversionError(f"{recipe.name}: this file can be {names} only")
+        return True
+
+    def _own_type(self, tensor: SourceTensor, recipe: Recipe) -> tuple[TensorType, Reason]:
+        """Return a tensor's type in a file of the source's own converter, and why."""
+        if tensor.source_type.is_quantized:
+            return tensor.source_type, Reason(ReasonCode.KEPT_BLOCKS)
+        if tensor.required_type is None:
+            return recipe.base, Reason(ReasonCode.BASE)
+        small = self.source.file_types is None
+        code = ReasonCode.KEPT_SMALL if small else ReasonCode.CONVERTER
+        return tensor.required_type, Reason(code)
 
     def _quantized_metadata(self, recipe: Recipe) -> Metadata:
         metadata = self.source.metadata(recipe.file_type)
@@ -192,37 +203,39 @@ class _Planner:
 
     def _choose(
         self, recipe: Recipe, tensors: Sequence[SourceTensor], metadata: Metadata
-    ) -> dict[str, Choice]:
+    ) -> dict[str, tuple[TensorType, Reason]]:
         facts = model_facts(metadata, has_imatrix=self.imatrix is not None)
-        candidates = [RecipeTensor(t.name, t.shape, self.intermediate(t)) for t in tensors]
-        choices = choose_types(candidates, recipe, facts, self.options)
+        intermediate = [replace(t, source_type=self.intermediate(t)) for t in tensors]
+        choices = choose_types(intermediate, recipe, facts, self.options)
         chosen = {t.name: choice for t, choice in zip(tensors, choices, strict=True)}
         lacking = [
             name
-            for name, choice in chosen.items()
-            if choice.needs_importance and name not in self.importance
+            for name, (type_, reason) in chosen.items()
+            if name not in self.importance
+            and not reason.is_kept
+            and lacks_importance(name, type_, recipe)
         ]
         if lacking:
             raise ImportanceRequiredError(
                 f"{recipe.name} needs an importance matrix for {lacking[0]} "
-                f"({chosen[lacking[0]].type.name}) and {len(lacking) - 1} more tensors: "
+                f"({chosen[lacking[0]][0].name}) and {len(lacking) - 1} more tensors: "
                 "give one that covers them with --imatrix"
             )
         return chosen
 
     def intermediate(self, tensor: SourceTensor) -> TensorType:
         """Return the type of a tensor in the file that llama-quantize would start from."""
-        if self.source.is_gguf or tensor.stored.is_quantized:
-            return tensor.stored
-        return self.via if tensor.fixed is None else tensor.fixed
+        if self.source.is_gguf or tensor.source_type.is_quantized:
+            return tensor.source_type
+        return self.via if tensor.required_type is None else tensor.required_type
 
     def _lay_out(
-        self, metadata: Metadata, specs: Sequence[TensorSpec], path: Path, direct: bool
+        self, metadata: Metadata, infos: Sequence[TensorInfo], path: Path, direct: bool
     ) -> tuple[OutputFile, ...]:
         if self.split:
             parts = plan_split(
                 metadata,
-                specs,
+                infos,
                 max_bytes=self.split.max_bytes,
                 max_tensors=self.split.max_tensors,
                 no_tensor_first=self.split.no_tensor_first,
@@ -237,24 +250,39 @@ class _Planner:
                     )
                     for i, part in enumerate(parts)
                 )
-        return (OutputFile(path, plan_layout(metadata, specs)),)
+        return (OutputFile(path, plan_layout(metadata, infos, pad_header=not direct)),)
 
 
-def _direct_choice(tensor: SourceTensor, recipe: Recipe) -> Choice:
-    """Return a tensor's type in a float rung of a checkpoint."""
-    if tensor.stored.is_quantized:
-        return Choice(tensor.stored, "kept: the checkpoint's own blocks")
-    if tensor.fixed is not None:
-        return Choice(tensor.fixed, "kept: small or not a matrix")
-    return Choice(recipe.base, "base type")
+def _targets(
+    parts: Sequence[OutputFile], chosen: Mapping[str, tuple[TensorType, Reason]]
+) -> dict[str, Target]:
+    return {
+        info.name: Target(
+            type=info.type,
+            reason=chosen[info.name][1],
+            part=index,
+            offset=part.layout.data_offset + info.offset,
+            n_bytes=info.nbytes,
+        )
+        for index, part in enumerate(parts)
+        for info in part.layout.tensors
+    }
 
 
-def _via_type(source: Source, via: str | None) -> TensorType:
+def _check_mode(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConversionError(f"{name} is {value!r}, expected one of {', '.join(known)}")
+
+
+def _via_type(source: Source, via: FloatName | None) -> TensorType:
     """Return the intermediate type; without `via` the narrowest that loses nothing."""
     if via is not None:
         if source.is_gguf:
             raise ConversionError("--via is for checkpoints: a GGUF file is quantized as it is")
-        return VIA[via]
-    plain = [t for t in source.tensors if t.fixed is None and not t.stored.is_quantized]
-    stored = {tensor.stored for tensor in plain}
+        _check_mode("via", via, get_args(FloatName))
+        return TensorType[via.upper()]
+    plain = [
+        t for t in source.tensors if t.required_type is None and not t.source_type.is_quantized
+    ]
+    stored = {tensor.source_type for tensor in plain}
     return stored.pop() if len(stored) == 1 else TensorType.F32

@@ -32,9 +32,9 @@ def is_quantization_aware(source: Source) -> bool:
         tensor
         for tensor in source.tensors
         if role_of(tensor.name).startswith("ffn_")
-        and tensor.fixed is None
-        and tensor.blocks is None
-        and not tensor.stored.is_quantized
+        and tensor.required_type is None
+        and tensor.lossless_type is None
+        and not tensor.source_type.is_quantized
         and len(tensor.shape) > 1
         and tensor.n_cols % GRID.block_size == 0
     ]

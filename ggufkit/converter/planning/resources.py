@@ -1,4 +1,4 @@
-"""What executing a plan takes of disk, memory and network, known before it begins."""
+"""Disk, memory and network traffic that executing a plan needs, estimated beforehand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ggufkit.converter.execution.scheduling import QUEUE_PER_JOB
-from ggufkit.converter.planning.plan import Plan, rows_per_task
+from ggufkit.converter.planning.plan import Plan
 from ggufkit.converter.sources.base import SourceTensor
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
 
@@ -22,16 +22,16 @@ TASK_BYTES = 24
 
 @dataclass(frozen=True)
 class ResourceEstimate:
-    """Bytes that are taken.
+    """Upper bounds in bytes.
 
     Attributes
     ----------
     disk : int
-        Of the files that are there at a time, at most.
+        The files that exist at the same time.
     memory : int
-        Of the process, about at most.
+        The process; approximate.
     network : int
-        Of weights that are fetched, at most; 0 if they are here.
+        Weights to download; 0 if they are local.
     """
 
     disk: int
@@ -47,7 +47,7 @@ def jobs_of(plan: Plan, jobs: int | None = None) -> int:
 def estimate_resources(
     plan: Plan, jobs: int | None = None, *, handed_over: bool = False
 ) -> ResourceEstimate:
-    """Return what executing a plan takes.
+    """Estimate what executing a plan needs.
 
     Parameters
     ----------
@@ -56,29 +56,32 @@ def estimate_resources(
     jobs : int, optional
         Tasks at a time, in threads.
     handed_over : bool
-        Whether each file is removed when it is whole.
+        Whether each file is sent away and removed as soon as it is complete.
     """
     if handed_over:
         plan = replace(plan, by_part=True)  # as it will be executed
     jobs = jobs_of(plan, jobs)
-    per_task = max((rows_per_task(t) * t.n_cols for t in plan.source.tensors), default=0)
+    per_task = max(
+        (min(plan.rows_per_task(t), t.n_rows) * t.n_cols for t in plan.source.tensors), default=0
+    )
     headers = sum(len(part.layout.header) for part in plan.parts)
     return ResourceEstimate(
-        disk=peak_bytes(plan, jobs) if handed_over else _all_bytes(plan),
+        disk=peak_bytes(plan, jobs) if handed_over else all_bytes(plan),
         memory=BASE_MEMORY + headers + jobs * per_task * TASK_BYTES + plan.source.cached_bytes,
         network=plan.source.n_remote,
     )
 
 
-def _all_bytes(plan: Plan) -> int:
+def all_bytes(plan: Plan) -> int:
+    """Return how much of the disk the files of a plan take together."""
     return sum(part.layout.file_size for part in plan.parts)
 
 
 def peak_bytes(plan: Plan, jobs: int) -> int:
-    """Return how much of the disk a plan takes at most whose files are handed over one by one.
+    """Return the most disk space that a plan needs if each complete file is sent away.
 
-    That is: what is written of the files under way, the tasks that are ahead of those, and a
-    whole file that is being handed over.
+    That is: the written part of the unfinished files, the tasks that run ahead of them, and one
+    complete file that is being sent.
     """
     sizes = {part.path: part.layout.file_size for part in plan.parts}
     touched = [set(_places(plan, tensor)) & sizes.keys() for tensor in plan.tensors]
@@ -93,22 +96,22 @@ def peak_bytes(plan: Plan, jobs: int) -> int:
             if last[path] == i:
                 del written[path]
     headers = sum(len(part.layout.header) for part in plan.parts)
-    return min(_all_bytes(plan), most + headers + max(sizes.values(), default=0))
+    return min(all_bytes(plan), most + headers + max(sizes.values(), default=0))
 
 
 def _places(plan: Plan, tensor: SourceTensor) -> Counter[Path]:
     """Return how many bytes of each file are a tensor's."""
     found: Counter[Path] = Counter()
     for rung in plan.rungs:
-        target = rung.targets[tensor.name]
-        found[rung.parts[target.part].path] += target.n_bytes + DEFAULT_ALIGNMENT
+        n_bytes = rung.targets[tensor.name].n_bytes
+        found[rung.path_of(tensor.name)] += n_bytes + DEFAULT_ALIGNMENT
     return found
 
 
 def _ahead(plan: Plan, jobs: int) -> list[int]:
     """Return, for each tensor, the bytes of the tasks after it that may be done before its last."""
     tensors = plan.tensors
-    n_tasks = [-(-t.n_rows // rows_per_task(t)) for t in tensors]
+    n_tasks = list(map(plan.n_tasks_of, tensors))
     n_bytes = [_places(plan, t).total() for t in tensors]
     result = []
     for i in range(len(tensors)):

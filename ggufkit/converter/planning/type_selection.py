@@ -11,8 +11,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ggufkit.codecs import CODECS
+from ggufkit.converter.planning.reasons import Reason
+from ggufkit.converter.planning.reasons import ReasonCode as Code
 from ggufkit.converter.planning.recipes import FALLBACK
 from ggufkit.converter.planning.rules import Recipe, RuleContext
+from ggufkit.converter.sources.base import SourceTensor
+from ggufkit.types import FileType
 from ggufkit.types import TensorType as T
 
 # Substring of a tensor's name -> role; the first that occurs decides.
@@ -30,6 +35,8 @@ ROLES = (
 EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 
 # Tensors with one of these in their name are small, or routing, or positions: never quantized.
+# The list is llama-quantize's, not the converter's (`ALWAYS_F32` in `sources.checkpoint`), which is
+# shorter: laurel, for one, is F16 in the converter's F16 file and keeps that in a Q4_K_M.
 KEPT = (
     "_norm.weight",
     "ffn_gate_inp.weight",
@@ -62,27 +69,6 @@ KEPT_NAMES = ("position_embd.weight", "token_types.weight")
 # A 70B llama's attn_v is small for its effect: these types become Q5_K.
 RAISED_FOR_70B = (T.Q3_K, T.Q4_K)
 LOW_BITS = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
-
-# Without an importance matrix these types give garbage (tensor_requires_imatrix).
-NEEDS_IMPORTANCE = frozenset({T.IQ3_XXS, T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ1_M, T.IQ1_S})
-
-
-@dataclass(frozen=True, slots=True)
-class RecipeTensor:
-    """A tensor as the recipes see it: `shape` in numpy order, `type` where nothing changes it."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: T
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The type a tensor gets, why, and whether it can't do without importance."""
-
-    type: T
-    why: str
-    needs_importance: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +110,7 @@ def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def allows_quantization(tensor: RecipeTensor) -> bool:
+def allows_quantization(tensor: SourceTensor) -> bool:
     """Whether llama-quantize would quantize the tensor at all."""
     name = tensor.name
     return (
@@ -175,59 +161,55 @@ class _TypeSelector:
         """Name of the file type that the rung says it is."""
         return self.recipe.file_type.name
 
-    def choose(self, tensor: RecipeTensor) -> Choice:
+    def choose(self, tensor: SourceTensor) -> tuple[T, Reason]:
         role = role_of(tensor.name)
         if not allows_quantization(tensor):
-            return Choice(tensor.type, "kept: small or not a matrix")
+            return tensor.source_type, Reason(Code.KEPT_SMALL)
         if role == "output" and self.options.leave_output_tensor:
-            return Choice(tensor.type, "kept: --leave-output-tensor")
-        type_, why = self._before_fallback(tensor, role)
+            return tensor.source_type, Reason(Code.LEAVE_OUTPUT_OPTION)
+        type_, reason = self._before_fallback(tensor, role)
         if self.recipe.base.is_quantized:
-            type_, why = _fallback(tensor, type_, why)
-        small = type_ is T.Q2_K and self.file_type == "Q2_K_S"
-        needs = tensor.name not in (*EMBEDDINGS, "output.weight") and (
-            type_ in NEEDS_IMPORTANCE or small
-        )
-        return Choice(type_, why, needs)
+            return _fallback(tensor, type_, reason)
+        return type_, reason
 
-    def _before_fallback(self, tensor: RecipeTensor, role: str) -> tuple[T, str]:
+    def _before_fallback(self, tensor: SourceTensor, role: str) -> tuple[T, Reason]:
         options = self.options
         named = next((t for p, t in options.tensor_type if re.search(p, tensor.name)), None)
         # an explicit pattern may single out the large per-layer table
         by_pattern = named is not None and tensor.name == "per_layer_token_embd.weight"
         if role == "token_embd" and options.token_embedding_type is not None and not by_pattern:
-            return options.token_embedding_type, "--token-embedding-type"
+            return options.token_embedding_type, Reason(Code.EMBEDDING_OPTION)
         if role == "output" and options.output_tensor_type is not None:
-            return options.output_tensor_type, "--output-tensor-type"
+            return options.output_tensor_type, Reason(Code.OUTPUT_OPTION)
         if not self.recipe.base.is_quantized:
-            return self.recipe.base, "base type"
+            return self.recipe.base, Reason(Code.BASE)
         if named is not None:
-            return named, "--tensor-type"
+            return named, Reason(Code.TENSOR_TYPE_OPTION)
         if options.pure:
-            return self.recipe.base, "--pure"
+            return self.recipe.base, Reason(Code.PURE_OPTION)
         if tensor.name in self.recipe.types:
-            return self.recipe.types[tensor.name], "named by the recipe"
+            return self.recipe.types[tensor.name], Reason(Code.NAMED)
         return self._by_recipe(tensor, role)
 
-    def _by_recipe(self, tensor: RecipeTensor, role: str) -> tuple[T, str]:
+    def _by_recipe(self, tensor: SourceTensor, role: str) -> tuple[T, Reason]:
         if role == "output" or (role == "token_embd" and self.tied):
             return self._output_type(tensor)
         facts = self._facts_of(tensor, role)
         rule = self.recipe.match(role, facts)
-        type_, why = (self.recipe.base, "base type") if rule is None else (rule.type, str(rule))
+        type_ = self.recipe.base if rule is None else rule.type
         raised = role == "attn_v" and facts.is_70b and type_ in RAISED_FOR_70B
         if raised and self.file_type not in LOW_BITS:
-            return T.Q5_K, "attn_v of a 70B llama"
-        return type_, why
+            return T.Q5_K, Reason(Code.LLAMA_70B)
+        return type_, Reason(Code.BASE) if rule is None else Reason(Code.RULE, str(rule))
 
-    def _output_type(self, tensor: RecipeTensor) -> tuple[T, str]:
+    def _output_type(self, tensor: SourceTensor) -> tuple[T, Reason]:
         if self.options.output_tensor_type is not None:
-            return self.options.output_tensor_type, "--output-tensor-type (tied embeddings)"
-        if self.facts.arch == "falcon" or tensor.shape[-1] % self.recipe.base.block_size:
-            return T.Q8_0, "output is Q8_0 for falcon and for odd rows"
-        return self.recipe.output, f"output is {self.recipe.output.name}"
+            return self.options.output_tensor_type, Reason(Code.TIED_OUTPUT_OPTION)
+        if self.facts.arch == "falcon" or tensor.n_cols % self.recipe.base.block_size:
+            return T.Q8_0, Reason(Code.OUTPUT_Q8_0)
+        return self.recipe.output, Reason(Code.OUTPUT, self.recipe.output.name)
 
-    def _facts_of(self, tensor: RecipeTensor, role: str) -> RuleContext:
+    def _facts_of(self, tensor: SourceTensor, role: str) -> RuleContext:
         layer = self.seen[role]
         self.seen[role] += 1
         n_layers = self.n_attn_v if role == "attn_v" else self.facts.n_layers
@@ -240,28 +222,29 @@ class _TypeSelector:
         return replace(self.facts, layer=layer, n_layers=n_layers, n_matrices=n_matrices)
 
 
-def _fallback(tensor: RecipeTensor, type_: T, why: str) -> tuple[T, str]:
-    n_cols = tensor.shape[-1]
-    if n_cols % type_.block_size == 0:
-        return type_, why
+def _fallback(tensor: SourceTensor, type_: T, reason: Reason) -> tuple[T, Reason]:
+    if tensor.n_cols % type_.block_size == 0:
+        return type_, reason
     fallback = FALLBACK.get(type_, type_)
-    if n_cols % fallback.block_size:
+    if tensor.n_cols % fallback.block_size:
         fallback = T.F16
-    return fallback, f"fallback: {n_cols} columns are not whole blocks of {type_.name}"
+    detail = f"{tensor.n_cols} columns are not whole blocks of {type_.name}"
+    return fallback, Reason(Code.FALLBACK, detail, replaces=reason)
 
 
 def choose_types(
-    tensors: Sequence[RecipeTensor],
+    tensors: Sequence[SourceTensor],
     recipe: Recipe,
     facts: RuleContext,
     options: TypeOptions | None = None,
-) -> list[Choice]:
+) -> list[tuple[T, Reason]]:
     """Choose the type of every tensor of a rung.
 
     Parameters
     ----------
-    tensors : sequence of RecipeTensor
-        In llama-quantize's file order, which the counts of rules depend on.
+    tensors : sequence of SourceTensor
+        Those of the file that llama-quantize would read, in the order of the file that it would
+        write, which the counts of rules depend on. A tensor that is kept has its `source_type`.
     recipe : Recipe
         The rung's recipe.
     facts : RuleContext
@@ -269,11 +252,26 @@ def choose_types(
     options : TypeOptions, optional
         Overrides.
     """
-    chooser = _TypeSelector(
+    selector = _TypeSelector(
         recipe,
         facts,
         options or TypeOptions(),
         n_attn_v=sum(role_of(t.name) == "attn_v" for t in tensors),
         tied=not any(t.name == "output.weight" for t in tensors),
     )
-    return [chooser.choose(tensor) for tensor in tensors]
+    return [selector.choose(tensor) for tensor in tensors]
+
+
+def needs_importance(type_: T) -> bool:
+    """Whether llama-quantize makes nothing of the type without importance.
+
+    To two types ggml can encode without it; the result is useless (``tensor_requires_imatrix``).
+    """
+    return type_ in (T.IQ2_S, T.IQ3_XXS) or CODECS[type_].needs_importance
+
+
+def lacks_importance(name: str, type_: T, recipe: Recipe) -> bool:
+    """Whether a tensor that is quantized to a type by a recipe is refused without importance."""
+    small = type_ is T.Q2_K and recipe.file_type is FileType.Q2_K_S
+    exempt = name in (*EMBEDDINGS, "output.weight")
+    return not exempt and (small or needs_importance(type_))

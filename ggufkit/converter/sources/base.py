@@ -6,22 +6,20 @@ any rows of any tensor as float32.
 
 from __future__ import annotations
 
-import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.types import FileType, TensorType
+from ggufkit.arrays import Floats
+from ggufkit.gguf.naming import build_name
+from ggufkit.types import FileType, Shape, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata
-
-Shape = tuple[int, ...]
-Floats = NDArray[np.float32]
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 QUANTIZATION_VERSION_KEY = "general.quantization_version"
@@ -38,19 +36,20 @@ class SourceTensor:
         Its name in the GGUF file.
     shape : tuple of int
         In numpy order, as written.
-    stored : TensorType
-        Its type in the source, as near as tensor types come to it.
-    fixed : TensorType or None
-        The type it has whatever the file type: F32 for norms, biases and other small tensors.
-    blocks : TensorType or None
-        The type in whose blocks a quantized checkpoint's weights can be read, without rounding.
+    source_type : TensorType
+        Its type in the source, or the nearest one that holds the source's values exactly.
+    required_type : TensorType or None
+        The type that a converter gives it whatever the file type: F32 for norms, biases and other
+        small tensors.
+    lossless_type : TensorType or None
+        The block type that holds a quantized checkpoint's weights without rounding.
     """
 
     name: str
     shape: Shape
-    stored: TensorType
-    fixed: TensorType | None = None
-    blocks: TensorType | None = None
+    source_type: TensorType
+    required_type: TensorType | None = None
+    lossless_type: TensorType | None = None
 
     @property
     def n_rows(self) -> int:
@@ -73,51 +72,86 @@ class Reader(Protocol):
         """Return rows as stored, (n_rows, row_size) bytes; None if they are not in blocks."""
 
 
-class Source(Protocol):
-    """What plans need of a source."""
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """What plans need of a source.
 
-    is_gguf: ClassVar[bool]
+    Attributes
+    ----------
+    tensors : tuple of SourceTensor
+        What there is to write, in the order of the source.
+    origin : dict
+        Where the weights come from, for provenance: kind, name, revision, and as ``identity`` a
+        digest that changes when the source does.
+    base_metadata : Metadata
+        Metadata of the source's own file, built once; see `metadata`.
+    file_types : tuple of FileType or None
+        The only file types that it can have; None for a language model, which can have all.
+    n_remote : int
+        Bytes of weights that are read over the network, at most.
+    cached_bytes : int
+        Bytes of these that are kept in memory, at most.
+    is_gguf : bool
+        Whether it is a GGUF file already.
+    """
 
-    @property
-    def n_remote(self) -> int:
-        """Bytes of weights that are read over the network, at most."""
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of these that are kept in memory, at most."""
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """Where the weights come from: kind, name, revision, and a digest to notice changes."""
-
-    @property
-    def tensors(self) -> tuple[SourceTensor, ...]:
-        """What there is to write, in the order of the source."""
+    tensors: tuple[SourceTensor, ...]
+    origin: dict[str, Any]
+    base_metadata: Metadata
+    file_types: tuple[FileType, ...] | None = None
+    n_remote: int = 0
+    cached_bytes: int = 0
+    is_gguf: ClassVar[bool] = False
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that the source's own file of `file_type` has."""
+        metadata = self.base_metadata.copy()
+        if self.file_types is None:
+            metadata[FILE_TYPE_KEY] = int(file_type)
+        return metadata
 
+    def file_name(self, encoding: str) -> str:
+        """Return the name of a file of this encoding."""
+        return file_name(self.base_metadata, encoding)
+
+    @abstractmethod
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows."""
 
 
-def file_identity(paths: list[Path]) -> str:
-    """Return a digest of the files' names, sizes and times, to see whether a source changed."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        status = path.stat()
-        digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+def file_name(
+    metadata: Metadata,
+    encoding: str | None,
+    *,
+    unnamed: str = "model",
+    with_size: bool = True,
+    kind: str | None = None,
+) -> str:
+    """Return the name that llama.cpp's converters give a file with this metadata.
 
-
-def first_axis_rows(shape: Shape, rows: slice) -> tuple[slice, slice]:
-    """Translate rows over all leading dimensions into rows of the first axis, and the rest.
-
-    Returns
-    -------
-    (slice, slice)
-        Rows of the first axis that contain `rows`, and where `rows` lie among their rows.
+    Parameters
+    ----------
+    metadata : Metadata
+        Whose ``general.*`` keys the parts of the name are.
+    encoding : str or None
+        The file type.
+    unnamed : str
+        The base name of a model that has none.
+    with_size : bool
+        Whether the size label is a part of the name.
+    kind : str, optional
+        ``LoRA`` or ``vocab``.
     """
-    per_item = max(1, prod(shape[1:-1]))
-    start, stop = rows.start // per_item, -(-rows.stop // per_item)
-    return slice(start, stop), slice(rows.start - start * per_item, rows.stop - start * per_item)
+
+    def text(key: str) -> str | None:
+        value = metadata.get(f"general.{key}")
+        return value if isinstance(value, str) else None
+
+    return build_name(
+        text("basename") or text("name") or unnamed,
+        size_label=text("size_label") if with_size else None,
+        fine_tune=text("finetune"),
+        version=text("version"),
+        encoding=encoding,
+        type=kind,
+    )

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from ggufkit.architectures.from_gguf_py import generic_architecture
+from ggufkit.architectures.registry import architectures, find_architecture
+from ggufkit.architectures.suggest import with_closest
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import pooling_mode
 from ggufkit.converter.sources.base import (
+    FILE_TYPE_KEY,
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
-    Floats,
     Reader,
+    Source,
     SourceTensor,
 )
-from ggufkit.converter.sources.identify import find, match
-from ggufkit.converter.sources.row_readers import CheckpointReader, ComputedReader
-from ggufkit.errors import ShapeMismatchError
+from ggufkit.converter.sources.row_readers import (
+    ComputedReader,
+    reader_of,
+    shape_of,
+    source_type_of,
+)
+from ggufkit.errors import (
+    ConversionError,
+    TensorNamesError,
+    UnknownArchitectureError,
+)
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.mapping.matching import MappedTensor
+from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.row_transforms import is_row_gather
 from ggufkit.mapping.spec import (
     Context,
     complete_config,
     config_errors,
-    write_first,
     write_hparams,
+    write_leading_hparams,
 )
 from ggufkit.mapping.transforms import Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
@@ -37,11 +50,9 @@ from ggufkit.types import FileType, TensorType
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ggufkit.architectures.third_party import ArchitectureFile
     from ggufkit.checkpoint import Checkpoint
     from ggufkit.mapping.spec import Architecture
-
-# Safetensors dtype -> tensor type; anything else is widened to float32.
-STORED = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32}
 
 FLOATS = (FileType.F32, FileType.F16, FileType.BF16)
 
@@ -60,7 +71,79 @@ ALWAYS_F32 = (
 
 
 @dataclass(frozen=True)
-class CheckpointSource:
+class IdentifiedModel:
+    """What a checkpoint's config and tokenizer say, before its tensors are looked at.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        What its weights are.
+    config : mapping
+        Its config, as the architecture reads it.
+    tokenizer : Metadata
+        The ``tokenizer.*`` keys.
+    provenance : dict
+        What the origin says of an architecture that is not the package's own; else empty.
+    """
+
+    architecture: Architecture
+    config: Mapping[str, Any]
+    tokenizer: Metadata
+    provenance: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        names: Sequence[str] = (),
+        pre: str | None = None,
+        generic: bool | str = False,
+        given: ArchitectureFile | None = None,
+    ) -> IdentifiedModel:
+        """Find a checkpoint's architecture and convert its tokenizer.
+
+        `names` are its tensors, which may tell architectures apart; the others are those of
+        `CheckpointSource.open`.
+        """
+        architecture, made = _find_architecture(checkpoint, names, generic, given)
+        with config_errors(architecture):
+            config = complete_config(architecture, checkpoint.config)
+        config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
+        tokenizer = tokenizer_metadata(
+            checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
+        )
+        return cls(architecture, config, tokenizer, made)
+
+    def metadata(
+        self, checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str | None
+    ) -> Metadata:
+        """Return all metadata of the converter's own file, its type being F32."""
+        repo_id = checkpoint.repo_id
+        with config_errors(self.architecture):
+            # the converter writes these as it computes tensors
+            first = write_leading_hparams(self.architecture, self.config) if tensors else Metadata()
+            hparams = write_hparams(self.architecture, self.config, FileType.F32)
+        # keys keep the place where they come first
+        metadata = Metadata({"general.architecture": self.architecture.name})
+        metadata.extend(first)
+        general = general_metadata(
+            checkpoint.path,
+            self.config,
+            shapes={tensor.name: tensor.shape for tensor in tensors},
+            architecture=self.architecture.name,
+            name=name,
+            folder_name=repo_id.rpartition("/")[2] if repo_id else None,
+        )
+        metadata.extend(general)
+        metadata.extend(hparams)
+        metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
+        metadata.extend(self.tokenizer)
+        return metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSource(Source):
     """A checkpoint, matched with its architecture and tokenizer.
 
     Attributes
@@ -69,10 +152,12 @@ class CheckpointSource:
         Where weights are read.
     architecture : Architecture
         What they are.
-    tensors : tuple of SourceTensor
-        In the order of llama.cpp's converter: computed ones, then the checkpoint's.
-    origin : dict
-        Where the weights come from, for provenance.
+    config : mapping
+        Its config, as the architecture reads it.
+    mapped : mapping of str to MappedTensor
+        How the checkpoint's come about, by their name in the GGUF file.
+    computed : mapping of str to ndarray
+        The values of the others.
     self_test : SelfTest or None
         What became of the tokenizer's self-test, if it was wanted.
     """
@@ -80,14 +165,9 @@ class CheckpointSource:
     checkpoint: Checkpoint
     architecture: Architecture
     config: Mapping[str, Any]
-    name: str | None
-    tokenizer: Metadata
-    tensors: tuple[SourceTensor, ...]
     mapped: Mapping[str, MappedTensor]
-    generated: Mapping[str, Floats]
-    origin: dict[str, Any]
-    self_test: SelfTest | None = None
-    is_gguf: ClassVar[bool] = False
+    computed: Mapping[str, Floats]
+    self_test: SelfTest | None
 
     @classmethod
     def open(
@@ -98,6 +178,8 @@ class CheckpointSource:
         name: str | None = None,
         self_test: bool = False,
         generic: bool | str = False,
+        given: ArchitectureFile | None = None,
+        merged: Sequence[Mapping[str, Any]] = (),
     ) -> CheckpointSource:
         """Match a checkpoint with its architecture and tokenizer.
 
@@ -113,129 +195,118 @@ class CheckpointSource:
             Whether to check that the metadata tokenizes as the checkpoint's tokenizer does.
         generic : bool or str
             Take a table of gguf-py, or the one called so, see `ggufkit.architectures.from_gguf_py`.
+        given : ArchitectureFile, optional
+            The file that has its architecture, instead of all others.
+        merged : sequence of mapping
+            The adapters that the checkpoint's weights contain, for `origin`.
 
         Raises
         ------
         ConversionError
             No architecture covers it, or tensors or the tokenizer do not fit.
         """
-        architecture, made = find(checkpoint, list(checkpoint.tensors), generic)
-        config, tokenizer = _match(checkpoint, architecture, pre)
-        tested = check_tokenizer(checkpoint.path, tokenizer) if self_test else None
-        context = Context(config, n_tokens=len(tokenizer["tokenizer.ggml.tokens"]))  # type: ignore[arg-type]
-        with config_errors(architecture):
-            mapped = match(checkpoint, architecture, context)
+        model = IdentifiedModel.of(
+            checkpoint, names=list(checkpoint.tensors), pre=pre, generic=generic, given=given
+        )
+        tested = check_tokenizer(checkpoint.path, model.tokenizer) if self_test else None
+        n_tokens = len(model.tokenizer["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
+        with config_errors(model.architecture):
+            mapped = _map(checkpoint, model.architecture, Context(model.config, n_tokens=n_tokens))
             described = [_describe(checkpoint, tensor) for tensor in mapped]
-            computed = {g.name: g.compute(config) for g in architecture.generated}
-        generated = {name: values for name, values in computed.items() if values is not None}
+            computed = {g.name: g.compute(model.config) for g in model.architecture.computed}
+        values = {name: array for name, array in computed.items() if array is not None}
+        tensors = (
+            *(_computed(name, array) for name, array in values.items()),
+            # the converter writes what it repacks before what it converts
+            *sorted(described, key=lambda tensor: not tensor.source_type.is_quantized),
+        )
         return cls(
             checkpoint=checkpoint,
-            architecture=architecture,
-            config=config,
-            name=name,
-            tokenizer=tokenizer,
-            tensors=(
-                *(_computed(name, values) for name, values in generated.items()),
-                # the converter writes what it repacks before what it converts
-                *sorted(described, key=lambda tensor: not tensor.stored.is_quantized),
-            ),
+            architecture=model.architecture,
+            config=model.config,
+            tensors=tensors,
             mapped={tensor.name: tensor for tensor in mapped},
-            generated=generated,
-            self_test=tested,
+            computed=values,
             origin={
-                "kind": "checkpoint",
-                "name": checkpoint.repo_id or checkpoint.path.name,
-                "revision": checkpoint.revision,
-                "identity": checkpoint.identity,
+                **checkpoint_origin(checkpoint, given),
                 **(
                     {"quantized": _quantized(checkpoint, described)} if checkpoint.quantized else {}
                 ),
-                **made,
+                **model.provenance,
+                **({"merged": list(merged)} if merged else {}),
             },
+            self_test=tested,
+            base_metadata=model.metadata(checkpoint, tensors, name),
+            n_remote=checkpoint.n_remote,
+            cached_bytes=min(checkpoint.cache_bytes, checkpoint.n_remote),
         )
-
-    @classmethod
-    def open_vocabulary(
-        cls,
-        checkpoint: Checkpoint,
-        *,
-        pre: str | None = None,
-        name: str | None = None,
-        self_test: bool = False,
-        generic: bool | str = False,
-    ) -> CheckpointSource:
-        """Match a checkpoint with its architecture and tokenizer, and none of its tensors.
-
-        Parameters and errors are those of `open`; weights need not exist.
-        """
-        architecture, _ = find(checkpoint, [], generic)
-        config, tokenizer = _match(checkpoint, architecture, pre)
-        tested = check_tokenizer(checkpoint.path, tokenizer) if self_test else None
-        origin = {"kind": "checkpoint", "name": checkpoint.repo_id or checkpoint.path.name}
-        return cls(checkpoint, architecture, config, name, tokenizer, (), {}, {}, origin, tested)
-
-    @property
-    def n_remote(self) -> int:
-        """Bytes of weights that are read over the network, at most."""
-        return self.checkpoint.n_remote
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of these that are kept in memory, at most."""
-        return min(self.checkpoint.cache_bytes, self.n_remote)
 
     def metadata(self, file_type: FileType) -> Metadata:
-        """Return the metadata that llama.cpp's converter writes for `file_type`.
-
-        Raises
-        ------
-        ConversionError
-            config.json lacks something, or has a value that can't be.
-        """
-        repo_id = self.checkpoint.repo_id
-        if file_type in FLOATS and any(t.stored is TensorType.MXFP4 for t in self.tensors):
+        """Return the metadata that llama.cpp's converter writes for `file_type`."""
+        if FILE_TYPE_KEY not in self.base_metadata:  # MPT's and GPT-NeoX's files have none
+            return self.base_metadata.copy()
+        if file_type in FLOATS and any(t.source_type is TensorType.MXFP4 for t in self.tensors):
             file_type = FileType.MXFP4_MOE  # what the converter says of such files
-        with config_errors(self.architecture):
-            # the converter writes these as it computes tensors
-            first = write_first(self.architecture, self.config) if self.tensors else Metadata()
-            hparams = write_hparams(self.architecture, self.config, file_type)
-        # keys keep the place where they come first
-        metadata = Metadata({"general.architecture": self.architecture.name})
-        metadata.extend(first)
-        general = general_metadata(
-            self.checkpoint.path,
-            self.config,
-            shapes={tensor.name: tensor.shape for tensor in self.tensors},
-            architecture=self.architecture.name,
-            name=self.name,
-            folder_name=repo_id.rpartition("/")[2] if repo_id else None,
-        )
-        metadata.extend(general)
-        metadata.extend(hparams)
-        metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
-        metadata.extend(self.tokenizer)
-        return metadata
+        return super().metadata(file_type)
 
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows, after its transform."""
-        if tensor.name in self.generated:
-            return ComputedReader(self.generated[tensor.name].reshape(-1, tensor.n_cols))
-        mapped = self.mapped[tensor.name]
-        stored = tuple(self.checkpoint.tensors[source] for source in mapped.sources)
-        return CheckpointReader(stored, mapped.transform, tensor.shape, tensor.blocks is not None)
+        if tensor.name in self.computed:
+            return ComputedReader(self.computed[tensor.name].reshape(-1, tensor.n_cols))
+        in_blocks = tensor.lossless_type is not None
+        return reader_of(self.checkpoint, self.mapped[tensor.name], tensor.shape, in_blocks)
 
 
-def _match(
-    checkpoint: Checkpoint, architecture: Architecture, pre: str | None
-) -> tuple[dict[str, Any], Metadata]:
-    """Return the checkpoint's config as the architecture reads it, and its tokenizer."""
-    with config_errors(architecture):
-        config = complete_config(architecture, checkpoint.config)
-    config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
-    tokenizer = tokenizer_metadata(
-        checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
+def checkpoint_origin(
+    checkpoint: Checkpoint, given: ArchitectureFile | None = None
+) -> dict[str, Any]:
+    """Return where a checkpoint's weights come from, for provenance."""
+    # another file makes other weights of them
+    read_by = f"\0{given.sha256}" if given else ""
+    return {
+        "kind": "checkpoint",
+        "name": checkpoint.repo_id or checkpoint.path.name,
+        "revision": checkpoint.revision,
+        "identity": f"{checkpoint.identity}{read_by}",
+    }
+
+
+def _find_architecture(
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    generic: bool | str,
+    given: ArchitectureFile | None,
+) -> tuple[Architecture, dict[str, Any]]:
+    """Return a checkpoint's architecture and, where it is no own one, what its origin says."""
+    if given:
+        if generic:
+            raise ConversionError("--architecture and --generic can't be used together")
+        found = find_architecture(checkpoint.config, given=given.architectures)
+        return found, {"architecture": given.origin}
+    if not generic:
+        return find_architecture(checkpoint.config, names), {}
+    try:
+        known = find_architecture(checkpoint.config)
+    except UnknownArchitectureError:
+        requested = None if generic is True else generic
+        made = generic_architecture(checkpoint.config, names, requested, known=architectures())
+        return made.architecture, {"generic": made.as_dict()}
+    raise ConversionError(
+        f"ggufkit has an architecture file for this class, that of {known.hf_classes[0]}: "
+        "leave out --generic"
     )
-    return config, tokenizer
+
+
+def _map(
+    checkpoint: Checkpoint, architecture: Architecture, context: Context
+) -> list[MappedTensor]:
+    """Match tensors with weights; an error names the architecture that fits better, if one does."""
+    try:
+        return map_tensors(architecture, checkpoint.tensors, context)
+    except TensorNamesError as error:
+        raise with_closest(
+            error, architecture, architectures(), checkpoint.tensors, checkpoint.config
+        ) from None
 
 
 def _computed(name: str, values: Floats) -> SourceTensor:
@@ -244,21 +315,17 @@ def _computed(name: str, values: Floats) -> SourceTensor:
 
 def _describe(checkpoint: Checkpoint, mapped: MappedTensor) -> SourceTensor:
     stored = [checkpoint.tensors[source] for source in mapped.sources]
-    try:
-        shape = mapped.transform.shape(*(tensor.shape for tensor in stored))
-    except ShapeMismatchError as error:
-        raise ShapeMismatchError(f"{mapped.sources[0]}: {error}") from None
+    shape = shape_of(checkpoint, mapped)
     fixed = (
         len(shape) < 2 or mapped.name.endswith(ALWAYS_F32) or not mapped.name.endswith(".weight")
     )
-    dtypes = {tensor.dtype for tensor in stored}
     blocks = None if fixed else _blocks(stored, mapped.transform, shape)
     if blocks is not None and all(
         tensor.packing.keeps_blocks for tensor in stored if tensor.packing
     ):
         return SourceTensor(mapped.name, shape, blocks, None, blocks)
-    exact = STORED.get(dtypes.pop(), TensorType.F32) if len(dtypes) == 1 else TensorType.F32
-    return SourceTensor(mapped.name, shape, exact, TensorType.F32 if fixed else None, blocks)
+    source_type = source_type_of(checkpoint, mapped)
+    return SourceTensor(mapped.name, shape, source_type, TensorType.F32 if fixed else None, blocks)
 
 
 def _blocks(
@@ -274,6 +341,6 @@ def _blocks(
 
 def _quantized(checkpoint: Checkpoint, described: Sequence[SourceTensor]) -> str:
     """Say how weights are quantized, and which types keep them as they are."""
-    counts = Counter(tensor.blocks.name for tensor in described if tensor.blocks)
+    counts = Counter(tensor.lossless_type.name for tensor in described if tensor.lossless_type)
     kept = [f"{name} keeps {n} tensors as they are" for name, n in sorted(counts.items())]
     return "; ".join([checkpoint.quantized, *kept])

@@ -2,55 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ggufkit.architectures.from_gguf_py import marked
-from ggufkit.codecs import CODECS, dequantize
-from ggufkit.converter.sources.base import FILE_TYPE_KEY, Floats, SourceTensor, file_identity
-from ggufkit.errors import ConversionError, TruncatedError
+from ggufkit.architectures.from_gguf_py import generic_provenance
+from ggufkit.checkpoint.hub import explain
+from ggufkit.checkpoint.safetensors import Shard, ShardFile
+from ggufkit.checkpoint.stream import CACHE_BYTES, RemoteShard
+from ggufkit.codecs import CODECS
+from ggufkit.converter.sources.base import Source, SourceTensor
+from ggufkit.converter.sources.row_readers import BlockReader
+from ggufkit.errors import ConversionError
 from ggufkit.gguf.layout import TensorInfo
-from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.open import open_gguf
+from ggufkit.gguf.reader import GGUFFile
+from ggufkit.gguf.remote import RemoteFile
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
-from ggufkit.types import FileType, TensorType
+from ggufkit.io.http_ranges import HUB_NAME
 
 
-@dataclass(frozen=True)
-class GGUFSource:
+@dataclass(frozen=True, kw_only=True)
+class GGUFSource(Source):
     """A GGUF file, or a set of splits, whose tensors are encoded anew.
 
     Attributes
     ----------
-    tensors : tuple of SourceTensor
-        In file order.
-    origin : dict
-        Where the weights come from, for provenance.
+    readers : mapping of str to BlockReader
+        By tensor name.
     """
 
-    tensors: tuple[SourceTensor, ...]
-    origin: dict[str, Any]
-    _metadata: Metadata
-    _readers: dict[str, GGUFReader]
+    readers: Mapping[str, BlockReader]
     is_gguf: ClassVar[bool] = True
-    n_remote: ClassVar[int] = 0
-    cached_bytes: ClassVar[int] = 0
 
     @classmethod
-    def open(cls, path: Path, *, allow_requantize: bool = False) -> GGUFSource:
+    def open(
+        cls, path: str | Path, *, allow_requantize: bool = False, cache_bytes: int = CACHE_BYTES
+    ) -> GGUFSource:
         """Read the head of a GGUF file.
 
         Parameters
         ----------
-        path : Path
-            The file, or one of its splits.
+        path : str or Path
+            The file, or one of its splits; ``hf:owner/name/file.gguf`` and URLs are read by byte
+            ranges.
         allow_requantize : bool
             Also take a file whose weights are quantized already.
+        cache_bytes : int
+            Bytes of fetched ranges that each process keeps.
 
         Raises
         ------
@@ -59,80 +60,79 @@ class GGUFSource:
         ConversionError
             Its weights are quantized, and that is not allowed; or they can't be decoded.
         """
-        with open_gguf(path) as file:
+        name, commit = _pinned(str(path))
+        with open_gguf(name) as file:
             infos = tuple(file.tensors.values())
             _check_types(path, infos, allow_requantize)
             metadata = file.metadata.copy()
             for key in (NO, COUNT, TENSORS_COUNT):
                 metadata.pop(key, None)
-            paths = [Path(part.path or path) for part in file.parts]
+            shards = [_shard_of(part, name, cache_bytes) for part in file.parts]
+            n_remote = sum(s.size for s in shards if isinstance(s, RemoteShard))
             return cls(
                 tensors=tuple(SourceTensor(info.name, info.shape, info.type) for info in infos),
                 origin={
                     "kind": "gguf",
-                    "name": path.name,
-                    "revision": None,
-                    "identity": file_identity(paths),
-                    **marked(metadata),
+                    "name": Path(file.path or path).name,
+                    "revision": commit,
+                    "identity": _identity(file.parts, shards),
+                    **generic_provenance(metadata),
                 },
-                _metadata=metadata,
-                _readers={info.name: _reader_of(file, info) for info in infos},
+                base_metadata=metadata,
+                readers={
+                    info.name: _reader_of(info, shard, part.data_offset)
+                    for part, shard in zip(file.parts, shards, strict=True)
+                    for info in part.tensors.values()
+                },
+                n_remote=n_remote,
+                cached_bytes=min(cache_bytes, n_remote),
             )
 
-    def whole_metadata(self) -> Metadata:
-        """Return the file's metadata as it is, but for what says that it is split."""
-        return self._metadata.copy()
-
-    def metadata(self, file_type: FileType) -> Metadata:
-        """Return the file's metadata, without what says that it is split."""
-        metadata = self._metadata.copy()
-        metadata[FILE_TYPE_KEY] = int(file_type)
-        return metadata
-
-    def reader(self, tensor: SourceTensor) -> GGUFReader:
+    def reader(self, tensor: SourceTensor) -> BlockReader:
         """Return what reads a tensor's rows."""
-        return self._readers[tensor.name]
+        return self.readers[tensor.name]
 
 
-@dataclass(frozen=True)
-class GGUFReader:
-    """Rows of a tensor that starts at the byte `offset` of a file.
-
-    Read by pread into fresh memory: nothing stays mapped, and a file that is cut short under us
-    is an error.
-    """
-
-    path: Path
-    offset: int
-    type: TensorType
-    n_cols: int
-
-    def read(self, rows: slice) -> Floats:
-        """Return the rows."""
-        return dequantize(self.read_blocks(rows), self.type)
-
-    def read_blocks(self, rows: slice) -> NDArray[np.uint8]:
-        """Return the rows as stored."""
-        row_size = self.type.row_size(self.n_cols)
-        data = np.empty((rows.stop - rows.start, row_size), np.uint8)
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self.offset + rows.start * row_size)
-            view = data.reshape(-1).data
-            while view:
-                n = file.readinto(view)
-                if not n:
-                    raise TruncatedError("the file has shrunk since it was opened", path=self.path)
-                view = view[n:]
-        return data
+def _shard_of(part: GGUFFile, name: str, cache_bytes: int) -> Shard:
+    """Return what a part's bytes are read from."""
+    if isinstance(part, RemoteFile):
+        return RemoteShard(
+            PurePosixPath(str(part.path)), part.source.url, part.file_size, cache_bytes
+        )
+    path = Path(part.path or name)
+    status = path.stat()
+    return ShardFile(path, status.st_size, status.st_mtime_ns)
 
 
-def _reader_of(file: GGUFModel, info: TensorInfo) -> GGUFReader:
-    part = file.part_of(info.name)
+def _reader_of(info: TensorInfo, shard: Shard, data_offset: int) -> BlockReader:
     n_cols = info.shape[-1] if info.shape else 1
-    return GGUFReader(Path(part.path or ""), part.data_offset + info.offset, info.type, n_cols)
+    return BlockReader(shard, data_offset + info.offset, info.type, n_cols)
 
 
-def _check_types(path: Path, infos: Sequence[TensorInfo], allow_requantize: bool) -> None:
+def _identity(parts: Sequence[GGUFFile], shards: Sequence[Shard]) -> str:
+    """Return a digest that changes when a part does; a server may know its content by an ETag."""
+    texts = [
+        f"{shard.identity}\0{part.source.etag}" if isinstance(part, RemoteFile) else shard.identity
+        for part, shard in zip(parts, shards, strict=True)
+    ]
+    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
+
+
+def _pinned(name: str) -> tuple[str, str | None]:
+    """Return the name of a file on the Hub with its commit, and that; other names as they are."""
+    match = HUB_NAME.fullmatch(name)
+    if match is None or not match["file"]:
+        return name, None
+    from huggingface_hub import HfApi
+
+    try:
+        commit = HfApi().model_info(match["repo"], revision=match["revision"]).sha
+    except Exception as error:  # its own errors and those of the HTTP library it happens to use
+        explain(error, match["repo"], match["revision"])
+    return f"hf:{match['repo']}/{match['file']}@{commit}", commit
+
+
+def _check_types(path: str | Path, infos: Sequence[TensorInfo], allow_requantize: bool) -> None:
     quantized = [info for info in infos if info.type.is_quantized]
     if quantized and not allow_requantize:
         raise ConversionError(

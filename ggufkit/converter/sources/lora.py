@@ -8,164 +8,211 @@ the same.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ggufkit.architectures.registry import find_architecture
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.model_card import general_metadata
-from ggufkit.checkpoint.safetensors import read_float32
-from ggufkit.codecs import quantize
-from ggufkit.converter.lora.adapter import Adapter
+from ggufkit.converter.lora.adapter import Adapter, LowRank
 from ggufkit.converter.lora.factors import Factors, transformed
-from ggufkit.converter.sources.base import QUANTIZATION_VERSION, QUANTIZATION_VERSION_KEY
-from ggufkit.errors import ConversionError, OutputError, UnmappedTensorsError
-from ggufkit.gguf.layout import Layout, plan_layout
+from ggufkit.converter.sources.base import (
+    QUANTIZATION_VERSION,
+    QUANTIZATION_VERSION_KEY,
+    Reader,
+    Source,
+    SourceTensor,
+    file_name,
+)
+from ggufkit.converter.sources.row_readers import CheckpointReader
+from ggufkit.errors import ConversionError, UnmappedTensorsError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.naming import build_name
-from ggufkit.gguf.writer import write
-from ggufkit.io.atomic import output_errors
 from ggufkit.io.guarded_files import has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import Context, complete_config, config_errors
-from ggufkit.types import TensorType
+from ggufkit.mapping.transforms import Identity, Transform
+from ggufkit.types import FileType, OutType, TensorType
 
 if TYPE_CHECKING:
-    from ggufkit.gguf.split import TensorSpec
     from ggufkit.mapping.spec import Architecture
 
-Floats = NDArray[np.float32]
-
-OUTTYPES = {
-    "f32": TensorType.F32,
-    "f16": TensorType.F16,
-    "bf16": TensorType.BF16,
-    "q8_0": TensorType.Q8_0,
-}
 ALPHA_KEY = "adapter.lora.alpha"
 TOKENS_KEY = "adapter.alora.invocation_tokens"
 EMBEDDING = "token_embd.weight"
 
 
-@dataclass(frozen=True)
-class AdapterPlan:
-    """An adapter's file, laid out.
+@dataclass(frozen=True, kw_only=True)
+class LoraSource(Source):
+    """A LoRA adapter, matched with the architecture of its base model.
 
     Attributes
     ----------
-    path : Path
-        Where it goes.
     adapter : Adapter
-        What is converted.
+        Where weights are read.
     architecture : str
         Of the base model.
     alpha : float
         What the file says.
     factors : mapping of str to float
         By the checkpoint's name, what B is multiplied with; empty if the alpha says it all.
-    tensors : tuple of MappedTensor
-        How weights come out of the checkpoint.
-    layout : Layout
-        The file's bytes.
+    readers : mapping of str to Reader
+        By tensor name.
     """
 
-    path: Path
     adapter: Adapter
     architecture: str
     alpha: float
     factors: Mapping[str, float]
-    tensors: tuple[MappedTensor, ...]
-    layout: Layout
+    readers: Mapping[str, Reader]
+
+    @classmethod
+    def open(
+        cls, adapter: str | Path, *, base: str | Path | None = None, outtype: OutType = "f32"
+    ) -> LoraSource:
+        """Match an adapter with its base model. Reads no weights.
+
+        Parameters
+        ----------
+        adapter : str or Path
+            A folder with adapter_config.json and adapter_model.safetensors or .bin, or
+            ``owner/name`` on the Hub.
+        base : str or Path, optional
+            The base model: a folder with its config.json, that file, or ``owner/name`` on the
+            Hub; by default what adapter_config.json names. Its weights are not needed.
+        outtype : {"f32", "f16", "bf16", "q8_0"}
+            Type of the matrices; rows that Q8_0 can't divide are F16.
+
+        Raises
+        ------
+        CheckpointError
+            A file is missing or malformed.
+        ConversionError
+            It is no plain LoRA, or not one of this base model.
+        """
+        opened = Adapter.open(adapter)
+        given = _base_config(base or _named_base(opened))
+        architecture = find_architecture(given)
+        alpha, factors = _alpha(opened)
+        with config_errors(architecture):
+            mapped = _map(opened, architecture, complete_config(architecture, given))
+            readers = {
+                name: reader
+                for tensor in mapped
+                for name, reader in _readers_of(opened, tensor, factors)
+            }
+        shapes = {name: reader.shape for name, reader in readers.items()}
+        identity = f"{opened.identity}\0{json.dumps(given, sort_keys=True, default=str)}"
+        return cls(
+            tensors=tuple(_describe(name, shape, outtype) for name, shape in shapes.items()),
+            adapter=opened,
+            architecture=architecture.name,
+            alpha=alpha,
+            factors=factors,
+            file_types=(FileType[outtype.upper()],),
+            origin={
+                "kind": "lora",
+                "name": opened.name,
+                "revision": None,
+                "identity": hashlib.sha256(identity.encode()).hexdigest(),
+            },
+            base_metadata=_metadata(opened, architecture.name, alpha, shapes),
+            readers=readers,
+        )
+
+    def file_name(self, encoding: str) -> str:
+        """Return the name that the converter gives the file."""
+        return file_name(self.base_metadata, encoding, unnamed="adapter", kind="LoRA")
+
+    def reader(self, tensor: SourceTensor) -> Reader:
+        """Return what reads a tensor's rows."""
+        return self.readers[tensor.name]
 
 
-def plan_adapter(
-    adapter: str | Path,
-    *,
-    base: str | Path | None = None,
-    out: str | Path | None = None,
-    outtype: str = "f32",
-) -> AdapterPlan:
-    """Plan the GGUF file of a LoRA adapter.
+@dataclass(frozen=True)
+class FactorReader:
+    """Rows of one of the two matrices that are added to a weight.
 
-    Parameters
+    Attributes
     ----------
-    adapter : str or Path
-        A folder with adapter_config.json and adapter_model.safetensors or .bin, or ``owner/name``
-        on the Hub.
-    base : str or Path, optional
-        The base model: a folder with its config.json, that file, or ``owner/name`` on the Hub; by
-        default what adapter_config.json names. Its weights are not needed.
-    out : str or Path, optional
-        The file, or a folder; by default the adapter's, for one of the Hub the current.
-    outtype : {"f32", "f16", "bf16", "q8_0"}
-        Type of the matrices; rows that Q8_0 can't divide are F16.
-
-    Raises
-    ------
-    CheckpointError
-        A file is missing or malformed.
-    ConversionError
-        It is no plain LoRA, or not one of this base model.
+    pairs : tuple of LowRank
+        The matrices in the checkpoint, of each source of the weight.
+    factors : tuple of float or None
+        What B of each is multiplied with.
+    transform : Transform
+        Of the weight.
+    is_b : bool
+        Whether it is ``lora_b``; else ``lora_a``.
+    transposed : bool
+        Whether the two are stored transposed, and so change places.
+    shape : tuple of int
+        Of the matrix.
     """
-    opened = Adapter.open(adapter)
-    given = _base_config(base or _named_base(opened))
-    architecture = find_architecture(given)
-    with config_errors(architecture):
-        config = complete_config(architecture, given)
-        tensors = _map(opened, architecture, config)
-    alpha, factors = _alpha(opened)
-    shapes: dict[str, tuple[int, ...]] = {}
-    specs: list[TensorSpec] = []
-    with config_errors(architecture):
-        for name, values in _arrays(opened, tensors, factors):
-            shapes[name] = values.shape
-            specs.append((name, values.shape, _type_of(values, OUTTYPES[outtype])))
-    metadata = _metadata(opened, architecture.name, alpha, shapes)
-    path = _default_folder(adapter) if out is None else Path(out)
-    if path.suffix != ".gguf":
-        path /= _file_name(metadata, outtype)
-    layout = plan_layout(metadata, specs)
-    return AdapterPlan(path, opened, architecture.name, alpha, factors, tensors, layout)
+
+    pairs: tuple[LowRank, ...]
+    factors: tuple[float | None, ...]
+    transform: Transform
+    is_b: bool
+    transposed: bool
+    shape: tuple[int, ...] = ()
+
+    def read(self, rows: slice) -> Floats:
+        """Return rows, counted over all leading dimensions."""
+        scaled = [_scaled(*pair) for pair in zip(self.pairs, self.factors, strict=True)]
+        return self.chosen(scaled).reshape(-1, self.shape[-1])[rows]
+
+    def read_blocks(self, rows: slice) -> None:
+        """Return None: nothing is stored in blocks."""
+
+    def chosen(self, parts: list[Factors]) -> Floats:
+        """Return this one of the two matrices, made of those of the checkpoint."""
+        rows, cols = transformed(self.transform, parts)
+        if self.transposed:
+            return np.ascontiguousarray(cols.T if self.is_b else rows)
+        return np.ascontiguousarray(rows if self.is_b else cols)
 
 
-def write_adapter(plan: AdapterPlan, *, force: bool = False) -> Path:
-    """Write a planned file, whole or not at all.
-
-    Parameters
-    ----------
-    plan : AdapterPlan
-        From `plan_adapter`.
-    force : bool
-        Replace a file that is there.
-
-    Raises
-    ------
-    OutputError
-        The file exists, or can't be written.
-    NotFiniteError
-        A weight is NaN or infinite.
-    """
-    if plan.path.exists() and not force:
-        raise OutputError(f"{plan.path} exists: replace it with --force, or choose another name")
-    with output_errors(plan.path.parent):
-        plan.path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = _arrays(plan.adapter, plan.tensors, plan.factors)
-    types = (info.type for info in plan.layout.tensors)
-    return write(
-        plan.path,
-        plan.layout,
-        (quantize(values, type_) for (_, values), type_ in zip(arrays, types, strict=True)),
-    )
+def _readers_of(
+    adapter: Adapter, tensor: MappedTensor, factors: Mapping[str, float]
+) -> Iterator[tuple[str, CheckpointReader | FactorReader]]:
+    """Yield what becomes of a weight's part of an adapter: one tensor, or two, by name."""
+    if tensor.sources[0] in adapter.norms:
+        stored = adapter.norms[tensor.sources[0]]
+        yield tensor.name, CheckpointReader((stored,), Identity(), stored.shape)
+        return
+    pairs = tuple(adapter.pairs[name] for name in tensor.sources)
+    multiplied = tuple(factors.get(name) for name in tensor.sources)
+    blank = [
+        (
+            np.zeros((pair.shape[0], pair.rank), np.float32),
+            np.zeros((pair.rank, pair.shape[1]), np.float32),
+        )
+        for pair in pairs
+    ]
+    # token embeddings are looked up by row, in a that is stored transposed
+    transposed = tensor.name == EMBEDDING
+    for part in "ab":
+        reader = FactorReader(pairs, multiplied, tensor.transform, part == "b", transposed)
+        try:
+            shape = reader.chosen(blank).shape
+        except ConversionError as error:
+            raise ConversionError(f"{adapter.path}: {tensor.sources[0]}: {error}") from None
+        yield f"{tensor.name}.lora_{part}", replace(reader, shape=shape)
 
 
-def _default_folder(adapter: str | Path) -> Path:
-    """Return the adapter's folder; for one of the Hub, whose cache is no place, the current."""
-    return Path(adapter) if Path(adapter).is_dir() else Path()
+def _describe(name: str, shape: tuple[int, ...], outtype: OutType) -> SourceTensor:
+    wanted = TensorType[outtype.upper()]
+    if len(shape) < 2:
+        wanted = TensorType.F32
+    elif shape[-1] % wanted.block_size:
+        wanted = TensorType.F16
+    return SourceTensor(name, shape, TensorType.F32, wanted)
 
 
 def _named_base(adapter: Adapter) -> str:
@@ -217,41 +264,14 @@ def _alpha(adapter: Adapter) -> tuple[float, dict[str, float]]:
     return alpha, {name: value / alpha for name, value in wanted.items() if value != alpha}
 
 
-def _arrays(
-    adapter: Adapter, tensors: tuple[MappedTensor, ...], factors: Mapping[str, float]
-) -> Iterator[tuple[str, Floats]]:
-    """Yield the file's tensors, one at a time."""
-    for tensor in tensors:
-        if tensor.sources[0] in adapter.norms:
-            stored = adapter.norms[tensor.sources[0]]
-            yield tensor.name, read_float32(stored)
-            continue
-        parts = [_factors(adapter, name, factors.get(name)) for name in tensor.sources]
-        try:
-            rows, cols = transformed(tensor.transform, parts)
-        except ConversionError as error:
-            raise ConversionError(f"{adapter.path}: {tensor.sources[0]}: {error}") from None
-        # token embeddings are looked up by row, in a that is stored transposed
-        turned = tensor.name == EMBEDDING
-        yield f"{tensor.name}.lora_a", np.ascontiguousarray(rows if turned else cols)
-        yield f"{tensor.name}.lora_b", np.ascontiguousarray(cols.T if turned else rows)
-
-
-def _factors(adapter: Adapter, name: str, factor: float | None) -> Factors:
-    rows, cols = adapter.pairs[name].factors()
-    if factor is not None:
-        # of B, whichever side of the product that is
-        if adapter.pairs[name].transposed:
-            cols = cols * np.float32(factor)
-        else:
-            rows = rows * np.float32(factor)
-    return rows, cols
-
-
-def _type_of(values: Floats, wanted: TensorType) -> TensorType:
-    if values.ndim < 2:
-        return TensorType.F32
-    return TensorType.F16 if values.shape[-1] % wanted.block_size else wanted
+def _scaled(pair: LowRank, factor: float | None) -> Factors:
+    rows, cols = pair.factors()
+    if factor is None:
+        return rows, cols
+    # of B, whichever side of the product that is
+    if pair.transposed:
+        return rows, cols * np.float32(factor)
+    return rows * np.float32(factor), cols
 
 
 def _metadata(
@@ -285,18 +305,3 @@ def _covered(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]
         elif not name.endswith(".lora_a"):
             covered[name] = shape
     return covered
-
-
-def _file_name(metadata: Metadata, outtype: str) -> str:
-    def text(key: str) -> str | None:
-        value = metadata.get(f"general.{key}")
-        return value if isinstance(value, str) else None
-
-    return build_name(
-        text("basename") or text("name") or "adapter",
-        size_label=text("size_label"),
-        fine_tune=text("finetune"),
-        version=text("version"),
-        encoding=outtype,
-        type="LoRA",
-    )

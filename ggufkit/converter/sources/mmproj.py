@@ -1,4 +1,4 @@
-"""The part of a model that sees, as a GGUF file of its own: what llama.cpp calls mmproj.
+"""The vision encoder and projector of a model, as a GGUF file of its own: llama.cpp's mmproj.
 
 llama.cpp takes it beside the language model's file. The bytes are those of
 ``convert_hf_to_gguf.py --mmproj``.
@@ -6,7 +6,7 @@ llama.cpp takes it beside the language model's file. The bytes are those of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,26 @@ from ggufkit.architectures.vision import find_vision
 from ggufkit.architectures.vision.base import NAME, VisionFamily
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.model_card import general_metadata
-from ggufkit.checkpoint.safetensors import CheckpointTensor
-from ggufkit.codecs import quantize
-from ggufkit.converter.sources.base import QUANTIZATION_VERSION, QUANTIZATION_VERSION_KEY
-from ggufkit.converter.sources.row_readers import CheckpointReader
-from ggufkit.errors import (
-    ConversionError,
-    MissingWeightsError,
-    OutputError,
-    ShapeMismatchError,
+from ggufkit.checkpoint.stream import CACHE_BYTES
+from ggufkit.converter.sources.base import (
+    FILE_TYPE_KEY,
+    QUANTIZATION_VERSION,
+    QUANTIZATION_VERSION_KEY,
+    Reader,
+    Source,
+    SourceTensor,
+    file_name,
 )
-from ggufkit.gguf.layout import Layout, plan_layout
+from ggufkit.converter.sources.checkpoint import checkpoint_origin
+from ggufkit.converter.sources.row_readers import reader_of, shape_of, source_type_of
+from ggufkit.errors import ConversionError, MissingWeightsError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.naming import build_name
-from ggufkit.gguf.writer import write
-from ggufkit.io.atomic import output_errors
 from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES, has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, canonical_name, map_tensors
 from ggufkit.mapping.spec import Context, config_errors
-from ggufkit.mapping.transforms import n_rows
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import FileType, OutType, TensorType
 
-OUTTYPES = {
-    "f32": FileType.F32,
-    "f16": FileType.F16,
-    "bf16": FileType.BF16,
-    "q8_0": FileType.Q8_0,
-}
-# Where transformers keeps what is done to pictures; the later one counts.
+# Where transformers keeps how images are prepared; the later file counts.
 PROCESSORS = (
     ("preprocessor_config.json", "media_proc_cfg"),
     ("processor_config.json", "image_processor"),
@@ -50,123 +42,108 @@ PROCESSORS = (
 PATCHES = (".patch_embd.weight", ".patch_merger.weight")
 
 
-@dataclass(frozen=True)
-class MmprojPlan:
-    """A vision part's file, laid out.
+@dataclass(frozen=True, kw_only=True)
+class MmprojSource(Source):
+    """The vision encoder and projector of a checkpoint.
 
     Attributes
     ----------
-    path : Path
-        Where it goes.
     checkpoint : Checkpoint
         Where weights are read.
-    tensors : tuple of MappedTensor
-        How they come out of it, in the order of the file.
-    layout : Layout
-        The file's bytes.
-    projector : str
-        The kind of projector, as llama.cpp calls it.
+    mapped : mapping of str to MappedTensor
+        How they come out of the checkpoint, by name.
     """
 
-    path: Path
     checkpoint: Checkpoint
-    tensors: tuple[MappedTensor, ...]
-    layout: Layout
-    projector: str
+    mapped: Mapping[str, MappedTensor]
+
+    @classmethod
+    def open(
+        cls,
+        source: str | Path,
+        *,
+        outtype: OutType = "f16",
+        revision: str | None = None,
+        name: str | None = None,
+        stream: bool = False,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> MmprojSource:
+        """Match a checkpoint's vision tensors with what llama.cpp's clip.cpp reads.
+
+        Parameters
+        ----------
+        source, revision, name, stream, cache_bytes
+            See `ggufkit.converter.ladder.open_source`; a GGUF file is no source.
+        outtype : {"f32", "f16", "bf16", "q8_0"}
+            Type of the matrices.
+
+        Raises
+        ------
+        UnknownArchitectureError
+            Its vision encoder can't be converted; the message names those that can.
+        CheckpointError, ConversionError
+            A file is missing or malformed, or tensors do not fit.
+        """
+        checkpoint = Checkpoint.open(
+            source, revision=revision, stream=stream, cache_bytes=cache_bytes
+        )
+        family = find_vision(checkpoint.config)
+        with config_errors(family.architecture):
+            config = family.complete(checkpoint.config, _processor(checkpoint.path))
+            if family.marker:
+                config["marker"] = _token_id(checkpoint.path, family.marker)
+            mapped = _map(checkpoint, family, config)
+            keys = family.metadata(config)
+            tensors = tuple(_describe(checkpoint, family, tensor, outtype) for tensor in mapped)
+        file_type = FileType[outtype.upper()]
+        metadata = _general(checkpoint, tensors, name)
+        metadata[FILE_TYPE_KEY] = int(file_type)
+        metadata.extend(keys)
+        metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
+        return cls(
+            checkpoint=checkpoint,
+            tensors=tensors,
+            mapped={tensor.name: tensor for tensor in mapped},
+            origin={**checkpoint_origin(checkpoint), "part": "mmproj"},
+            base_metadata=metadata,
+            file_types=(file_type,),
+            n_remote=checkpoint.n_remote,
+            cached_bytes=min(checkpoint.cache_bytes, checkpoint.n_remote),
+        )
+
+    @property
+    def projector(self) -> str:
+        """The kind of projector, as llama.cpp calls it."""
+        return str(self.base_metadata[f"{NAME}.projector_type"])
+
+    def file_name(self, encoding: str) -> str:
+        """Return the name that the converter gives the file."""
+        return f"mmproj-{file_name(self.base_metadata, encoding, with_size=False)}"
+
+    def reader(self, tensor: SourceTensor) -> Reader:
+        """Return what reads a tensor's rows, after its transform."""
+        return reader_of(self.checkpoint, self.mapped[tensor.name], tensor.shape)
 
 
-def plan_mmproj(
-    source: str | Path,
-    out: str | Path,
-    *,
-    outtype: str = "f16",
-    revision: str | None = None,
-    name: str | None = None,
-    stream: bool = False,
-) -> MmprojPlan:
-    """Plan the GGUF file of a checkpoint's vision part. Reads no tensor data.
-
-    Parameters
-    ----------
-    source, revision, name, stream
-        See `ggufkit.converter.ladder.open_source`; a GGUF file is no source.
-    out : str or Path
-        The file, or a folder, in which it is named ``mmproj-NAME-F16.gguf``.
-    outtype : {"f32", "f16", "bf16", "q8_0"}
-        Type of the matrices.
-
-    Raises
-    ------
-    UnknownArchitectureError
-        Its vision part can't be converted; the message names those that can.
-    CheckpointError, ConversionError
-        A file is missing or malformed, or tensors do not fit.
-    """
-    checkpoint = Checkpoint.open(source, revision=revision, stream=stream)
-    family = find_vision(checkpoint.config)
-    file_type = OUTTYPES[outtype]
-    with config_errors(family.architecture):
-        config = family.complete(checkpoint.config, _processor(checkpoint.path))
-        if family.marker:
-            config["marker"] = _token_number(checkpoint.path, family.marker)
-        tensors = _map(checkpoint, family, config)
-        keys = family.metadata(config)
-        shapes = {tensor.name: _shape(checkpoint, tensor) for tensor in tensors}
+def _general(checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str | None) -> Metadata:
     repo_id = checkpoint.repo_id
-    general = general_metadata(
+    return general_metadata(
         checkpoint.path,
         checkpoint.config,
-        shapes=shapes,
+        shapes={tensor.name: tensor.shape for tensor in tensors},
         architecture=NAME,
         name=name,
         folder_name=repo_id.rpartition("/")[2] if repo_id else None,
         kind="mmproj",
     )
-    general["general.file_type"] = int(file_type)
-    general.extend(keys)
-    general[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
-    path = Path(out)
-    if path.suffix != ".gguf":
-        path /= _file_name(general, outtype)
-    specs = [(t, shape, _type_of(family, t, shape, outtype)) for t, shape in shapes.items()]
-    layout = plan_layout(general, specs)
-    return MmprojPlan(path, checkpoint, tensors, layout, str(keys[f"{NAME}.projector_type"]))
 
 
-def write_mmproj(plan: MmprojPlan, *, force: bool = False) -> Path:
-    """Write a planned file, whole or not at all.
-
-    Parameters
-    ----------
-    plan : MmprojPlan
-        From `plan_mmproj`.
-    force : bool
-        Replace a file that is there.
-
-    Raises
-    ------
-    OutputError
-        The file exists, or can't be written.
-    NotFiniteError
-        A weight is NaN or infinite.
-    """
-    if plan.path.exists() and not force:
-        raise OutputError(f"{plan.path} exists: replace it with --force, or choose another name")
-    with output_errors(plan.path.parent):
-        plan.path.parent.mkdir(parents=True, exist_ok=True)
-    return write(plan.path, plan.layout, _data(plan))
-
-
-def _data(plan: MmprojPlan) -> Iterator[Any]:
-    """Yield the tensors' bytes, one tensor at a time."""
-    for tensor, info in zip(plan.tensors, plan.layout.tensors, strict=True):
-        reader = CheckpointReader(_stored(plan.checkpoint, tensor), tensor.transform, info.shape)
-        rows = slice(0, n_rows(info.shape) if len(info.shape) > 1 else 1)
-        yield quantize(reader.read(rows).reshape(info.shape), info.type)
-
-
-def _stored(checkpoint: Checkpoint, tensor: MappedTensor) -> tuple[CheckpointTensor, ...]:
-    return tuple(checkpoint.tensors[source] for source in tensor.sources)
+def _describe(
+    checkpoint: Checkpoint, family: VisionFamily, mapped: MappedTensor, outtype: OutType
+) -> SourceTensor:
+    shape = shape_of(checkpoint, mapped)
+    wanted = _type_of(family, mapped.name, shape, outtype)
+    return SourceTensor(mapped.name, shape, source_type_of(checkpoint, mapped), wanted)
 
 
 def _map(
@@ -186,14 +163,9 @@ def _map(
     return tuple(map_tensors(architecture, names, Context(config, n_tokens=0)))
 
 
-def _shape(checkpoint: Checkpoint, tensor: MappedTensor) -> tuple[int, ...]:
-    try:
-        return tensor.transform.shape(*(part.shape for part in _stored(checkpoint, tensor)))
-    except ShapeMismatchError as error:
-        raise ShapeMismatchError(f"{tensor.sources[0]}: {error}") from None
-
-
-def _type_of(family: VisionFamily, name: str, shape: tuple[int, ...], outtype: str) -> TensorType:
+def _type_of(
+    family: VisionFamily, name: str, shape: tuple[int, ...], outtype: OutType
+) -> TensorType:
     """Return a tensor's type, which the converter decides in this order."""
     if len(shape) < 2 or name.endswith("_norm.weight"):
         return TensorType.F32
@@ -218,8 +190,8 @@ def _processor(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _token_number(folder: Path, token: str) -> int:
-    """Return the number of an added token, from either file of the tokenizer."""
+def _token_id(folder: Path, token: str) -> int:
+    """Return the id of an added token, from either file of the tokenizer."""
     tokens: list[Any] = []
     if has_file(folder, "tokenizer_config.json"):
         given = read_json(folder, "tokenizer_config.json", MAX_TOKENIZER_BYTES)
@@ -233,18 +205,4 @@ def _token_number(folder: Path, token: str) -> int:
     for added in tokens:
         if isinstance(added, dict) and added.get("content") == token:
             return int(added["id"])
-    raise ConversionError(f"{folder}: the tokenizer has no token {token}, which its pictures need")
-
-
-def _file_name(metadata: Metadata, outtype: str) -> str:
-    def text(key: str) -> str | None:
-        value = metadata.get(f"general.{key}")
-        return value if isinstance(value, str) else None
-
-    name = build_name(
-        text("basename") or text("name") or "model",
-        fine_tune=text("finetune"),
-        version=text("version"),
-        encoding=outtype,
-    )
-    return f"mmproj-{name}"
+    raise ConversionError(f"{folder}: the tokenizer has no token {token}, which images need")

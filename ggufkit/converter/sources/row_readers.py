@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32
+from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32
+from ggufkit.codecs import dequantize
+from ggufkit.errors import ShapeMismatchError
 from ggufkit.mapping.transforms import Floats, Transform, n_rows
+from ggufkit.types import TensorType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ggufkit.checkpoint import Checkpoint
+    from ggufkit.mapping.matching import MappedTensor
+
+
+# Safetensors dtype -> tensor type; anything else is widened to float32.
+STORED = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32}
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,27 @@ class CheckpointReader:
             return None
 
 
+@dataclass(frozen=True)
+class BlockReader:
+    """Rows of a tensor of a GGUF file, whose data start at the byte `offset`."""
+
+    shard: Shard
+    offset: int
+    type: TensorType
+    n_cols: int
+
+    def read(self, rows: slice) -> Floats:
+        """Return rows, decoded."""
+        return dequantize(self.read_blocks(rows), self.type)
+
+    def read_blocks(self, rows: slice) -> NDArray[np.uint8]:
+        """Return rows as stored."""
+        row_size = self.type.row_size(self.n_cols)
+        data = np.empty((rows.stop - rows.start, row_size), np.uint8)
+        self.shard.read_into(data.reshape(-1).data, self.offset + rows.start * row_size)
+        return data
+
+
 class _NeedsRoundingError(Exception):
     """Some rows can't be put into blocks without rounding."""
 
@@ -92,3 +123,31 @@ class StoredBlocks(StoredRows):
         if blocks is None:
             raise _NeedsRoundingError
         return blocks
+
+
+def reader_of(
+    checkpoint: Checkpoint, mapped: MappedTensor, shape: tuple[int, ...], in_blocks: bool = False
+) -> CheckpointReader:
+    """Return what reads rows of a tensor of a checkpoint, after its transform."""
+    stored = tuple(checkpoint.tensors[name] for name in mapped.sources)
+    return CheckpointReader(stored, mapped.transform, shape, in_blocks)
+
+
+def shape_of(checkpoint: Checkpoint, mapped: MappedTensor) -> tuple[int, ...]:
+    """Return the shape that a transform gives a tensor.
+
+    Raises
+    ------
+    ShapeMismatchError
+        The checkpoint's tensors do not fit; the message names the first.
+    """
+    try:
+        return mapped.transform.shape(*(checkpoint.tensors[n].shape for n in mapped.sources))
+    except ShapeMismatchError as error:
+        raise ShapeMismatchError(f"{mapped.sources[0]}: {error}") from None
+
+
+def source_type_of(checkpoint: Checkpoint, mapped: MappedTensor) -> TensorType:
+    """Return the type that holds a tensor's values exactly, as far as floats do."""
+    dtypes = {checkpoint.tensors[name].dtype for name in mapped.sources}
+    return STORED.get(dtypes.pop(), TensorType.F32) if len(dtypes) == 1 else TensorType.F32

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ggufkit.architectures.from_gguf_py import marked
+from ggufkit.architectures.from_gguf_py import generic_provenance
 from ggufkit.converter.execution.manifest import LadderManifest
 from ggufkit.errors import MissingFileError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import parse_part_name
 from ggufkit.publish.recommend import Advice, recommend
 from ggufkit.toolbox.fit import fit, gib
@@ -251,7 +251,7 @@ def _commands(rungs: Sequence[PublishedRung], repo_id: str) -> str:
 
 
 def _how(shelf: LadderFolder, facts: Mapping[str, Any]) -> str:
-    if generic := marked(shelf.metadata).get("generic"):
+    if generic := generic_provenance(shelf.metadata).get("generic"):
         return f", **unverified** (`--generic`, as `{plain(generic['table'])}`): {generic['note']}"
     if facts.get("search") == "ggml":
         return "; the bytes are those of llama.cpp's converter and llama-quantize"

@@ -74,7 +74,9 @@ def plan_push(
     check_name(repo_id)
     there = sums_there(repo_id, endpoint, token)
     uploads = [_file(path, shelf) for rung in shelf.rungs for path in rung.files]
-    beside = [shelf.folder / name for name in (SUMS_NAME, LADDER_NAME)]
+    # vision encoders and adapters, which are listed with the ladder
+    others = sorted(shelf.sums.keys() - {upload.name for upload in uploads})
+    beside = [shelf.folder / name for name in (*others, SUMS_NAME, LADDER_NAME)]
     uploads += [_file(path, shelf) for path in beside if path.is_file()]
     text = card.encode()
     uploads.append(Upload(CARD_NAME, None, len(text), hashlib.sha256(text).hexdigest()))

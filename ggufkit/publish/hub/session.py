@@ -1,7 +1,7 @@
 """Convert and publish at once: each file of a ladder is sent when it is whole, and removed.
 
-The disk holds the splits that are under way, and never the ladder. What was sent is noted in the
-ladder's book, and believed when the repository has a file of that name and sum.
+The disk holds the splits that are under way, and never the ladder. What was sent is noted in
+``ladder.json``, and believed when the repository has a file of that name and sum.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ggufkit.converter.execution.execute import Progress
+from ggufkit.converter.execution.execute import execute
 from ggufkit.converter.execution.manifest import LADDER_NAME, SUMS_NAME, LadderManifest, sha256_of
-from ggufkit.converter.execution.relay import relay
+from ggufkit.converter.execution.report import Report
 from ggufkit.converter.ladder import Ladder, journal_of, make_folder, refuse_foreign_files
 from ggufkit.io.atomic import output_errors
 from ggufkit.io.folder_lock import locked
 from ggufkit.publish.hub.model_card import CARD_NAME, LadderFolder, model_card
 from ggufkit.publish.hub.push import check_name, hub_client, send, sums_there
+from ggufkit.types import Progress
 
 # In the entry of a file that is kept in a repository only.
 PUBLISHED = "published"
@@ -50,7 +51,7 @@ def publish(
     repo_id : str
         ``owner/name``; created if need be. The Hub and its access token are those of its own tools.
     private : bool, optional
-        Whether a new repository is.
+        Create the repository as private.
     force : bool
         Replace files in the folder that this did not make.
     executor, jobs, report, progress
@@ -70,91 +71,115 @@ def publish(
     with locked(make_folder(plan)):
         with hub_client(repo_id) as api:
             url = str(api.create_repo(repo_id, private=private, exist_ok=True))
-        desk = _PublishSession(replace(plan, by_part=True), repo_id)
-        left = replace(desk.plan, handed=desk.handed)
-        desk.tidy()
+        session = PublishSession(replace(plan, by_part=True), repo_id)
+        left = replace(session.plan, delivered=session.delivered)
+        session.remove_delivered()
+        journal = journal_of(plan)
         if not force:
-            refuse_foreign_files(left.parts, journal_of(plan))
-        done = relay(
+            refuse_foreign_files(left.parts, journal)
+        measured = execute(
             left,
-            journal_of(plan),
-            desk.hand_over,
+            journal,
+            on_file_complete=session.deliver,
             executor=executor,
             jobs=jobs,
             report=report,
             progress=progress,
         )
-        desk.book.rate(plan, done)
-        desk.book.write()
-        desk.send_rest()
-        journal_of(plan).unlink(missing_ok=True)
+        session.finish(measured)
+        journal.unlink(missing_ok=True)
     before = tuple(
-        rung.name for rung in plan.rungs if {part.path for part in rung.parts} <= left.handed
+        rung.name for rung in plan.rungs if {part.path for part in rung.parts} <= left.delivered
     )
-    return Ladder(plan, tuple(part.path for part in plan.parts), done, before), url
+    return Ladder(plan, tuple(part.path for part in plan.parts), measured, before), url
 
 
 @dataclass(frozen=True)
-class _PublishSession:
-    """Where files are noted, sent and removed."""
+class PublishSession:
+    """Sends the files of one plan to one repository, and remembers which are there.
+
+    Attributes
+    ----------
+    plan : Plan
+        With `by_part`.
+    repo_id : str
+        ``owner/name``.
+    """
 
     plan: Plan
     repo_id: str
 
     @cached_property
-    def book(self) -> LadderManifest:
-        return LadderManifest.read(self.rungs[0].parts[0].path.parent)
+    def manifest(self) -> LadderManifest:
+        """``ladder.json`` of the folder; it outlives the files that were removed."""
+        return LadderManifest.read(self.plan.rungs[0].parts[0].path.parent)
 
     @cached_property
-    def there(self) -> Mapping[str, str]:
+    def remote_sums(self) -> Mapping[str, str]:
+        """SHA-256 of what the repository had at the start, by file name."""
         return sums_there(self.repo_id)
 
-    @property
-    def rungs(self) -> tuple[Rung, ...]:
-        return self.plan.rungs
+    @cached_property
+    def _rung_of(self) -> Mapping[Path, Rung]:
+        return {part.path: rung for rung in self.plan.rungs for part in rung.parts}
 
     @cached_property
-    def rung_of(self) -> Mapping[Path, Rung]:
-        return {part.path: rung for rung in self.rungs for part in rung.parts}
-
-    @cached_property
-    def handed(self) -> frozenset[Path]:
-        """The files of this plan that the repository has."""
+    def delivered(self) -> frozenset[Path]:
+        """The files of this plan that the repository has, as they would be written here."""
         found = set()
-        for rung in self.rungs:
-            fingerprint = self.plan.fingerprint(rung)
-            for part in rung.parts:
-                entry = self.book.files.get(part.path.name, {})
-                is_there = self.there.get(part.path.name, "") == entry.get("sha256")
-                if is_there and entry.get("fingerprint") == fingerprint:
-                    found.add(part.path)
+        for path, rung in self._rung_of.items():
+            entry = self.manifest.files.get(path.name, {})
+            is_there = self.remote_sums.get(path.name, "") == entry.get("sha256")
+            if is_there and entry.get("fingerprint") == self.plan.fingerprint(rung):
+                found.add(path)
         return frozenset(found)
 
-    def tidy(self) -> None:
-        """Remove what an earlier run had sent when it was stopped."""
-        for path in self.handed:
-            if self.book.files[path.name].get(PUBLISHED) == self.repo_id:
+    def remove_delivered(self) -> None:
+        """Remove files that an earlier run had sent when it was stopped."""
+        for path in self.delivered:
+            if self.manifest.files[path.name].get(PUBLISHED) == self.repo_id:
                 path.unlink(missing_ok=True)
 
-    def hand_over(self, part: OutputFile) -> None:
-        """Note a file, send it and remove it."""
+    def deliver(self, part: OutputFile) -> None:
+        """Note a complete file, send it unless the repository has it, and remove it.
+
+        Raises
+        ------
+        CheckpointError
+            The Hub refuses it or can't be reached.
+        OutputError
+            The folder can't be written.
+        """
         digest = sha256_of(part.path)
-        self.book.note(self.plan, self.rung_of[part.path], part, digest)
-        self.book.files[part.path.name][PUBLISHED] = self.repo_id
-        self.book.write()
-        if self.there.get(part.path.name) != digest:
+        self.manifest.record(self.plan, self._rung_of[part.path], part, digest)
+        self.manifest.files[part.path.name][PUBLISHED] = self.repo_id
+        self.manifest.write()
+        if self.remote_sums.get(part.path.name) != digest:
             with hub_client(self.repo_id) as api:
                 send(api, self.repo_id, part.path.name, part.path)
         with output_errors(part.path):
             part.path.unlink()
 
-    def send_rest(self) -> None:
-        """Send the sums, the record and the card."""
-        folder = self.book.folder
+    def finish(self, measured: Report) -> None:
+        """Write down errors of weights, and send the sums, the record and the model card.
+
+        The card describes language models: files beside one leave the repository's as it is.
+
+        Raises
+        ------
+        CheckpointError
+            The Hub refuses them or can't be reached.
+        OutputError
+            The folder can't be written.
+        """
+        self.manifest.record_errors(self.plan, measured)
+        self.manifest.write()
+        folder = self.manifest.folder
         with hub_client(self.repo_id) as api:
             for name in (SUMS_NAME, LADDER_NAME):
                 send(api, self.repo_id, name, folder / name)
-            send(api, self.repo_id, CARD_NAME, self._card().encode())
+            if self.plan.source.file_types is None:
+                send(api, self.repo_id, CARD_NAME, self._card().encode())
 
     def _card(self) -> str:
         """Return the model card, made from the headers of files that are no longer here."""
@@ -165,6 +190,6 @@ class _PublishSession:
                     file.write(part.layout.header)
                     file.truncate(part.layout.file_size)  # a hole, which takes no room
             names = {part.path.name for part in self.plan.parts}
-            entries = {name: e for name, e in self.book.files.items() if name in names}
+            entries = {n: e for n, e in self.manifest.files.items() if n in names}
             LadderManifest(folder, entries).write()
             return model_card(LadderFolder.open(folder), self.repo_id)

@@ -13,9 +13,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from ggufkit.arrays import Floats
 
 # More than any version's parameters take: what is too much is not looked at.
 _BLOB_BYTES = 2048

@@ -5,18 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ggufkit.converter.execution.manifest import SUMS_NAME, LadderManifest
 from ggufkit.errors import BadValueError, FormatError, OutputError
+from ggufkit.gguf.scan import file_chunks
 from ggufkit.io.atomic import PartialFile, output_errors
 from ggufkit.publish.ollama.names import blob_path, parse_digest
 from ggufkit.toolbox import Progress, silent
-from ggufkit.toolbox.hash import read_manifest
+from ggufkit.toolbox.hash import read_manifest, sha256_of
 
-_CHUNK = 4 << 20
 _FICLONE = 0x40049409  # Linux: share the blocks of another file
 _LINK_FAILS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS}
 
@@ -77,7 +78,8 @@ class Blob:
                 raise BadValueError(f"no {SUMS_NAME} or ladder.json knows its sum", path=path)
             progress(status.st_size)
             return cls(media_type, known, status.st_size, path, status.st_mtime_ns)
-        digest = _sha256(path, progress)
+        with output_errors(path):
+            digest = f"sha256:{sha256_of(path, progress)[0]}"
         if known not in (None, digest):
             raise BadValueError(
                 f"its SHA-256 is {digest}, {SUMS_NAME} or ladder.json say {known}: it changed "
@@ -104,15 +106,6 @@ def _written_sum(path: Path, n_bytes: int) -> str | None:
             lines = read_manifest(path.parent / SUMS_NAME)
             found = next((digest for digest, name in lines if name == path.name), None)
     return None if found is None else parse_digest(f"sha256:{found}")
-
-
-def _sha256(path: Path, progress: Progress) -> str:
-    digest = hashlib.sha256()
-    with output_errors(path), path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            progress(len(chunk))
-    return f"sha256:{digest.hexdigest()}"
 
 
 def put_blob(store: Path, blob: Blob, *, copy: bool = False) -> str:
@@ -181,15 +174,20 @@ def _copy(source: Path, final: Path, *, clone: bool) -> str:
         file = PartialFile(final, os.fstat(reader.fileno()).st_size)
         try:
             how = "cloned" if clone and _clone(reader.fileno(), file.path) else "copied"
-            at = 0
-            while how == "copied" and (chunk := reader.read(_CHUNK)):
-                file.write_at(at, chunk)
-                at += len(chunk)
+            if how == "copied":
+                _write_all(file, file_chunks(source))
             file.publish()
         except BaseException:
             file.discard()
             raise
     return how
+
+
+def _write_all(file: PartialFile, chunks: Iterable[bytes]) -> None:
+    at = 0
+    for chunk in chunks:
+        file.write_at(at, chunk)
+        at += len(chunk)
 
 
 def _clone(source: int, target: Path) -> bool:

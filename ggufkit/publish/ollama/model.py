@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 from ggufkit.errors import BadValueError, MissingFileError, OutputError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
 from ggufkit.publish.llama_cpp.chat import special_token
 from ggufkit.publish.ollama.template import GoTemplate, go_template
 from ggufkit.types import FileType

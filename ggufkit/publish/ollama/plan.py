@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ggufkit.converter.planning.recipes import DEFAULT_LADDER
 from ggufkit.errors import MissingFileError, OutputError
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import parse_part_name
-from ggufkit.publish.find import DEFAULT_RUNG, find_model, ladder_files
+from ggufkit.publish.find import find_model, ladder_files
 from ggufkit.publish.ollama.model import OllamaModel, Wishes, ollama_model
 from ggufkit.publish.ollama.names import TAG, ModelName
 
@@ -101,7 +102,7 @@ def _tags(models: Sequence[OllamaModel]) -> list[tuple[str, ...]]:
     if double:
         files = [m.path.name for m, tag in zip(models, tags, strict=True) if tag == double]
         raise OutputError(f"{', '.join(files)}: all would be {double!r}: give one at a time")
-    default = DEFAULT_RUNG.lower()
+    default = DEFAULT_LADDER.lower()
     latest = default if default in tags else tags[len(tags) // 2]
     return [(tag, TAG) if tag == latest else (tag,) for tag in tags]
 

@@ -69,7 +69,7 @@ def check(
         )
     subject = CheckedModel(Path(path))
     if weights and subject.first.complete:
-        subject.weights = scan(subject, jobs or os.cpu_count() or 1, progress)
+        subject.weights = scan(subject.parts, jobs, progress)
     found = [
         finding
         for rule in _usable(subject)

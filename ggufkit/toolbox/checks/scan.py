@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ggufkit.codecs import CODECS
 from ggufkit.codecs.range_checks import broken_blocks
-from ggufkit.errors import TruncatedError
+from ggufkit.gguf.scan import Chunk, chunks_of, sum_by_tensor
 from ggufkit.toolbox import Progress
 from ggufkit.types import TensorType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ggufkit.codecs.base import Codec
+    from ggufkit.codecs.base import Bytes, Codec
     from ggufkit.gguf.layout import TensorInfo
-    from ggufkit.toolbox.checks.subject import CheckedModel
     from ggufkit.toolbox.checks.survey import LenientHeader
 
-_CHUNK = 4 << 20
 _F16_MAX = 65504.0
 #: Types whose values are floats, without scales.
 FLOATS = (TensorType.F32, TensorType.F16, TensorType.BF16, TensorType.F64)
 
 
-@dataclass
+@dataclass(frozen=True)
 class TensorDataStats:
-    """What is in a tensor's data.
+    """What a look at a tensor's data found.
 
     Attributes
     ----------
     n_broken : int
-        TensorDataStats that are NaN or infinite, or blocks whose scale is.
+        Weights that are NaN or infinite, or blocks whose scale is.
     first_broken : int
-        Index of the first such weight, or of its block's first weight; counted through rows.
+        Index of the first such weight, or of its block's first weight, counted through rows; -1
+        if there is none.
     n_largest : int
-        float16 weights or scales of the largest value there is: they may have been larger.
+        float16 weights or scales of the largest finite value: they may have been clipped.
     is_zero : bool
         Whether all weights are 0.
     """
@@ -50,99 +49,71 @@ class TensorDataStats:
     n_largest: int = 0
     is_zero: bool = True
 
+    def __add__(self, other: TensorDataStats) -> TensorDataStats:
+        """Join with what was found in a later chunk of the same tensor."""
+        return TensorDataStats(
+            self.n_broken + other.n_broken,
+            self.first_broken if self.n_broken else other.first_broken,
+            self.n_largest + other.n_largest,
+            self.is_zero and other.is_zero,
+        )
 
-def scan(subject: CheckedModel, jobs: int, progress: Progress) -> dict[str, TensorDataStats]:
-    """Read every tensor of known type that is whole; of big-endian files none.
+
+def scan(
+    parts: Iterable[LenientHeader], jobs: int | None, progress: Progress
+) -> dict[str, TensorDataStats]:
+    """Read every complete tensor of a known type; nothing of big-endian files.
 
     Raises
     ------
     TruncatedError
         The file has shrunk meanwhile.
     """
-    tasks = [
-        (part, info)
-        for part in subject.parts
-        if part.order == "<"
-        for info in part.tensors.values()
-        if part.is_whole(info) and info.nbytes and (info.type in FLOATS or info.type.is_quantized)
-    ]
-    with ThreadPoolExecutor(jobs) as pool:
-        results = pool.map(lambda task: _scan(task[0], task[1], progress), tasks)
-        return {info.name: found for (_, info), found in zip(tasks, results, strict=True)}
-
-
-def chunks_of(info: TensorInfo, size: int) -> list[tuple[int, int]]:
-    """Return starts and sizes of chunks of whole blocks that cover a tensor's data."""
-    step = max(size // info.type.type_size, 1) * info.type.type_size
-    return [(at, min(step, info.nbytes - at)) for at in range(0, info.nbytes, step)]
-
-
-def _scan(part: LenientHeader, info: TensorInfo, progress: Progress) -> TensorDataStats:
-    found, codec = TensorDataStats(), CODECS[info.type]
-    with part.path.open("rb", buffering=0) as file:
-        for at, size in chunks_of(info, _CHUNK):
-            raw = read_at(file.fileno(), part, part.start_of(info) + at, size)
-            first = at // info.type.type_size * info.type.block_size
-            if info.type in FLOATS:
-                _look_at_floats(found, codec, raw, first)
-            else:
-                _look_at_blocks(found, codec, raw, first)
-            progress(size)
+    found: dict[str, TensorDataStats] = {}
+    for part in parts:
+        if part.order == "<":
+            look = partial(_look_at, part, progress)
+            found |= sum_by_tensor(look, chunks_of(_scannable(part)), jobs)
     return found
 
 
-def read_at(fd: int, part: LenientHeader, at: int, size: int) -> NDArray[np.uint8]:
-    """Read bytes of a file.
-
-    Raises
-    ------
-    TruncatedError
-        It has shrunk meanwhile.
-    """
-    pieces = []
-    while size:
-        piece = os.pread(fd, size, at)
-        if not piece:
-            raise TruncatedError("the file changed while in use", path=part.path, offset=at)
-        pieces.append(piece)
-        at, size = at + len(piece), size - len(piece)
-    return np.frombuffer(b"".join(pieces), np.uint8)
+def _scannable(part: LenientHeader) -> Iterator[TensorInfo]:
+    for info in part.tensors.values():
+        if part.is_whole(info) and (info.type in FLOATS or info.type.is_quantized):
+            yield info
 
 
-@np.errstate(all="ignore")
-def _look_at_floats(
-    found: TensorDataStats, codec: Codec, raw: NDArray[np.uint8], first: int
-) -> None:
+def _look_at(part: LenientHeader, progress: Progress, chunk: Chunk) -> TensorDataStats:
+    raw = np.frombuffer(chunk.read(part), np.uint8)
+    codec = CODECS[part.tensors[chunk.name].type]
+    look = _look_at_floats if codec.type in FLOATS else _look_at_blocks
+    with np.errstate(all="ignore"):
+        broken, n_largest, is_zero = look(codec, raw)
+    progress(raw.nbytes)
+    n_broken = int(np.count_nonzero(broken))
+    first = chunk.start + int(np.argmax(broken)) * codec.type.block_size if n_broken else -1
+    return TensorDataStats(n_broken, first, n_largest, is_zero)
+
+
+def _look_at_floats(codec: Codec, raw: Bytes) -> tuple[NDArray[np.bool_], int, bool]:
+    """Return which weights are broken, how many are the largest, and whether all are 0."""
     if codec.type is TensorType.BF16:
         bits = raw.view(np.uint16)
-        broken = bits & 0x7F80 == 0x7F80
-        found.is_zero &= not (bits & 0x7FFF).any()
-    else:
-        values = raw.view({2: np.float16, 4: np.float32, 8: np.float64}[codec.type.type_size])
-        broken = ~np.isfinite(values)
-        found.is_zero &= not values.any()
-        if codec.type is TensorType.F16:
-            found.n_largest += int(np.count_nonzero(raw.view(np.uint16) & 0x7FFF == 0x7BFF))
-    _count(found, broken, first, 1)
+        return bits & 0x7F80 == 0x7F80, 0, not (bits & 0x7FFF).any()
+    values = raw.view({2: np.float16, 4: np.float32, 8: np.float64}[codec.type.type_size])
+    n_largest = 0
+    if codec.type is TensorType.F16:
+        n_largest = int(np.count_nonzero(raw.view(np.uint16) & 0x7FFF == 0x7BFF))
+    return ~np.isfinite(values), n_largest, not values.any()
 
 
-@np.errstate(all="ignore")
-def _look_at_blocks(
-    found: TensorDataStats, codec: Codec, raw: NDArray[np.uint8], first: int
-) -> None:
+def _look_at_blocks(codec: Codec, raw: Bytes) -> tuple[NDArray[np.bool_], int, bool]:
+    """Return which blocks are broken, how many scales are the largest, and whether all are 0."""
     blocks = raw.view(codec.layout)
-    _count(found, broken_blocks(codec, blocks.reshape(1, -1))[0], first, codec.type.block_size)
+    broken = broken_blocks(codec, blocks.reshape(1, -1))[0]
     scales = [n for n in codec.layout.names or () if codec.layout[n].base.kind == "f"]
-    for name in scales:
-        found.is_zero &= not blocks[name].any()
-        if codec.layout[name].base == np.float16:
-            found.n_largest += int(np.count_nonzero(np.abs(blocks[name]) == _F16_MAX))
     if not scales:
-        found.is_zero &= not raw.any()
-
-
-def _count(found: TensorDataStats, broken: NDArray[np.bool_], first: int, block_size: int) -> None:
-    n_broken = int(np.count_nonzero(broken))
-    if n_broken and found.first_broken < 0:
-        found.first_broken = first + int(np.argmax(broken)) * block_size
-    found.n_broken += n_broken
+        return broken, 0, not raw.any()
+    halves = [blocks[name] for name in scales if codec.layout[name].base == np.float16]
+    n_largest = sum(int(np.count_nonzero(np.abs(half) == _F16_MAX)) for half in halves)
+    return broken, n_largest, not any(blocks[name].any() for name in scales)

@@ -86,6 +86,10 @@ class CheckedModel:
         """Tensors of all parts."""
         return {name: info for part in self.parts for name, info in part.tensors.items()}
 
+    def part_of(self, name: str) -> LenientHeader:
+        """Return the part that holds a tensor."""
+        return next(p for p in self.parts if p.tensors.get(name) is self.tensors[name])
+
     @cached_property
     def is_editable(self) -> bool:
         """Whether the strict reader takes all parts: what it refuses can't be edited."""
@@ -166,7 +170,7 @@ class CheckedModel:
 
     @cached_property
     def n_weights(self) -> int:
-        """Statistics of all tensors."""
+        """Weights of all tensors of known types."""
         return sum(math.prod(info.shape) for info in self.tensors.values() if info.type.is_known)
 
     @cached_property

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ggufkit.errors import BadLayoutError, FormatError, GGUFKitError, TruncatedError
 from ggufkit.gguf import limits
-from ggufkit.gguf.header import HeaderParser, parse_version
+from ggufkit.gguf.header import TENSOR_TYPES, HeaderParser, parse_version
 from ggufkit.gguf.layout import (
     DEFAULT_ALIGNMENT,
     TensorInfo,
@@ -26,9 +26,8 @@ from ggufkit.gguf.layout import (
 from ggufkit.gguf.metadata import Metadata, check_key
 from ggufkit.gguf.reader import open_regular
 from ggufkit.gguf.values import Buffer, ByteOrder, EncodedValue
+from ggufkit.io.positional import read_range
 from ggufkit.types import TensorType
-
-_TENSOR_TYPES = {int(tensor_type): tensor_type for tensor_type in TensorType}
 
 
 @dataclass
@@ -84,6 +83,12 @@ class LenientHeader:
     def is_whole(self, info: TensorInfo) -> bool:
         """Whether the file holds all of a tensor's data."""
         return info.type.is_known and self.start_of(info) + info.nbytes <= self.file_size
+
+    def read_bytes(self, info: TensorInfo, start: int = 0, size: int | None = None) -> bytes:
+        """Read a stretch of a tensor's data; see `GGUFFile.read_bytes`."""
+        size = info.nbytes - start if size is None else size
+        with self.path.open("rb", buffering=0) as file:
+            return read_range(file.fileno(), self.start_of(info) + start, size, self.path)
 
     @cached_property
     def places(self) -> list[tuple[str, str]]:
@@ -224,23 +229,12 @@ class _Surveyor(HeaderParser):
 
     def _info(self) -> TensorInfo:
         """Read a tensor info; one of an unknown type if its shape or type is not valid."""
-        name = self.string("a tensor name")
-        n_dims = self.u32("a number of dimensions")
-        if n_dims > limits.MAX_DIMS:
-            # Where the next tensor starts is anybody's guess.
-            raise BadLayoutError(
-                f"tensor {name[:80]!r} has {n_dims} dimensions; the limit is {limits.MAX_DIMS}",
-                offset=self.pos - 4,
-            )
-        ne = [self._signed(self.u64("a dimension")) for _ in range(n_dims)]
-        type_id = self.u32("a tensor type")
-        offset = self.u64("a tensor offset")
-        shape = tuple(reversed(ne))
+        name, shape, type_id, offset = self.tensor_fields()
         try:
             check_name(name)
         except FormatError as error:
             self._problem("bad-tensor-name", f"{error.what}: rename it with ggufkit edit")
-        tensor_type = _TENSOR_TYPES.get(type_id)
+        tensor_type = TENSOR_TYPES.get(type_id)
         if tensor_type is None:
             self._problem("unknown-tensor-type", unknown_type_message(name, type_id))
             return TensorInfo(name, shape, TensorType.unknown(type_id), offset, 0)

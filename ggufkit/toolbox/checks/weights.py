@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from dataclasses import replace
 
-import numpy as np
-
+from ggufkit.gguf.scan import chunks_of
 from ggufkit.toolbox.checks.llama_cpp import TIES_OUTPUT
 from ggufkit.toolbox.checks.rule import CheckRule, Fix, RawFinding, Severity, named
-from ggufkit.toolbox.checks.scan import chunks_of, read_at
 from ggufkit.toolbox.checks.shapes import EMBEDDINGS, OUTPUT
 from ggufkit.toolbox.checks.subject import CheckedModel
-
-_CHUNK = 4 << 20
 
 
 def not_finite(subject: CheckedModel) -> Iterator[RawFinding]:
@@ -81,18 +77,11 @@ def tied_twice(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def _same_bytes(subject: CheckedModel) -> bool:
-    a, b = subject.tensors[EMBEDDINGS], subject.tensors[OUTPUT]
-    with ExitStack() as opened:
-        ends = []
-        for info in (a, b):
-            part = next(p for p in subject.parts if p.tensors.get(info.name) is info)
-            file = opened.enter_context(part.path.open("rb", buffering=0))
-            ends.append((file.fileno(), part, part.start_of(info)))
-        for at, size in chunks_of(a, _CHUNK):
-            x, y = (read_at(fd, part, start + at, size) for fd, part, start in ends)
-            if not np.array_equal(x, y):
-                return False
-    return True
+    a, b = (subject.part_of(name) for name in (EMBEDDINGS, OUTPUT))
+    return all(
+        chunk.read(a) == replace(chunk, name=OUTPUT).read(b)
+        for chunk in chunks_of([subject.tensors[EMBEDDINGS]])
+    )
 
 
 RULES = (

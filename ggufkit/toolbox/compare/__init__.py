@@ -7,39 +7,33 @@ does not grow with the files. These are errors of weights; they do not rate a mo
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.codecs import dequantize
 from ggufkit.converter.ladder import open_source
 from ggufkit.converter.sources.base import Source, SourceTensor
 from ggufkit.errors import BadLayoutError, BadValueError
 from ggufkit.gguf.layout import TensorInfo
-from ggufkit.gguf.model import GGUFModel, open_gguf
+from ggufkit.gguf.model import GGUFModel
+from ggufkit.gguf.open import open_gguf
+from ggufkit.gguf.scan import CHUNK, map_in_order
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.compare.measures import Comparison, Measure, RungErrors
 from ggufkit.toolbox.fit.candidates import file_type_of
 
 __all__ = ["Comparison", "Measure", "RungErrors", "compare"]
 
-#: Weights that are read at a time, at least a row.
-_CHUNK = 1 << 20
 #: Errors are measured on so many, which stay in a core's cache.
 _TILE = 1 << 17
-_QUEUE_PER_JOB = 4
-
-Floats = NDArray[np.float32]
-_T = TypeVar("_T")
 
 
 def compare(
@@ -88,10 +82,9 @@ def compare(
         rungs = [
             _Rung(stack.enter_context(open_gguf(path)), Path(path).name) for path in expand(files)
         ]
-        pool = stack.enter_context(ThreadPoolExecutor(jobs or os.cpu_count() or 1))
         for rung in rungs:
             rung.match(opened.tensors)
-        _measure(opened, rungs, matched, pool, (jobs or os.cpu_count() or 1), progress)
+        _measure(opened, rungs, matched, jobs, progress)
         found = sorted((rung.result(opened.tensors) for rung in rungs), key=lambda r: r.n_bytes)
     return Comparison(
         str(opened.origin.get("name") or source),
@@ -185,13 +178,13 @@ def _measure(
     source: Source,
     rungs: Sequence[_Rung],
     importance: dict[str, Floats],
-    pool: ThreadPoolExecutor,
-    jobs: int,
+    jobs: int | None,
     progress: Progress,
 ) -> None:
     """Measure all stretches; sums are added in the order of the files, whatever the threads."""
 
-    def run(tensor: SourceTensor, rows: slice) -> list[tuple[_Rung, str, Measure]]:
+    def run(stretch: tuple[SourceTensor, slice]) -> list[tuple[_Rung, str, Measure]]:
+        tensor, rows = stretch
         values = source.reader(tensor).read(rows)
         weights = _rows_of(importance.get(tensor.name), tensor, rows)
         found = []
@@ -206,27 +199,14 @@ def _measure(
                 progress(stored.nbytes)
         return found
 
-    for parts in _in_order(pool, run, _stretches(source.tensors), _QUEUE_PER_JOB * jobs):
+    for parts in map_in_order(run, _stretches(source.tensors), jobs):
         for rung, name, part in parts:
             rung.sums[name] = rung.sums.get(name, Measure()) + part
 
 
-def _in_order(
-    pool: ThreadPoolExecutor,
-    run: Callable[[SourceTensor, slice], _T],
-    calls: Iterator[tuple[SourceTensor, slice]],
-    n_mtp_layers: int,
-) -> Iterator[_T]:
-    """Yield the results of calls in order, with a bounded number of them ahead."""
-    waiting = deque(pool.submit(run, *call) for call in islice(calls, n_mtp_layers))
-    while waiting:
-        yield waiting.popleft().result()
-        waiting.extend(pool.submit(run, *call) for call in islice(calls, 1))
-
-
 def _stretches(tensors: Iterable[SourceTensor]) -> Iterator[tuple[SourceTensor, slice]]:
     for tensor in tensors:
-        step = max(1, _CHUNK // max(tensor.n_cols, 1))
+        step = max(1, CHUNK // max(tensor.n_cols, 1))
         for start in range(0, tensor.n_rows, step):
             yield tensor, slice(start, min(start + step, tensor.n_rows))
 

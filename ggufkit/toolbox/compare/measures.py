@@ -10,12 +10,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ggufkit.converter.execution.report import ErrorSums
+from ggufkit.arrays import Floats
+from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.gguf.layout import TensorInfo
-
-Floats = NDArray[np.float32]
 
 _BLOCK = re.compile(r"blk\.(\d{1,4})\.(.+)", re.ASCII)
 _PLAIN = ErrorSums()

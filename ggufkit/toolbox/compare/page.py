@@ -209,7 +209,7 @@ def _absolute(measure: Measure) -> tuple[str, str, str]:
     if not measure.is_finite:
         return "not finite", "-", "-"
     sums = measure.sums
-    return f"{sums.rmse:.2e}", f"{sums.largest:.2e}", f"{sums.cosine:.5f}"
+    return f"{sums.rmse:.2e}", f"{sums.max_abs_error:.2e}", f"{sums.cosine:.5f}"
 
 
 def _percent(share: float) -> str:

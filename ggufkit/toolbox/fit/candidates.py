@@ -16,7 +16,7 @@ from ggufkit.converter.sources.base import Source
 from ggufkit.converter.sources.checkpoint import CheckpointSource
 from ggufkit.errors import BadValueError, MissingFileError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import parse_part_name
 from ggufkit.toolbox.fit.typical import TypicalSource, parse_params, shape_for
 from ggufkit.types import FileType
@@ -92,7 +92,7 @@ def typical_candidates(params: str, ladder: str | None = None) -> list[Candidate
             {name: round(n_bytes * scale) for name, n_bytes in planned.tensors.items()},
             estimated=True,
         )
-        for planned in _planned(TypicalSource(shape), ladder or "all")
+        for planned in _planned(TypicalSource.of(shape), ladder or "all")
     ]
 
 
@@ -115,7 +115,7 @@ def _of_folder(folder: Path) -> Iterator[Candidate]:
     names = sorted(path.name for path in folder.glob("*.gguf"))
     wanted = [name for name in names if (parse_part_name(name) or ("", 0, 1))[1] == 0]
     found = [_of_file(str(folder / name)) for name in wanted]
-    models = [c for c in found if not _is_addition(c.metadata)]
+    models = [c for c in found if c.tensors and not _is_addition(c.metadata)]
     if not models:
         raise MissingFileError(f"{folder}: neither GGUF models nor a checkpoint's config.json")
     if len({c.metadata.get("general.architecture") for c in models}) > 1:

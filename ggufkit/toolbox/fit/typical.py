@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
-from ggufkit.converter.sources.base import Reader, SourceTensor
+from ggufkit.converter.sources.base import Reader, Source, SourceTensor
 from ggufkit.errors import BadValueError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.types import FileType, TensorType
+from ggufkit.types import TensorType
 
 
 class Shape(NamedTuple):
@@ -97,33 +97,18 @@ def tensors_of(shape: Shape) -> tuple[SourceTensor, ...]:
     )
 
 
-@dataclass(frozen=True)
-class TypicalSource:
+@dataclass(frozen=True, kw_only=True)
+class TypicalSource(Source):
     """A source without weights: it can be planned, not converted."""
 
-    shape: Shape
-    is_gguf: ClassVar[bool] = False
-    n_remote: ClassVar[int] = 0
-    cached_bytes: ClassVar[int] = 0
-
-    @property
-    def tensors(self) -> tuple[SourceTensor, ...]:
-        """See `tensors_of`."""
-        return tensors_of(self.shape)
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def metadata(self, file_type: FileType) -> Metadata:
-        """Return the keys that memory depends on."""
-        shape = self.shape
-        return Metadata(
+    @classmethod
+    def of(cls, shape: Shape) -> TypicalSource:
+        """Return a source with the keys that memory depends on."""
+        metadata = Metadata(
             {
                 "general.architecture": "llama",
                 "general.name": "typical",
-                "general.file_type": int(file_type),
+                "general.file_type": 0,
                 "llama.context_length": _TRAINED_CONTEXT,
                 "llama.block_count": shape.n_layers,
                 "llama.embedding_length": shape.n_embd,
@@ -133,6 +118,7 @@ class TypicalSource:
                 "llama.vocab_size": shape.n_vocab,
             }
         )
+        return cls(tensors=tensors_of(shape), origin={}, base_metadata=metadata)
 
     def reader(self, tensor: SourceTensor) -> Reader:
         """Refuse: there is nothing to read."""

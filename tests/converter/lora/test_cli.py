@@ -26,9 +26,15 @@ def test_lora_writes_a_file_and_says_what_is_in_it(tmp_path: Path, capsys) -> No
     assert main(command) == 0
     assert (tmp_path / "a.gguf").stat().st_size == facts["n_bytes"]
     assert "2 weights have another alpha" in capsys.readouterr().out
+    written = (tmp_path / "a.gguf").read_bytes()
+    assert main(command) == 0
+    assert "Complete already" in capsys.readouterr().out
+    (tmp_path / "a.gguf").write_bytes(b"mine")
     assert main(command) == 3
     assert "--force" in capsys.readouterr().err
+    assert (tmp_path / "a.gguf").read_bytes() == b"mine"
     assert main([*command, "--force"]) == 0
+    assert (tmp_path / "a.gguf").read_bytes() == written
 
 
 def test_an_adapter_may_be_on_the_hub(tmp_path: Path) -> None:

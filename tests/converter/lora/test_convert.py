@@ -18,9 +18,10 @@ from gguf.quants import dequantize
 
 from ggufkit.converter.ladder import convert
 from ggufkit.converter.sources import checkpoint as checkpoint_source
-from ggufkit.converter.sources.lora import plan_adapter, write_adapter
+from ggufkit.converter.sources.lora import LoraSource
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.gguf.metadata import Metadata
+from tests.converter.files import layout, write_file
 from tests.converter.lora.adapters import FIXTURES, load, write_adapter_folder, write_case
 
 CASES = {path.stem: load(path.stem) for path in sorted(FIXTURES.glob("*.json"))}
@@ -31,7 +32,7 @@ MERGED = [name for name, case in CASES.items() if "merged" in case]
 def convert_case(case: Mapping[str, Any], folder: Path) -> Path:
     base, adapter = write_case(case, folder)
     out = folder / "adapter.gguf"
-    return write_adapter(plan_adapter(adapter, base=base, out=out, outtype=case["outtype"]))
+    return write_file(LoraSource.open(adapter, base=base, outtype=case["outtype"]), out)
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -69,23 +70,27 @@ def test_it_adds_what_merging_adds(name: str, tmp_path: Path, monkeypatch) -> No
 
 def test_the_name_is_the_converters(tmp_path: Path) -> None:
     base, adapter = write_case(CASES["qwen2"], tmp_path)
-    plan = plan_adapter(adapter.rename(tmp_path / "Tiny-Qwen-lora"), base=base, outtype="bf16")
-    assert plan.path == tmp_path / "Tiny-Qwen-lora" / "Tiny-Qwen-Lora-BF16-LoRA.gguf"
+    folder = adapter.rename(tmp_path / "Tiny-Qwen-lora")
+    path = write_file(LoraSource.open(folder, base=base, outtype="bf16"), folder)
+    assert path == folder / "Tiny-Qwen-Lora-BF16-LoRA.gguf"
 
 
 def test_the_base_may_be_its_config_or_be_named_by_the_adapter(tmp_path: Path, monkeypatch) -> None:
     base, adapter = write_case(CASES["phi3"], tmp_path)
     monkeypatch.chdir(tmp_path)  # the adapter names the folder "base"
-    assert plan_adapter(adapter).layout == plan_adapter(adapter, base=base / "config.json").layout
+    named, given = LoraSource.open(adapter), LoraSource.open(adapter, base=base / "config.json")
+    assert layout(named, tmp_path) == layout(given, tmp_path)
 
 
 def test_no_file_is_replaced_without_force(tmp_path: Path) -> None:
     base, adapter = write_case(CASES["phi3"], tmp_path)
-    plan = plan_adapter(adapter, base=base)
-    write_adapter(plan)
+    path = tmp_path / "a.gguf"
+    path.write_bytes(b"mine")
     with pytest.raises(OutputError, match="--force"):
-        write_adapter(plan)
-    write_adapter(plan, force=True)
+        write_file(LoraSource.open(adapter, base=base), path)
+    assert path.read_bytes() == b"mine"
+    write_file(LoraSource.open(adapter, base=base), path, force=True)
+    assert path.read_bytes().startswith(b"GGUF")
 
 
 def test_an_adapter_of_tied_output_weights_has_no_place(tmp_path: Path) -> None:
@@ -93,7 +98,7 @@ def test_an_adapter_of_tied_output_weights_has_no_place(tmp_path: Path) -> None:
     case["base"] = {**case["base"], "tie_word_embeddings": True}
     base, adapter = write_case(case, tmp_path)
     with pytest.raises(ConversionError, match="output weights are the token embeddings"):
-        plan_adapter(adapter, base=base)
+        LoraSource.open(adapter, base=base)
 
 
 def test_a_weight_that_the_model_does_not_have_is_named(tmp_path: Path) -> None:
@@ -104,7 +109,7 @@ def test_a_weight_that_the_model_does_not_have_is_named(tmp_path: Path) -> None:
     }
     adapter = write_adapter_folder(tmp_path / "odd", {"lora_alpha": 4}, tensors)
     with pytest.raises(ConversionError, match=r"llama does not know .*layers\.0\.c_attn"):
-        plan_adapter(adapter, base=base)
+        LoraSource.open(adapter, base=base)
 
 
 def test_a_stack_of_experts_has_to_be_whole(tmp_path: Path) -> None:
@@ -115,7 +120,7 @@ def test_a_stack_of_experts_has_to_be_whole(tmp_path: Path) -> None:
     }
     base, adapter = write_case(case, tmp_path)
     with pytest.raises(ConversionError, match=r"blk\.0\.ffn_down_exps\.weight \(expert 1 of 2\)"):
-        plan_adapter(adapter, base=base)
+        LoraSource.open(adapter, base=base)
 
 
 def test_a_config_that_can_not_be_is_an_error(tmp_path: Path) -> None:
@@ -123,4 +128,4 @@ def test_a_config_that_can_not_be_is_an_error(tmp_path: Path) -> None:
     case["base"] = {**case["base"], "head_dim": 0, "hidden_size": 1}
     base, adapter = write_case(case, tmp_path)
     with pytest.raises(ConversionError, match="a value that llama can't have"):
-        plan_adapter(adapter, base=base)
+        LoraSource.open(adapter, base=base)

@@ -20,9 +20,10 @@ from ggufkit.converter.mix.recipe_file import read_recipe
 from ggufkit.converter.mix.result import Limit
 from ggufkit.converter.mix.sensitivity import Sensitivity, group_of
 from ggufkit.converter.planning.planner import SplitLimits
+from ggufkit.converter.planning.reasons import ReasonCode
 from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.errors import BadValueError, ConversionError
-from ggufkit.gguf.model import open_gguf
+from ggufkit.gguf.open import open_gguf
 from ggufkit.types import TensorType as T
 from tests.converter.test_ladder import digests
 from tests.llama import write_llama
@@ -136,6 +137,16 @@ def test_minimum_bits_and_options_are_kept(source: Path) -> None:
     assert all(types[f"blk.{i}.attn_v.weight"].bits_per_weight >= 6 for i in range(4))
     assert types["blk.3.ffn_up.weight"].bits_per_weight >= 8
     assert budget.plan_rung(mix.recipe).targets["output.weight"].type is T.Q8_0
+
+
+def test_what_an_option_names_is_no_choice_even_where_it_falls_back(tmp_path: Path) -> None:
+    odd = write_llama(tmp_path / "Odd", ffn=288)
+    options = TypeOptions(tensor_type=(("ffn_down", T.Q4_K),))
+    budget = Budget.of(open_source(odd), options=options)
+    target = budget.fixed.rungs[0].targets["blk.0.ffn_down.weight"]
+    assert target.reason.code is ReasonCode.FALLBACK
+    assert "blk.0.ffn_down.weight" not in budget.choices
+    assert "blk.0.ffn_down.weight" in Budget.of(open_source(odd)).choices
 
 
 def test_what_matters_more_gets_more(budget: Budget, errors: Errors) -> None:

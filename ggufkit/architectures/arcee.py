@@ -1,0 +1,24 @@
+"""Arcee AFM: a llama without gates.
+
+Source: llama.cpp conversion/llama.py ArceeModel; transformers arcee.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ggufkit.architectures.llama import LLAMA
+from ggufkit.mapping.blocks import POOLING, without
+from ggufkit.mapping.export_spec import BIASES, ExportSpec
+
+# no gates
+ARCEE = replace(
+    LLAMA,
+    name="arcee",
+    title="Arcee AFM",
+    hf_classes=("ArceeForCausalLM",),
+    defaults={**LLAMA.defaults, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
+    hparams=(*LLAMA.hparams, *POOLING),
+    weights=without(LLAMA.weights, "ffn_gate"),
+    export=ExportSpec("arcee", config=BIASES),
+)

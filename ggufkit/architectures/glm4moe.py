@@ -1,0 +1,86 @@
+"""GLM-4.5 to 4.7: experts behind dense first blocks, and a multi-token prediction block.
+
+Source: llama.cpp conversion/glm.py Glm4MoeModel; transformers glm4_moe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ggufkit.architectures.glm4 import GLM4
+from ggufkit.mapping.blocks import FFN, QK_NORMS, decoder, moe_feed_forward, replaced, without
+from ggufkit.mapping.config_inverse import Less
+from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, HasTensor, inverse_of
+from ggufkit.mapping.spec import Always, Config, Hparam, Weight, block_count
+
+_LAYER = "model.layers.{i}"
+
+
+@inverse_of(Less("num_hidden_layers", "nextn_predict_layers"))
+def n_layers_with_mtp(config: Config) -> int:
+    """Return the number of layers, with those for multi-token prediction."""
+    return block_count(config) + int(config.get("num_nextn_predict_layers") or 0)
+
+
+# What an MTP layer has besides.
+NEXTN_WEIGHTS = tuple(
+    Weight(f"blk.{{i}}.nextn.{name.replace('.', '_')}", f"{_LAYER}.{name}", optional=True)
+    for name in (
+        "embed_tokens",
+        "shared_head.head",
+        "shared_head.norm",
+        "eh_proj",
+        "enorm",
+        "hnorm",
+    )
+)
+
+GLM4MOE = replace(
+    GLM4,
+    name="glm4moe",
+    title="GLM-4.5 to 4.7",
+    hf_classes=("Glm4MoeForCausalLM",),
+    tokenizer="glm4_moe",
+    defaults={
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+        "num_key_value_heads": 8,
+        "moe_intermediate_size": 1408,
+        "num_experts_per_tok": 8,
+        "n_shared_experts": 1,
+        "n_routed_experts": 128,
+        "routed_scaling_factor": 1.0,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "norm_topk_prob": True,
+        "num_nextn_predict_layers": 1,
+    },
+    hparams=(
+        *replaced(GLM4.hparams, Hparam("block_count", n_layers_with_mtp)),
+        Hparam("expert_feed_forward_length", "moe_intermediate_size"),
+        Hparam("expert_shared_count", "n_shared_experts"),
+        Hparam("leading_dense_block_count", "first_k_dense_replace"),
+        Hparam("expert_gating_func", Always(2)),
+        Hparam("expert_weights_scale", "routed_scaling_factor"),
+        Hparam("expert_weights_norm", "norm_topk_prob"),
+        Hparam("nextn_predict_layers", "num_nextn_predict_layers"),
+    ),
+    weights=(
+        *without(decoder(), "ffn_norm", *FFN),
+        *(replace(w, optional=True) for w in QK_NORMS),
+        Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
+        *moe_feed_forward(
+            router_bias="gate.e_score_correction_bias",
+            shared="shared_experts",
+            dense="first_k_dense_replace",
+        ),
+        *NEXTN_WEIGHTS,
+    ),
+    export=ExportSpec(
+        "glm4_moe",
+        config={"attention_bias": HAS_BIASES, "use_qk_norm": HasTensor("attn_q_norm.weight")},
+    ),
+)

@@ -1,0 +1,68 @@
+"""LFM2 with experts.
+
+Source: llama.cpp conversion/lfm2.py LFM2MoeModel; transformers lfm2_moe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ggufkit.architectures.lfm2 import LFM2, heads_kv
+from ggufkit.mapping.blocks import (
+    FFN,
+    HPARAMS,
+    MIXTRAL_PARTS,
+    LayersAfter,
+    LeadingLayers,
+    moe_feed_forward,
+    only,
+    replaced,
+    without,
+)
+from ggufkit.mapping.export_spec import ExportSpec, HasTensor
+from ggufkit.mapping.spec import Always, Hparam
+
+_LAYER = "model.layers.{i}"
+_MOE = f"{_LAYER}.feed_forward"
+
+LFM2MOE = replace(
+    LFM2,
+    name="lfm2moe",
+    title="LFM2 with experts",
+    hf_classes=("Lfm2MoeForCausalLM",),
+    defaults={
+        "max_position_embeddings": 128000,
+        "norm_eps": 1e-5,
+        "rope_theta": 1_000_000.0,
+        "num_key_value_heads": 8,
+        "conv_L_cache": 3,
+        "intermediate_size": 7168,
+        "moe_intermediate_size": 1792,
+        "num_dense_layers": 2,
+        "num_experts": 32,
+        "num_experts_per_tok": 4,
+    },
+    hparams=(
+        *replaced(HPARAMS, Hparam("attention.head_count_kv", heads_kv)),
+        Hparam("expert_feed_forward_length", "moe_intermediate_size"),
+        Hparam("leading_dense_block_count", "num_dense_layers"),
+        Hparam("expert_gating_func", Always(2)),  # sigmoid
+        Hparam("vocab_size", "vocab_size"),
+        Hparam("shortconv.l_cache", "conv_L_cache"),
+    ),
+    weights=(
+        *without(LFM2.weights, *FFN),
+        *(
+            replace(weight, in_layers=LeadingLayers("num_dense_layers"))
+            for weight in only(LFM2.weights, *FFN)
+        ),
+        *moe_feed_forward(
+            _MOE,
+            router_bias="expert_bias",
+            parts=MIXTRAL_PARTS,
+            sparse=LayersAfter("num_dense_layers"),
+            optional=("router_bias",),
+        ),
+    ),
+    export=ExportSpec("lfm2_moe", config={"use_expert_bias": HasTensor("exp_probs_b.bias")}),
+)

@@ -1,0 +1,27 @@
+"""Qwen2 and 2.5: a llama with biased queries, keys and values.
+
+Source: llama.cpp conversion/qwen.py Qwen2Model; transformers qwen2.
+"""
+
+from __future__ import annotations
+
+from ggufkit.mapping.blocks import BARE, HPARAMS, POOLING, WRAPPED, decoder, n_heads
+from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import Architecture
+
+QWEN2 = Architecture(
+    name="qwen2",
+    title="Qwen 2, 2.5, QwQ",
+    hf_classes=("Qwen2ForCausalLM", "Qwen2Model"),
+    tokenizer="qwen",
+    defaults={
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "num_key_value_heads": n_heads,
+    },
+    hparams=(*HPARAMS, *POOLING),
+    weights=decoder(),
+    rename=(*WRAPPED, *BARE),
+    export=ExportSpec("qwen2"),
+)

@@ -1,0 +1,64 @@
+"""Sizes of models for progress bars, and the one way in which commands copy a model."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ggufkit.toolbox.copying import CopyTarget
+
+
+def tensor_bytes(path: Path) -> int:
+    """Return the bytes of a model's tensors, all parts together."""
+    from ggufkit.gguf.open import open_gguf
+
+    with open_gguf(path) as model:
+        return sum(info.nbytes for info in model.tensors.values())
+
+
+def run_copy(
+    args: argparse.Namespace,
+    write: Callable[..., CopyTarget | Sequence[CopyTarget]],
+    **options: Any,
+) -> int:
+    """Write one or several files from ``args.file`` to ``args.out``, and show them.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With `add_output`'s options.
+    write : callable
+        A function of the toolbox that copies a model.
+    **options
+        What it takes besides.
+    """
+    from ggufkit.cli import render
+
+    quiet = args.quiet or args.dry_run
+    total = 0 if quiet else tensor_bytes(args.file)
+    with render.progress(total, args.command, enabled=not quiet) as advance:
+        written = write(
+            args.file,
+            args.out,
+            dry_run=args.dry_run,
+            force=args.force,
+            progress=advance,
+            **options,
+        )
+    _show(written if isinstance(written, Sequence) else [written], as_json=args.json)
+    return 0
+
+
+def _show(targets: Sequence[CopyTarget], *, as_json: bool) -> None:
+    from ggufkit.cli import json_output, render
+
+    facts = [(str(t.path), len(t.layout.tensors), t.layout.file_size) for t in targets]
+    if as_json:
+        json_output.emit([{"path": p, "n_tensors": n, "n_bytes": size} for p, n, size in facts])
+        return
+    columns = ("tensors", "bytes", "size", "file")
+    rows = [(str(n), str(size), render.size(size), path) for path, n, size in facts]
+    render.table(columns, rows, right=columns[:3])
