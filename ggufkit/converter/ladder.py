@@ -107,10 +107,10 @@ def open_source(
         The source can't be converted.
     """
     if is_gguf_name(source):
-        if pre or name or revision or merge_lora or generic or architecture:
+        if pre or name or revision or stream or merge_lora or generic or architecture:
             raise ConversionError(
                 f"{source}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
-                "--architecture, --generic and --merge-lora are for checkpoints"
+                "--stream, --architecture, --generic and --merge-lora are for checkpoints"
             )
         return GGUFSource.open(source, allow_requantize=allow_requantize, keep=keep)
     given = load_file(Path(architecture)) if architecture else None

@@ -11,14 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from ggufkit.errors import ConversionError, ShapeMismatchError
+from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.export_spec import Renames
-from ggufkit.mapping.row_transforms import Chunk, Index, RowGather
+from ggufkit.mapping.row_transforms import Chunk, Frame
 from ggufkit.mapping.spec import MAX_COUNT, Always, Architecture, Config, Weight, text_config
-from ggufkit.mapping.transforms import Floats, Shape, Sources
 from ggufkit.types import TensorType, ValueType
 
 NAME = "clip"
@@ -203,55 +200,6 @@ def activation(name: str) -> Key:
         return True if config["hidden_act"] == name else None
 
     return Key(f"use_{name}", ValueType.BOOL, value)
-
-
-@dataclass(frozen=True)
-class Frame(RowGather):
-    """One frame's filters of a convolution over two frames: (n, channels, 2, height, width)."""
-
-    number: int
-
-    def shape(self, *sources: Shape) -> Shape:
-        """Return the shape without the frames.
-
-        Raises
-        ------
-        ShapeMismatchError
-            It is no convolution over two frames.
-        """
-        source = sources[0]
-        if len(source) != 5 or source[2] != 2:
-            raise ShapeMismatchError(f"{source} is no convolution over two frames")
-        return (*source[:2], *source[3:])
-
-    def index(self, source: Shape, rows: Index) -> Index:
-        """Return where the rows come from."""
-        channel, row = np.divmod(rows, source[3])
-        return (2 * channel + self.number) * source[3] + row
-
-
-@dataclass(frozen=True)
-class OneRow:
-    """One row of a matrix, as a vector."""
-
-    number: int
-
-    def shape(self, *sources: Shape) -> Shape:
-        """Return the row's length.
-
-        Raises
-        ------
-        ShapeMismatchError
-            The matrix has no such row.
-        """
-        if len(sources[0]) != 2 or not 0 <= self.number < sources[0][0]:
-            raise ShapeMismatchError(f"{sources[0]} has no row {self.number}")
-        return sources[0][1:]
-
-    def apply(self, sources: Sources, rows: slice) -> Floats:
-        """Return elements of it."""
-        row: Floats = sources.read(slice(self.number, self.number + 1))[0]
-        return row[rows]
 
 
 def frames(source: str) -> tuple[Weight, ...]:

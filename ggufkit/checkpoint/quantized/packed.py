@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats as Floats
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
 from ggufkit.errors import CheckpointError
-from ggufkit.types import Floats as Floats
 
 Tensors = dict[str, CheckpointTensor]
 

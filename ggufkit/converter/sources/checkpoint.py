@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.architectures.from_gguf_py import generic_architecture
 from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import pooling_mode
@@ -33,7 +34,6 @@ from ggufkit.errors import (
 )
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.matching import MappedTensor, map_tensors
-from ggufkit.mapping.row_transforms import is_row_gather
 from ggufkit.mapping.spec import (
     Context,
     complete_config,
@@ -41,10 +41,10 @@ from ggufkit.mapping.spec import (
     write_hparams,
     write_leading_hparams,
 )
-from ggufkit.mapping.transforms import Transform
+from ggufkit.mapping.transforms import Change, Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
 from ggufkit.tokenizers import self_test as check_tokenizer
-from ggufkit.types import FileType, Floats, TensorType
+from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -331,7 +331,7 @@ def _blocks(
     """Return the type whose blocks the parts of a tensor are, if all are."""
     types = {None if tensor.packing is None else tensor.packing.exact for tensor in stored}
     found = types.pop() if len(types) == 1 else None
-    if found is None or not is_row_gather(transform) or shape[-1] % found.block_size:
+    if found is None or transform.change > Change.ROWS or shape[-1] % found.block_size:
         return None
     return found
 
