@@ -59,7 +59,7 @@ PRODUCTS = (
     *("in_proj", "out_proj", "gate_proj", "down_proj"),
 )
 # What an export notes, where it is more than nothing.
-NOTES = {"mixtral": ("there is no tokenizer.json: the file has no scores",)}
+NOTES = {"mixtral": ("no tokenizer.json: the file has no scores",)}
 
 MODEL_OF_KIND = {
     **dict.fromkeys(("xlm_roberta", "nomic_moe", "t5"), "t5"),
