@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import CommandParser, positive, refuse
+from ggufkit.cli.arguments import CommandParser, add_shared, refuse
 
 if TYPE_CHECKING:
     from ggufkit.converter.ladder import Ladder
@@ -22,24 +22,30 @@ def add_out(parser: argparse.ArgumentParser, text: str) -> None:
     """Declare where files go, and that a run may only be planned."""
     add = parser.add_argument
     add("-o", "--out", metavar="OUT", help=text)
-    add("--dry-run", action="store_true", help="show exact sizes and types, and stop")
+    add("--dry-run", action="store_true", help="show exact sizes and types, then stop")
     add("--json", action="store_true", help="print the plan or the result as JSON")
-    add("--force", action="store_true", help="replace files that this command did not make")
+    add("--force", action="store_true", help="replace files that this command did not write")
 
 
-def add_execution(parser: argparse.ArgumentParser) -> None:
+def add_execution(parser: CommandParser) -> None:
     """Declare how weights are read, encoded and measured."""
     add = parser.add_argument
-    add("-j", "--jobs", type=positive, metavar="N", help="threads; default: one per CPU")
+    add_shared(parser, "--jobs")
     add(
         "--executor",
         default="threads",
         metavar="NAME",
-        help="threads, processes, or dask:tcp://HOST:8786 for a Dask cluster whose workers see "
-        "the same folders; default: %(default)s",
+        help="threads, processes, or dask:tcp://HOST:8786 for a Dask cluster whose workers share "
+        "these folders; default: %(default)s",
     )
-    add("--report", type=Path, metavar="FILE", help="write errors of every tensor to a JSON file")
-    add("-q", "--quiet", action="store_true", help="show no progress bar")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write the errors of every tensor to a JSON file",
+    )
+    add_shared(parser, "--quiet")
+    parser.declare("--report", conflicts="--dry-run")
 
 
 def add_publishing(parser: CommandParser) -> None:
@@ -48,8 +54,8 @@ def add_publishing(parser: CommandParser) -> None:
     add(
         "--push",
         metavar="OWNER/NAME",
-        help="send each file to this repository when it is complete, and remove it here: with "
-        "splits, the disk holds one per type; the model card comes last",
+        help="upload each file to this repository when it is complete, then delete it here; with "
+        "splits, the disk holds one part per type; the model card comes last",
     )
     add(
         "--private",
@@ -66,39 +72,54 @@ def add_streaming(parser: argparse._ActionsContainer) -> None:
     add(
         "--stream",
         action="store_true",
-        help="leave a repository's weights on the Hub and read each once, by byte ranges: the disk "
-        "holds the result and nothing else",
+        help="read each weight once from the Hub by byte ranges instead of downloading the files; "
+        "the disk holds only the result",
     )
     add(
         "--cache",
         default="256M",
         metavar="SIZE",
-        help="memory for fetched bytes that may be needed again, as transposed and packed weights "
-        "are (with --stream); default: %(default)s",
+        help="with --stream: memory for fetched bytes that are needed again, such as those of "
+        "transposed and packed weights; default: %(default)s",
     )
+
+
+def add_revision(parser: argparse._ActionsContainer) -> None:
+    """Declare which state of a repository is read."""
+    text = "branch, tag or commit of a Hub repository"
+    parser.add_argument("--revision", metavar="REVISION", help=text)
+
+
+def add_name(parser: argparse._ActionsContainer) -> None:
+    """Declare another name for the model."""
+    text = "model name; default: that of the model card or the folder"
+    parser.add_argument("--name", metavar="NAME", help=text)
 
 
 def add_metadata(parser: argparse._ActionsContainer) -> None:
     """Declare what changes the metadata of a checkpoint's file."""
     add = parser.add_argument
-    add("--pre", metavar="NAME", help="pre-tokenizer, where the tokenizer does not tell it")
-    add("--no-self-test", action="store_true", help="do not compare the tokenizer with the file's")
-    add("--name", help="model name, instead of the one from the model card or the folder")
+    add("--pre", metavar="NAME", help="pre-tokenizer, if it is not detected")
+    add(
+        "--no-self-test",
+        action="store_true",
+        help="do not test the file's tokenizer against the original",
+    )
+    add_name(parser)
     add(
         "--generic",
         nargs="?",
         const=True,
         default=False,
         metavar="NAME",
-        help="convert a class without an architecture file by gguf-py's table of names, "
-        "unverified; NAME is general.architecture, where the config does not tell it; after SOURCE",
+        help="convert an unknown class by gguf-py's table of tensor names, unverified; NAME is its "
+        "general.architecture, if config.json does not tell; put it after SOURCE",
     )
     add(
         "--architecture",
         type=Path,
         metavar="FILE.py",
-        help="Python file that defines the model's Architecture, which is used instead of any "
-        "other; its code is executed",
+        help="use the Architecture that a Python file defines; its code is executed",
     )
 
 
@@ -136,25 +157,27 @@ def carry_out(
     (Ladder, str or None)
         The result, and the repository's address.
     """
-    from ggufkit.cli import render, show
+    from ggufkit.cli import convert_output, render
     from ggufkit.converter.execution.executors import open_executor
     from ggufkit.converter.ladder import run_plan
 
     if needs is not None and not args.quiet:
-        show.announce(needs)
+        convert_output.announce(needs)
     options: dict[str, Any] = {"force": args.force}
     total = sum(target.n_bytes for rung in plan.rungs for target in rung.targets.values())
     running = open_executor(args.executor, args.jobs) if total else nullcontext((None, None))
     with (
         running as (executor, jobs),
-        render.progress(total, show.label(plan), enabled=bool(total) and not args.quiet) as advance,
+        render.progress(
+            total, convert_output.label(plan), enabled=bool(total) and not args.quiet
+        ) as advance,
     ):
         options |= {"executor": executor, "jobs": jobs, "progress": advance}
         done, url = (
             _publish(plan, args, options) if args.push else (run_plan(plan, **options), None)
         )
     if total and args.report:
-        show.write_json(show.errors(done), args.report)
+        convert_output.write_report(done, args.report)
     return done, url
 
 

@@ -26,35 +26,46 @@ CONTEXT = 8192
 def add_arguments(parser: CommandParser) -> None:
     """Declare the options."""
     group = parser.add_argument_group(
-        "mixes by budget", "a type for every tensor, so that the model loses least; docs/budget.md"
+        "mixes by budget", "choose the type of each tensor for the least loss; see docs/budget.md"
     )
     add = group.add_argument
     several: dict[str, Any] = {"action": "append", "default": []}
-    add("--budget", **several, metavar="SIZE", help="file of at most 7.5GiB, or as large as Q4_K_M")
-    add("--bpw", **several, type=float, metavar="BITS", help="at most so many bits per weight")
-    add("--fit-vram", **several, metavar="SIZE", help="all of it on a GPU with so much memory")
+    add(
+        "--budget",
+        **several,
+        metavar="SIZE",
+        help="maximum size of the file: 7.5GiB, or a file type",
+    )
+    add("--bpw", **several, type=float, metavar="BITS", help="maximum bits per weight")
+    add("--fit-vram", **several, metavar="SIZE", help="memory of a GPU that must hold everything")
     add(
         "--context",
         type=positive,
         default=CONTEXT,
         metavar="N",
-        help="tokens that must fit too, with --fit-vram; default: %(default)s",
+        help="with --fit-vram: tokens that must fit, too; default: %(default)s",
     )
-    add("--mix-types", metavar="TYPES", help="tensor types that a mix may have")
-    add("--min-bits", **several, metavar="ROLE=BITS", help="fewest bits per weight for a role")
+    add("--mix-types", metavar="TYPES", help="tensor types to choose from")
+    add("--min-bits", **several, metavar="ROLE=BITS", help="minimum bits per weight of a role")
     add(
         "--sensitivity",
         type=Path,
         metavar="FILE",
-        help="how much this model minds errors, from 'ggufkit sensitivity'",
+        help="sensitivity of this model to errors, from 'ggufkit sensitivity'",
     )
-    add("--recipe", **several, type=Path, metavar="FILE", help="make what a mix has written down")
+    add(
+        "--recipe",
+        **several,
+        type=Path,
+        metavar="FILE",
+        help="use the types of a recipe that a mix wrote",
+    )
     add(
         "--tensor-type-file",
         **several,
         type=Path,
         metavar="FILE",
-        help="words PATTERN=TYPE, as for --tensor-type",
+        help="read PATTERN=TYPE words, as for --tensor-type",
     )
     parser.declare("--context", requires="--fit-vram")
     limits = ("--budget", "--bpw", "--fit-vram")
@@ -177,7 +188,9 @@ def _options(args: argparse.Namespace) -> MixOptions:
         try:
             min_bits[role] = float(bits)
         except ValueError:
-            raise ConversionError(f"--min-bits {text}: write ROLE=BITS, such as output=4") from None
+            raise ConversionError(
+                f"--min-bits {text}: expected ROLE=BITS, such as output=4"
+            ) from None
     types: tuple[TensorType, ...] = TYPES
     if args.mix_types:
         types = tuple(tensor_type(name) for name in args.mix_types.split(","))
@@ -211,7 +224,7 @@ def _size_limit(text: str, budget: Budget) -> Limit:
         return Limit.of_bytes(name, parse_memory(text))
     except BadValueError:
         raise BadValueError(
-            f"--budget {text}: write a size such as 7.5GiB, or a file type such as Q4_K_M"
+            f"--budget {text}: expected a size such as 7.5GiB, or a file type such as Q4_K_M"
         ) from None
 
 

@@ -1,12 +1,11 @@
-"""Turn a checkpoint or a GGUF file into a ladder of GGUF files.
+"""Convert a checkpoint or a GGUF file to a ladder of GGUF files.
 
 SOURCE is a folder with a Hugging Face checkpoint, a Hub repository (owner/name), or a GGUF file
-in F32, F16 or BF16, here or on the web (hf:owner/name/file.gguf, https://...). Every weight is
-read once for all files of the ladder. A run that was stopped goes on where it was when the same
-command is given again.
+in F32, F16 or BF16, local or remote (hf:owner/name/file.gguf, https://...). Each weight is read
+once for all files of the ladder. To resume an interrupted run, give the same command again.
 
 A ladder is one file type (Q4_K_M), a list (Q4_K_M,Q8_0), a range in order of size (Q2_K:Q8_0),
-or all. The files' bytes are those of llama.cpp's converter and llama-quantize.
+or all. The files are byte-identical to those of llama.cpp's converter and llama-quantize.
 """
 
 from __future__ import annotations
@@ -38,23 +37,23 @@ def add_arguments(parser: CommandParser) -> None:
     add(
         "source",
         metavar="SOURCE",
-        help="checkpoint folder, owner/name on the Hub, or GGUF file: a path, "
-        "hf:owner/name/file.gguf or a URL",
+        help="checkpoint folder, owner/name on the Hub, or GGUF file (a path, "
+        "hf:owner/name/file.gguf or a URL)",
     )
     converting.add_out(parser, "folder, or a file ending in .gguf for a single type")
-    add("--ladder", metavar="TYPES", help="file types; default: Q4_K_M, if no mix is asked for")
+    add("--ladder", metavar="TYPES", help="file types; default: Q4_K_M, unless a mix is requested")
     converting.add_execution(parser)
     add(
         "--mmproj",
         nargs="?",
         const="f16",
         choices=converting.OUTTYPES,
-        help="write the vision encoder instead, as 'ggufkit mmproj' does; default type: %(const)s",
+        help="write the vision encoder instead, like 'ggufkit mmproj'; default type: %(const)s",
     )
     add(
         "--vocab-only",
         action="store_true",
-        help="write metadata without tensors instead, as 'ggufkit vocabulary' does",
+        help="write metadata without tensors instead, like 'ggufkit vocabulary'",
     )
     converting.add_publishing(parser)
     _add_source(parser)
@@ -62,9 +61,11 @@ def add_arguments(parser: CommandParser) -> None:
     mixes.add_arguments(parser)
 
     add = parser.add_argument_group("splits").add_argument
-    add("--split-max-size", metavar="N(K|M|G)", help="most tensor data per file, such as 4G")
-    add("--split-max-tensors", type=positive, default=0, metavar="N", help="most tensors per file")
-    add("--no-tensor-first-split", action="store_true", help="no tensors in the first file")
+    add("--split-max-size", metavar="N(K|M|G)", help="maximum tensor data per file, such as 4G")
+    text = "maximum tensors per file"
+    add("--split-max-tensors", type=positive, default=0, metavar="N", help=text)
+    add("--no-tensor-first-split", action="store_true", help="put no tensors into the first file")
+    parser.declare("--generic", conflicts="--architecture")
     parser.declare("--no-tensor-first-split", requires=("--split-max-size", "--split-max-tensors"))
     for option, command in ALIASES.items():
         parser.declare_alias(option, command.add_arguments)
@@ -73,7 +74,7 @@ def add_arguments(parser: CommandParser) -> None:
 def _add_source(parser: CommandParser) -> None:
     group = parser.add_argument_group("source")
     add = group.add_argument
-    add("--revision", metavar="REV", help="branch, tag or commit of a Hub repository")
+    converting.add_revision(group)
     converting.add_streaming(group)
     converting.add_metadata(group)
     add(
@@ -81,21 +82,21 @@ def _add_source(parser: CommandParser) -> None:
         action="append",
         default=[],
         metavar="ADAPTER[=SCALE]",
-        help="LoRA adapter, a folder or owner/name, to add to the weights; may be given again",
+        help="LoRA adapter (a folder or owner/name) to merge into the weights; may be repeated",
     )
-    add("--allow-requantize", action="store_true", help="take a GGUF file that is quantized")
+    add("--allow-requantize", action="store_true", help="accept a quantized GGUF file")
     add(
         "--via",
         choices=("f32", "f16", "bf16"),
-        help="round weights to this type before quantizing, as an intermediate file does; "
-        "default: quantize the source's own values",
+        help="round weights to this type before quantizing, as with an intermediate file; "
+        "default: quantize the original values",
     )
     add(
         "--nonfinite",
         choices=("error", "zero", "keep"),
         default="error",
-        help="weights that are NaN or infinite: stop; make them 0; keep them, which only F32, "
-        "F16 and BF16 can; default: %(default)s",
+        help="weights that are NaN or infinite: stop, set them to 0, or keep them (only in F32, "
+        "F16 and BF16); default: %(default)s",
     )
 
 
@@ -107,18 +108,18 @@ def _add_types(parser: CommandParser) -> None:
         action="append",
         default=[],
         metavar="PATTERN=TYPE",
-        help="type of the tensors in whose name the pattern is found; may be given again",
+        help="type of the tensors whose names match the pattern somewhere; may be repeated",
     )
     add("--token-embedding-type", metavar="TYPE", help="type of the token embeddings")
     add("--output-tensor-type", metavar="TYPE", help="type of output.weight")
     add("--leave-output-tensor", action="store_true", help="do not quantize output.weight")
-    add("--pure", action="store_true", help="the file type's base type for every tensor")
+    add("--pure", action="store_true", help="use the file type's base type for every tensor")
     add(
         "--search",
         choices=("ggml", "thorough"),
         default="ggml",
-        help="thorough: a wider, slow search for scales; the same format with 5 to 25 %% less "
-        "squared error, but not llama-quantize's bytes; default: %(default)s",
+        help="search for scales; thorough is wider and slower: the same format with 5 to 25 %% "
+        "less squared error, but not llama-quantize's bytes; default: %(default)s",
     )
 
 
@@ -130,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         args.outtype = args.mmproj
         return mmproj.run(args)
     from ggufkit.calibration.imatrix import Imatrix
-    from ggufkit.cli import show
+    from ggufkit.cli import convert_output
     from ggufkit.converter.ladder import open_source, plan_ladder
     from ggufkit.converter.planning.recipes import DEFAULT_LADDER
     from ggufkit.converter.planning.resources import estimate_resources
@@ -144,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         allow_requantize=args.allow_requantize,
         stream=args.stream,
-        keep=converting.cache_bytes(args, streamed=args.stream or is_remote(args.source)),
+        cache_bytes=converting.cache_bytes(args, streamed=args.stream or is_remote(args.source)),
         self_test=not args.no_self_test,
         merge_lora=args.merge_lora,
         generic=args.generic,
@@ -165,12 +166,12 @@ def run(args: argparse.Namespace) -> int:
     mixes.show(found, as_json=args.json)
     needs = estimate_resources(plan, args.jobs, handed_over=bool(args.push))
     if args.dry_run:
-        show.plan(plan, needs, as_json=args.json, mixes=found)
+        convert_output.plan(plan, needs, as_json=args.json, mixes=found)
         return 0
     is_announced = args.push or source.n_remote
     done, url = converting.carry_out(args, plan, needs if is_announced else None)
     mixes.write(found, plan)
-    show.result(done, as_json=args.json, mixes=found, url=url)
+    convert_output.result(done, as_json=args.json, mixes=found, url=url)
     return 0
 
 
@@ -198,7 +199,7 @@ def _type_options(args: argparse.Namespace) -> TypeOptions:
         except re.error as error:
             raise ConversionError(f"--tensor-type {text}: bad pattern: {error}") from None
         if not pattern:
-            raise ConversionError(f"--tensor-type {text}: write PATTERN=TYPE")
+            raise ConversionError(f"--tensor-type {text}: expected PATTERN=TYPE")
         rules.append((pattern, tensor_type(name)))
     embedding, output = args.token_embedding_type, args.output_tensor_type
     return TypeOptions(

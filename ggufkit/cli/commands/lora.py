@@ -1,8 +1,8 @@
-"""Turn a LoRA adapter of PEFT into a GGUF file that llama.cpp adds to a model.
+"""Convert a LoRA adapter in PEFT's format to a GGUF file that llama.cpp adds to a model.
 
 ADAPTER is a folder with adapter_config.json and adapter_model.safetensors (or .bin), or a Hub
-repository (owner/name). Of the base model only config.json is needed. To merge an adapter into
-its base instead, see 'ggufkit convert --merge-lora'.
+repository (owner/name). Only config.json of the base model is needed. To merge an adapter into
+its base model instead, use 'ggufkit convert --merge-lora'.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ggufkit.cli.arguments import CommandParser
 def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("adapter", metavar="ADAPTER", help="folder as PEFT saves it, or owner/name on the Hub")
+    add("adapter", metavar="ADAPTER", help="adapter folder, or owner/name on the Hub")
     add(
         "--base",
         metavar="BASE",
-        help="the base model: checkpoint folder, config.json, or owner/name on the Hub; default: "
-        "what adapter_config.json names",
+        help="base model: checkpoint folder, config.json, or owner/name on the Hub; default: the "
+        "one that adapter_config.json names",
     )
-    converting.add_out(parser, "file ending in .gguf, or folder; default: ADAPTER's")
+    converting.add_out(parser, "folder, or a file ending in .gguf; default: ADAPTER's folder")
     add(
         "--outtype",
         choices=converting.OUTTYPES,

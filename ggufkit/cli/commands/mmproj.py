@@ -1,7 +1,7 @@
-"""Turn the vision encoder and projector of a checkpoint into a GGUF file for llama.cpp's --mmproj.
+"""Convert the vision encoder and projector of a checkpoint to a GGUF file for llama.cpp's --mmproj.
 
-SOURCE is a folder with a Hugging Face checkpoint, or a Hub repository (owner/name). The language
-model of the same checkpoint is a file of its own, from 'ggufkit convert'.
+SOURCE is a folder with a Hugging Face checkpoint, or a Hub repository (owner/name). Use
+'ggufkit convert' for the language model of the same checkpoint.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def add_arguments(parser: CommandParser) -> None:
         default="f16",
         help="type of the matrices; default: %(default)s",
     )
-    add("--name", help="model name, instead of the one from the model card or the folder")
-    add("--revision", metavar="REV", help="branch, tag or commit of a Hub repository")
+    converting.add_name(parser)
+    converting.add_revision(parser)
     converting.add_streaming(parser)
     converting.add_execution(parser)
     converting.add_publishing(parser)
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         revision=args.revision,
         name=args.name,
         stream=args.stream,
-        keep=converting.cache_bytes(args, streamed=args.stream),
+        cache_bytes=converting.cache_bytes(args, streamed=args.stream),
     )
     plan = plan_ladder(source, converting.default_folder(args))
     fields = {"projector": source.projector, "tensors": len(source.tensors)}

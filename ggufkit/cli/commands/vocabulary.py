@@ -1,7 +1,7 @@
-"""Turn the tokenizer and the metadata of a checkpoint into a GGUF file without weights.
+"""Convert the tokenizer and metadata of a checkpoint to a GGUF file without weights.
 
-SOURCE is a folder with a Hugging Face checkpoint, or a Hub repository (owner/name). Weights need
-not be there, and are not fetched. llama.cpp tokenizes with such a file.
+SOURCE is a folder with a Hugging Face checkpoint, or a Hub repository (owner/name). The weights
+are not needed and not downloaded. llama.cpp can tokenize with the file.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ def add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="checkpoint folder, or owner/name on the Hub")
     converting.add_out(parser, "folder, or a file ending in .gguf")
-    add("--revision", metavar="REV", help="branch, tag or commit of a Hub repository")
+    converting.add_revision(parser)
     converting.add_metadata(parser)
     converting.add_publishing(parser)
+    parser.declare("--generic", conflicts="--architecture")
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import show
+    from ggufkit.cli import convert_output
     from ggufkit.converter.ladder import plan_ladder
     from ggufkit.converter.sources.vocabulary import VocabularySource
 
@@ -55,5 +56,5 @@ def run(args: argparse.Namespace) -> int:
     notes = [] if tested is None else [f"tokenizer: {tested}"]
     converting.write_file(args, plan, facts, fields, notes)
     if not args.json:
-        show.unverified(source.origin)
+        convert_output.unverified(source.origin)
     return 0

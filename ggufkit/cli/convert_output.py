@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli import render
-from ggufkit.errors import OutputError
+from ggufkit.cli.json_output import emit, to_json
+from ggufkit.io.atomic import output_errors
 from ggufkit.mapping.name_ranges import collapse
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def _needed(needs: ResourceEstimate) -> str:
 def plan(plan: Plan, needs: ResourceEstimate, *, as_json: bool, mixes: Sequence[Mix] = ()) -> None:
     """Show what would be written: every file's size and every tensor's type."""
     if as_json:
-        write_json({**_plan_dict(plan, mixes), "needs": asdict(needs)})
+        emit({**_plan_dict(plan, mixes), "needs": asdict(needs)})
         return
     for rung in plan.rungs:
         render.heading(f"{rung.name}: tensor types")
@@ -63,7 +62,7 @@ def result(
     """Show what was written, with the errors of weights, and where it is if not here."""
     if as_json:
         sent = {} if url is None else {"url": url}
-        write_json({**_plan_dict(ladder.plan, mixes), "report": errors(ladder), **sent})
+        emit({**_plan_dict(ladder.plan, mixes), "report": errors(ladder), **sent})
         return
     totals = {rung.name: ladder.report.of_rung(rung) for rung in _fresh(ladder).rungs}
     _files(
@@ -91,16 +90,10 @@ def errors(ladder: Ladder) -> dict[str, Any]:
     return ladder.report.as_dict(_fresh(ladder))
 
 
-def write_json(value: object, path: Path | None = None) -> None:
-    """Print JSON, or write it to a file."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    if path is None:
-        sys.stdout.write(text)
-        return
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}") from error
+def write_report(ladder: Ladder, path: Path) -> None:
+    """Write the errors of every tensor to a file."""
+    with output_errors(path):
+        path.write_text(to_json(errors(ladder)) + "\n", encoding="utf-8")
 
 
 def _fresh(ladder: Ladder) -> Plan:
