@@ -10,12 +10,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 Shape: TypeAlias = tuple[int, ...]
 """In numpy order: the last dimension is a row."""
-Floats: TypeAlias = NDArray[np.float32]
 Progress: TypeAlias = Callable[[int], None]
 """Is called, from any thread, with the bytes or tasks that were done since the last call."""
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ggufkit"
 
 # From the ground up. A room may import itself, `EVERYONE`, and these, all of which come before it.
-EVERYONE = ("errors", "types", "version")
+EVERYONE = ("arrays", "errors", "types", "version")
 ALLOWED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(EVERYONE, ()),
     "io": (),

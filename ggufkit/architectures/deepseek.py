@@ -4,14 +4,10 @@ Source: llama.cpp conversion/deepseek.py DeepseekModel; the modeling code in the
 repositories.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import (
-    DENSE_LAYERS,
     FFN,
     HPARAMS,
-    MOE_LAYERS,
     decoder,
     head_dim,
     moe_feed_forward,
@@ -39,7 +35,7 @@ DEEPSEEK = Architecture(
     ),
     weights=(
         *without(decoder(q=permute, k=permute), *FFN),
-        *moe_feed_forward(shared="shared_experts", dense=DENSE_LAYERS, sparse=MOE_LAYERS),
+        *moe_feed_forward(shared="shared_experts", dense="first_k_dense_replace"),
     ),
     export=ExportSpec("deepseek"),
 )

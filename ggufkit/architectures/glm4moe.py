@@ -3,21 +3,10 @@
 Source: llama.cpp conversion/glm.py Glm4MoeModel; transformers glm4_moe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.glm4 import GLM4
-from ggufkit.mapping.blocks import (
-    DENSE_LAYERS,
-    FFN,
-    MOE_LAYERS,
-    QK_NORMS,
-    decoder,
-    moe_feed_forward,
-    replaced,
-    without,
-)
+from ggufkit.mapping.blocks import FFN, QK_NORMS, decoder, moe_feed_forward, replaced, without
 from ggufkit.mapping.config_inverse import Less
 from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, HasTensor, inverse_of
 from ggufkit.mapping.spec import Always, Config, Hparam, Weight, block_count
@@ -82,10 +71,9 @@ GLM4MOE = replace(
         *(replace(w, optional=True) for w in QK_NORMS),
         Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
         *moe_feed_forward(
-            bias="gate.e_score_correction_bias",
+            router_bias="gate.e_score_correction_bias",
             shared="shared_experts",
-            dense=DENSE_LAYERS,
-            sparse=MOE_LAYERS,
+            dense="first_k_dense_replace",
         ),
         *NEXTN_WEIGHTS,
     ),

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/minimax.py MiniMaxM2Model; transformers minimax_m2.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import (
     FFN,
     HPARAMS,
@@ -41,7 +39,7 @@ MINIMAX_M2 = Architecture(
     weights=(
         *without(decoder(), *FFN),
         *QK_NORMS,
-        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS, bias="e_score_correction_bias"),
+        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS, router_bias="e_score_correction_bias"),
     ),
     export=ExportSpec(
         "minimax_m2",

@@ -3,9 +3,6 @@
 Source: llama.cpp conversion/bert.py NomicBertModel; the modeling code in the models' repositories.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from typing import Any
 
 from ggufkit.architectures.bert import BERT, TOKEN_TYPES
@@ -13,6 +10,7 @@ from ggufkit.errors import ConversionError
 from ggufkit.mapping.blocks import replaced
 from ggufkit.mapping.export_spec import (
     Choose,
+    ConfigValues,
     ExportSpec,
     HasTensor,
     HparamValue,
@@ -25,7 +23,7 @@ from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 TRAINED = {8192: 2048, 2048: 512}
 
 
-def _context_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _context_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     positions = {trained: given for given, trained in TRAINED.items()}
     return {"n_positions": positions[value]} if value in positions else {}
 

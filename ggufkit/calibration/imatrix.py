@@ -25,13 +25,14 @@ from typing import Protocol
 
 import numpy as np
 
+from ggufkit.arrays import Floats
 from ggufkit.errors import BadValueError, ConversionError, NotGGUFError, TruncatedError
 from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.writer import write
 from ggufkit.io.atomic import PartialFile
-from ggufkit.types import Floats, TensorType, ValueType
+from ggufkit.types import TensorType, ValueType
 
 SUMS, COUNTS = ".in_sum2", ".counts"
 # llama-quantize keeps strings of its metadata overrides this short.

@@ -34,18 +34,18 @@ class Checkpoint:
     path : Path
         The folder.
     config : dict
-        ``config.json``, as it is.
+        ``config.json``, unchanged.
     tensors : mapping of str to CheckpointTensor
         Every tensor, in the order in which ``convert_hf_to_gguf.py`` visits them: shards sorted
         by file name, and names sorted as strings inside a shard.
     repo_id, revision : str or None
         The Hub's repository and commit, if the checkpoint came from there.
     quantized : str
-        How its weights are quantized, and what is done about it; empty if they are not.
+        How the weights are quantized; empty if they are not.
     n_remote : int
-        Bytes of the shards that are read from the Hub.
-    keep : int
-        Bytes of these that each process keeps, for weights that are needed again.
+        Total size of the shards that are read from the Hub.
+    cache_bytes : int
+        Fetched bytes that each process caches, for weights that are needed again.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class Checkpoint:
     revision: str | None = None
     quantized: str = ""
     n_remote: int = 0
-    keep: int = 0
+    cache_bytes: int = 0
 
     @classmethod
     def open(
@@ -68,31 +68,31 @@ class Checkpoint:
         endpoint: str | None = None,
         weights: bool = True,
         stream: bool = False,
-        keep: int = CACHE_BYTES,
+        cache_bytes: int = CACHE_BYTES,
     ) -> Self:
         """Open a local folder or, for ``owner/name``, a repository of the Hub.
 
         Parameters
         ----------
         source : str or Path
-            The folder; or the repository, of which config, tokenizer and safetensors files are
-            fetched into the Hub's cache.
+            The folder; or the repository, whose config, tokenizer and weights are fetched into
+            the Hub's cache.
         revision : str, optional
             Branch, tag or commit of the repository.
         cache_dir, token, endpoint : optional
             See `ggufkit.checkpoint.hub.fetch`.
         weights : bool
-            Whether there must be weights. Without, none are fetched, and a folder that lacks some
-            has no tensors.
+            Whether weights are required. If not, none are fetched, and a folder without a complete
+            set of them has no tensors.
         stream : bool
-            Leave a repository's weights where they are, and read them by byte ranges.
-        keep : int
-            Bytes of these ranges that each process keeps, for weights that are needed again.
+            Leave a repository's weights on the Hub, and read them by byte ranges.
+        cache_bytes : int
+            Fetched bytes that each process caches, for weights that are needed again.
 
         Raises
         ------
         MissingFileError
-            There is no such folder, or it lacks its config or weights.
+            The folder, its config or its weights are missing.
         CheckpointError
             A file is malformed, or the repository can't be fetched.
         """
@@ -101,10 +101,12 @@ class Checkpoint:
         if stream:
             if folder.exists() or not isinstance(source, str) or not REPO_ID.fullmatch(source):
                 raise CheckpointError(f"{source}: only a repository ('owner/name') can be streamed")
-            folder, config, tensors = open_remote(source, revision, keep)
+            folder, config, tensors = open_remote(source, revision, cache_bytes)
             n_remote = sum(shard.size for shard in {t.shard for t in tensors.values()})
             tensors, quantized = dequantized_view(config, tensors)
-            return cls(folder, config, tensors, source, folder.name, quantized, n_remote, keep)
+            return cls(
+                folder, config, tensors, source, folder.name, quantized, n_remote, cache_bytes
+            )
         if not folder.exists() and isinstance(source, str) and REPO_ID.fullmatch(source):
             repo_id = source
             folder = fetch(
@@ -122,7 +124,7 @@ class Checkpoint:
         elif revision is not None:
             raise CheckpointError(f"{source}: a local folder has no revision {revision!r}")
         config = read_json(folder, "config.json")
-        stored = read_tensors(folder) if weights else _tensors_that_are_there(folder)
+        stored = read_tensors(folder) if weights else _tensors_if_complete(folder)
         tensors, quantized = dequantized_view(config, stored) if stored else (stored, "")
         return cls(
             path=folder,
@@ -140,17 +142,17 @@ class Checkpoint:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every tensor's shape, in numpy order."""
+        """The shape of every tensor, in numpy order."""
         return {name: tensor.shape for name, tensor in self._tensors.items()}
 
     @property
     def identity(self) -> str:
-        """A digest that changes when a file of weights does."""
+        """A digest that changes whenever a shard does."""
         shards = {tensor.shard.identity for tensor in self._tensors.values()}
         return hashlib.sha256("\n".join(sorted(shards)).encode()).hexdigest()
 
     def read(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
-        """Return a tensor, or some of its rows, as a fresh float32 array.
+        """Return a tensor, or some of its rows, as a new float32 array.
 
         BF16 and F16 widen exactly; F64 and integers are rounded to the nearest float32.
 
@@ -163,17 +165,16 @@ class Checkpoint:
 
         Returns
         -------
-        ndarray
-            Of shape ``(n_rows, *shape[1:])``.
+        (n_rows, *shape[1:]) float32
 
         Raises
         ------
         MissingTensorError
-            The checkpoint has no such tensor.
+            No tensor has this name.
         UnsupportedDtypeError
             The tensor is stored in FP8 or smaller.
         CheckpointError
-            The file can't be read, or changed since the checkpoint was opened.
+            The file can't be read, or has changed since the checkpoint was opened.
         """
         return read_float32(self._find(name), rows)
 
@@ -200,7 +201,7 @@ class Checkpoint:
         self.close()
 
 
-def _tensors_that_are_there(folder: Path) -> dict[str, CheckpointTensor]:
+def _tensors_if_complete(folder: Path) -> dict[str, CheckpointTensor]:
     try:
         return read_tensors(folder)
     except MissingFileError:

@@ -1,7 +1,7 @@
-"""A repository of the Hub without its weights: enough to plan what it would become.
+"""Header-only checkouts of repositories: enough to plan a conversion, without the weights.
 
-Shapes and dtypes stand at the start of a safetensors file. These are fetched, and put before a
-hole of the weights' size, which takes no room on the disk.
+Shapes and dtypes are at the start of a safetensors file. Only these headers are fetched; a hole of
+a sparse file, which takes no space on disk, stands in for the tensor data.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ _WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".gguf")
 
 
 def open_header_only(repo_id: str, folder: Path, *, revision: str | None = None) -> Checkpoint:
-    """Open a repository's checkpoint whose weights are all zero.
+    """Open a checkpoint of a repository with zeros for all weights.
 
     Parameters
     ----------
     repo_id : str
         ``owner/name``.
     folder : Path
-        An empty folder, where the files go.
+        An empty folder for the files.
     revision : str, optional
         Branch, tag or commit.
 
     Raises
     ------
     CheckpointError
-        The repository can't be reached, found or read, or holds no safetensors.
+        The repository can't be reached, found or read, or has no safetensors.
     """
     from huggingface_hub import HfApi, snapshot_download
 
     try:
         small = Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*SMALL_FILES]))
         found = HfApi().get_safetensors_metadata(repo_id, revision=small.name)
-    except Exception as error:  # its own errors and those of the HTTP library it happens to use
+    except Exception as error:  # the Hub's own errors, and those of its HTTP library
         explain(error, repo_id, revision)
     for file in small.rglob("*"):
         if file.is_file() and file.suffix not in _WEIGHTS:
             target = folder / file.relative_to(small)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
-    for name, head in found.files_metadata.items():
+    for name, header in found.files_metadata.items():
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise CheckpointError(f"{repo_id}: its index names a file {name!r} elsewhere")
-        _write_with_hole(folder / name, head.tensors)
+            raise CheckpointError(f"{repo_id}: its index names {name!r}, which is no plain name")
+        _write_sparse(folder / name, header.tensors)
     return replace(Checkpoint.open(folder), repo_id=repo_id, revision=small.name)
 
 
-def _write_with_hole(path: Path, tensors: Mapping[str, Any]) -> None:
-    """Write a safetensors file of `tensors`, objects with dtype, shape and data_offsets."""
+def _write_sparse(path: Path, tensors: Mapping[str, Any]) -> None:
+    """Write the header for `tensors` (with dtype, shape and data_offsets), and a hole for data."""
     header: dict[str, Any] = {
         name: {"dtype": t.dtype, "shape": list(t.shape), "data_offsets": list(t.data_offsets)}
         for name, t in tensors.items()
@@ -70,4 +70,4 @@ def _write_with_hole(path: Path, tensors: Mapping[str, Any]) -> None:
             file.write(len(text).to_bytes(8, "little") + text)
             file.truncate(8 + len(text) + end)
     except (OSError, OverflowError, ValueError) as error:
-        raise CheckpointError(f"{path.name}: its header can't be kept: {error}") from error
+        raise CheckpointError(f"{path.name}: its header can't be written: {error}") from error

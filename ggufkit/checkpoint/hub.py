@@ -1,8 +1,8 @@
-"""Checkpoints on the Hugging Face Hub: fetch only what a conversion needs, into the Hub's cache.
+"""Checkpoints on the Hugging Face Hub: fetch what a conversion needs into the Hub's cache.
 
-Two downloads of one snapshot: first the small files (config, tokenizer, shard index), then the
-weights that the index names, so that duplicates in other formats stay where they are. Both are
-answered from the cache when the Hub can't be reached.
+A snapshot is downloaded in two steps: first the small files (config, tokenizer, shard index), then
+the weights that the index names, so that duplicates in other formats are not fetched. Both steps
+use the cache when the Hub can't be reached.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def fetch(
     endpoint: str | None = None,
     weights: bool = True,
 ) -> Path:
-    """Bring a repository's checkpoint into the cache and return its folder.
+    """Fetch a repository's checkpoint into the cache and return its folder.
 
     Parameters
     ----------
@@ -80,19 +80,19 @@ def fetch(
     endpoint : str, optional
         The Hub's address; by default ``HF_ENDPOINT`` or the public Hub.
     weights : bool
-        Whether to fetch weights too.
+        Whether to fetch the weights, too.
 
     Returns
     -------
     Path
-        The snapshot's folder, named by its commit.
+        The folder of the snapshot, named after its commit.
 
     Raises
     ------
     CheckpointError
         The repository can't be reached, found or read, and the cache does not have it.
     """
-    # Imported here: it takes longer than the rest of ggufkit, and local folders do without.
+    # Imported here: it takes longer than the rest of ggufkit, and local folders don't need it.
     from huggingface_hub import snapshot_download
 
     def download(commit: str | None, allow: Sequence[str], ignore: Sequence[str]) -> Path:
@@ -112,12 +112,12 @@ def fetch(
         if not weights:
             return folder
         return _download_weights(lambda allow: download(folder.name, allow, ("*/*",)), folder)
-    except Exception as error:  # its own errors and those of the HTTP library it happens to use
+    except Exception as error:  # the Hub's own errors, and those of its HTTP library
         explain(error, repo_id, revision)
 
 
 def fetch_files(repo_id: str, names: Sequence[str]) -> Path:
-    """Bring those of some files that a repository has into the cache, and return its folder.
+    """Fetch files into the cache, as far as a repository has them, and return its folder.
 
     Raises
     ------
@@ -128,12 +128,12 @@ def fetch_files(repo_id: str, names: Sequence[str]) -> Path:
 
     try:
         return Path(snapshot_download(repo_id, allow_patterns=list(names)))
-    except Exception as error:  # its own errors and those of the HTTP library it happens to use
+    except Exception as error:  # the Hub's own errors, and those of its HTTP library
         explain(error, repo_id, None)
 
 
 def _download_weights(download: Callable[[Sequence[str]], Path], folder: Path) -> Path:
-    """Fetch safetensors, as their index names them or all; torch's files where there are none."""
+    """Fetch the safetensors (those of the index, if there is one), or else torch's files."""
     if not has_file(folder, INDEX_NAME):
         folder = download(PATTERNS[:1])
     index = find_index(folder)
@@ -157,7 +157,7 @@ def explain(error: Exception, repo_id: str, revision: str | None) -> NoReturn:
         advice = "no such revision; give a branch, tag or commit of this repository"
     elif isinstance(error, errors.LocalEntryNotFoundError):
         advice = (
-            "the Hub can't be reached and the cache does not have it; "
+            "the Hub can't be reached, and the repository is not in the cache; "
             "connect, or unset HF_HUB_OFFLINE, or give a local folder"
         )
     else:

@@ -1,9 +1,9 @@
-"""The ``general.*`` metadata: what a model is called, where it comes from, who may use it.
+"""The ``general.*`` metadata: a model's name, origin and license.
 
-Taken, in this order, from the model card (the YAML at the head of README.md), the checkpoint's
-config and the folder's name; the sampling parameters from generation_config.json. Keys, values
-and order are those of llama.cpp's converter: ``Metadata.load`` and ``set_gguf_meta_model`` of
-gguf-py, ``prepare_metadata`` of conversion/base.py.
+The values come from, in this order, the model card (the YAML front matter of README.md), the
+checkpoint's config and the folder's name; sampling parameters come from generation_config.json.
+Keys, values and order are those of llama.cpp's converter: ``Metadata.load`` and
+``set_gguf_meta_model`` of gguf-py, ``prepare_metadata`` of conversion/base.py.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ggufkit.gguf.naming import size_label
 
 logger = logging.getLogger(__name__)
 
-#: Larger cards and configs are not read: real ones have kilobytes.
+#: Larger cards and configs are not read; real ones have a few kilobytes.
 MAX_CARD_BYTES = 8 << 20
 
-#: Key under ``general.sampling.`` -> keys of generation_config.json, the first present counts.
+#: Key under ``general.sampling.`` -> keys of generation_config.json; the first one present counts.
 SAMPLING: dict[str, tuple[str, ...]] = {
     "sequence": ("sequence",),
     "top_k": ("top_k",),
@@ -41,7 +41,7 @@ SAMPLING: dict[str, tuple[str, ...]] = {
     "mirostat_eta": ("mirostat_eta",),
 }
 
-#: Key under ``general.`` -> keys of the model card, the first that says something counts.
+#: Key under ``general.`` -> keys of the model card; the first one with a value counts.
 FIELDS: dict[str, tuple[str, ...]] = {
     "name": ("name", "model_name"),
     "author": ("author", "model_author", "model_creator"),
@@ -60,7 +60,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "source.repo_url": ("repo_url", "model_repo_url"),
 }
 
-#: The same for lists of other models and of data sets.
+#: The same for lists of other models and of datasets.
 SOURCES: dict[str, tuple[str, ...]] = {
     "base_model": ("base_model", "base_models", "base_model_sources"),
     "dataset": ("datasets", "dataset", "dataset_sources"),
@@ -69,7 +69,7 @@ _SOURCE_FIELDS = (
     "name", "author", "version", "organization", "description", "url", "doi", "uuid", "repo_url",
 )  # fmt: skip
 
-#: The same for lists of words; the lists are joined.
+#: The same for lists of words; the lists are concatenated.
 LISTS: dict[str, tuple[str, ...]] = {
     "tags": ("tags", "pipeline_tag"),
     "languages": ("languages", "language"),
@@ -79,15 +79,15 @@ _HUB = "https://huggingface.co/"
 
 
 class WeightCounts(NamedTuple):
-    """How many weights a model has, as ``size_label`` wants them.
+    """Numbers of weights, as `size_label` needs them.
 
     Attributes
     ----------
     total : int
-        Weights of all tensors of the GGUF file: a tied output is not there and does not count,
-        computed tensors such as ``rope_freqs.weight`` do.
+        Weights of all tensors of the GGUF file. A tied output is not in the file and does not
+        count, computed tensors such as ``rope_freqs.weight`` do.
     shared : int
-        Weights of tensors that are not stacks of experts (shared experts are not).
+        Weights of all tensors except stacks of experts (so shared experts count).
     expert : int
         Weights of one expert, summed over all stacks.
     n_experts : int
@@ -134,20 +134,20 @@ def general_metadata(
     Parameters
     ----------
     folder : Path
-        Of the checkpoint; README.md and generation_config.json may be absent, and a card that is
-        not valid YAML counts as absent.
+        The checkpoint; README.md and generation_config.json are optional, and a card that is
+        not valid YAML counts as missing.
     config : Mapping
-        The checkpoint's config.json; only ``_name_or_path`` is looked at.
+        The checkpoint's config.json; only ``_name_or_path`` is used.
     shapes : Mapping
         GGUF tensor names and shapes, for the size label.
     architecture : str
         The GGUF architecture.
     name : str, optional
-        ``general.name``, whatever the card and the folder say.
+        ``general.name``, instead of the one from the card or the folder.
     folder_name : str, optional
-        Instead of the folder's own: a folder of the Hub's cache is named by its commit.
+        A name to use instead of the folder's; folders of the Hub's cache are named after commits.
     kind : {"model", "adapter", "mmproj"}
-        ``general.type``. An adapter has no size label of its own.
+        ``general.type``. An adapter has no computed size label.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def general_metadata(
     folder_name = folder.name if folder_name is None else folder_name
     card = read_card(folder)
     counts = count_weights(shapes)
-    # how gguf-py says that a size in a name may be larger than these weights, which adapt some
+    # for an adapter, whose name may have the size of its base model, gguf-py takes the negative
     n_weights = -counts.total if kind == "adapter" else counts.total
     fields = {key: _first_text(card, names) for key, names in FIELDS.items()}
     fields["license"] = _license(card)
@@ -182,13 +182,13 @@ def general_metadata(
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Return the YAML at the head of a folder's README.md; empty if there is none."""
+    """Return the YAML front matter of a folder's README.md; empty if there is none."""
     lines = _read_text(folder / "README.md").splitlines()
     if not lines or lines[0] != "---":
         return {}
     end = lines.index("---", 1) if "---" in lines[1:] else len(lines)
     text = "".join(line + "\n" for line in lines[1:end])
-    # The language Norwegian is not the answer No; tabs are not allowed, but found in the field.
+    # "no" is Norwegian here, not False; YAML forbids tabs, but published cards have them.
     text = text.replace("- no\n", '- "no"\n').replace("\t", "  ")
     import yaml
 
@@ -201,7 +201,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def read_generation_config(folder: Path) -> dict[str, Any]:
-    """Return a folder's generation_config.json; empty if it is absent or no JSON object."""
+    """Return a folder's generation_config.json; empty if it is missing or not a JSON object."""
     try:
         found = json.loads(_read_text(folder / "generation_config.json") or "{}")
     except (ValueError, RecursionError):
@@ -220,7 +220,7 @@ def _read_text(path: Path) -> str:
 
 
 def _model_ids(folder_name: str, config: Mapping[str, Any]) -> Iterator[str]:
-    """Names to guess from: the repository the config was saved from, and the folder."""
+    """Yield names to guess from: the repository the config was saved from, then the folder."""
     saved_from = config.get("_name_or_path")
     if isinstance(saved_from, str) and saved_from.count("/") <= 1:
         yield saved_from
@@ -228,7 +228,7 @@ def _model_ids(folder_name: str, config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _fill(fields: dict[str, str | None], model_id: str, n_weights: int) -> None:
-    """Fill the fields that are still unknown from a model id."""
+    """Fill missing fields with guesses from a model id."""
     found = parse_model_id(model_id, n_weights)
     guesses = {
         "name": title(found.name),
@@ -253,7 +253,7 @@ def _first_text(card: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    """Return YAML's numbers and dates as text, as they were most likely meant."""
+    """Return a scalar as text: unquoted versions and dates were most likely meant as such."""
     if value is None or isinstance(value, bool | list | dict | set):
         return None
     return str(value)
@@ -270,7 +270,7 @@ def _license(card: Mapping[str, Any]) -> str | None:
 
 
 def _set(metadata: Metadata, key: str, value: Any) -> None:
-    """Set a key unless there is nothing to say: gguf-py drops empty text and lists too."""
+    """Set a key unless the value is empty, as gguf-py does."""
     if value is not None and value not in ("", []):
         metadata[key] = value
 
@@ -290,7 +290,7 @@ def _set_sources(
 
 
 def _parse_source(entry: Any, n_weights: int) -> dict[str, str | None]:
-    """Describe another model or a data set, given as its repository id or an address."""
+    """Describe another model or a dataset, given by its repository id or URL."""
     if not isinstance(entry, str):
         return {}
     source: dict[str, str | None] = {}

@@ -1,9 +1,9 @@
 """What a model's name says about it: ``NousResearch/Meta-Llama-3-8B-Instruct`` and the like.
 
 A name is split at its dashes. Each word is annotated as a version, a size or a fine-tune if it
-looks like one; the words before the first that is not a plain word or a version are the base
-name. Nothing is certain here: the rules are those of ``get_model_id_components`` in gguf-py's
-metadata.py, whose guesses the metadata of llama.cpp's files holds.
+looks like one; leading words that are plain or versions form the base name. These are guesses,
+by the rules of ``get_model_id_components`` in gguf-py's metadata.py, since they end up in the
+metadata of llama.cpp's files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEPT_AS_WRITTEN = re.compile(r"(v\d+(?:\.\d+)*|\d.*)$")
 
 @dataclass(frozen=True)
 class ModelId:
-    """The parts of a model id, those that were recognised.
+    """The recognised parts of a model id.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class _Word:
 
 
 def title(text: str) -> str:
-    """Turn a dashed name into a title; acronyms, versions and sizes stay as they are.
+    """Turn a dashed name into a title; acronyms, versions and sizes are not changed.
 
     Examples
     --------
@@ -62,16 +62,16 @@ def title(text: str) -> str:
 
 
 def parse_model_id(model_id: str, n_weights: int = 0) -> ModelId:
-    """Recognise the parts of a Hugging Face model id, with or without organization.
+    """Recognise the parts of a Hugging Face model id, with or without an organization.
 
     Parameters
     ----------
     model_id : str
         A repository id or a folder's name.
     n_weights : int
-        Weights of the model: a size far from it is taken for something else, such as a context
-        length. 0 if unknown; negative those of an adapter, whose name has the larger size of
-        what it adapts.
+        Weights of the model; 0 if unknown. A word whose size is far from it is taken for
+        something else, such as a context length. Negative for an adapter, whose name has the
+        larger size of its base model.
     """
     if " " in model_id:
         return ModelId(model_id)
@@ -128,7 +128,7 @@ def _annotate_size(text: str, n_weights: int) -> _Word:
     if len(text) > 1 and text[-2].isdecimal() and text[-1] in "kmbt":
         text = text[:-1] + text[-1].upper()
     if n_weights and _is_far_from(text, n_weights):
-        # Likely a context length, or the number of tokens it was trained on.
+        # Probably a context length, or the number of training tokens.
         return _Word(text[:-1] + text[-1].lower(), {"finetune"})
     return _Word(text, {"size"})
 
@@ -144,7 +144,7 @@ def _is_far_from(size: str, n_weights: int) -> bool:
 
 
 def _drop_sizes_in_words(words: list[_Word]) -> None:
-    """Take "mini" for a size only if no other word is one in numbers."""
+    """Take "mini" for a size only if no other word is a size with digits."""
     sizes = [word for word in words if "size" in word.kinds]
     if any(char.isdecimal() for word in sizes for char in word.text):
         for word in sizes:

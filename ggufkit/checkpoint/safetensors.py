@@ -1,4 +1,4 @@
-"""Safetensors: the header of a file, checked, and reads of the rows of a tensor.
+"""Safetensors: check the header of a file, and read rows of its tensors.
 
 ::
 
@@ -8,9 +8,9 @@
               NAME: {"dtype": "BF16", "shape": [32, 64], "data_offsets": [begin, end]}, ...}
 
 Offsets count from the end of the header. The rules are those of the format's specification and
-of its Rust library: the tensors cover the data without hole or overlap, and sizes agree with
-shapes. Reading goes into fresh buffers and not through mmap, so that the memory a conversion
-takes is what it asked for, and a file cut short while it is read is an error, not a SIGBUS.
+its Rust library: the tensors cover the data without holes or overlaps, and sizes agree with
+shapes. Data is read into new buffers, not through mmap: then a conversion uses no more memory
+than it allocates, and a file that is truncated while it is read is an error, not a SIGBUS.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DTYPE_BITS = {
     "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
 
-# How the elements that numpy knows are stored; bfloat16 and booleans are read as their bits.
+# numpy's dtype for the elements; bfloat16 and booleans are read as their bits.
 STORAGE = {
     "BOOL": "u1", "U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
     "I64": "<i8", "U64": "<u8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
@@ -51,27 +51,27 @@ STORAGE = {
 
 
 class Shard(Protocol):
-    """A file of weights, here or elsewhere. Picklable: it travels with every task."""
+    """A file of weights, local or remote. Picklable, since every task carries its shards."""
 
     @property
     def path(self) -> PurePath:
-        """Its name, for messages."""
+        """The name, for messages."""
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """The size in bytes."""
 
     @property
     def identity(self) -> str:
-        """What changes when the file does."""
+        """A text that changes when the file does."""
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill `buffer` from the byte `offset` on."""
+        """Fill `buffer` with the bytes from `offset` on."""
 
 
 @dataclass(frozen=True)
 class CheckpointTensor:
-    """Where a tensor's data lie.
+    """A tensor's name, shape and dtype, and where its data is.
 
     Attributes
     ----------
@@ -86,10 +86,10 @@ class CheckpointTensor:
     offset, nbytes : int
         The position in the file and the length, in bytes.
     strides : tuple of int or None
-        Elements from one index to the next on each axis, where the elements don't lie in order
-        (only in torch's files).
+        Elements between consecutive indices of each axis, if the elements are not in row-major
+        order (in torch's files only).
     packing : QuantizedWeight or None
-        What widens its rows, where other tensors of the checkpoint stand for it.
+        The parts that the rows are dequantized from, if the weight is stored quantized.
     """
 
     name: str
@@ -106,8 +106,8 @@ class CheckpointTensor:
 class ShardFile:
     """A file of weights as it was when its header was read.
 
-    It is opened anew for each read: nothing to close, threads and processes share nothing, and
-    a file that was replaced in between is noticed.
+    Each read opens it again, so that there is nothing to close, threads and processes share
+    nothing, and a file that was replaced in the meantime is noticed.
     """
 
     path: Path
@@ -116,16 +116,16 @@ class ShardFile:
 
     @property
     def identity(self) -> str:
-        """What changes when the file does."""
+        """A text that changes when the file does."""
         return f"{self.path.name}\0{self.size}\0{self.mtime_ns}"
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill `buffer` from the byte `offset` on.
+        """Fill `buffer` with the bytes from `offset` on.
 
         Raises
         ------
         CheckpointError
-            The file can't be read or changed since its header was read.
+            The file can't be read, or has changed since its header was read.
         """
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -157,11 +157,13 @@ def read_header(path: Path) -> dict[str, CheckpointTensor]:
             shard = ShardFile(path, status.st_size, status.st_mtime_ns)
             n = int.from_bytes(file.read(8), "little")
             if status.st_size < 8:
-                raise CheckpointError(f"{path}: {status.st_size} bytes are no safetensors file")
+                raise CheckpointError(
+                    f"{path}: {status.st_size} bytes, too short for a safetensors file"
+                )
             if n > MAX_HEADER_BYTES:
                 raise CheckpointError(
-                    f"{path}: a header of {n} bytes, above the {MAX_HEADER_BYTES} that "
-                    "safetensors allows; is this a safetensors file?"
+                    f"{path}: a header of {n} bytes, but safetensors allows at most "
+                    f"{MAX_HEADER_BYTES}; is this a safetensors file?"
                 )
             if 8 + n > status.st_size:
                 raise CheckpointError(
@@ -198,12 +200,12 @@ def parse_header(header: bytes, shard: Shard) -> dict[str, CheckpointTensor]:
 def _parse_entry(name: str, entry: Any, shard: Shard, start: int) -> CheckpointTensor:
     where = f"{shard.path}: tensor {name[:200]!r}"
     if not isinstance(entry, dict):
-        raise CheckpointError(f"{where}: not described by a JSON object")
+        raise CheckpointError(f"{where}: its entry must be a JSON object")
     dtype, shape, span = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise CheckpointError(f"{where}: unknown dtype {str(dtype)[:40]!r}")
     if not _is_counts(shape):
-        raise CheckpointError(f"{where}: the shape must be a list of counts")
+        raise CheckpointError(f"{where}: the shape must be a list of non-negative integers")
     if not _is_counts(span) or len(span) != 2 or span[0] > span[1]:
         raise CheckpointError(f"{where}: 'data_offsets' must be [begin, end]")
     n_elements = math.prod(shape)
@@ -212,8 +214,8 @@ def _parse_entry(name: str, entry: Any, shard: Shard, start: int) -> CheckpointT
     n_bits = n_elements * DTYPE_BITS[dtype]
     if n_bits != 8 * (span[1] - span[0]):
         raise CheckpointError(
-            f"{where}: shape {shape} of {dtype} takes {n_bits / 8:g} bytes, "
-            f"the offsets say {span[1] - span[0]}"
+            f"{where}: shape {shape} of {dtype} takes {n_bits / 8:g} bytes, but "
+            f"'data_offsets' span {span[1] - span[0]}"
         )
     return CheckpointTensor(name, tuple(shape), dtype, shard, start + span[0], span[1] - span[0])
 
@@ -227,57 +229,57 @@ def _is_counts(value: Any) -> TypeGuard[list[int]]:
 
 
 def _check_layout(tensors: list[CheckpointTensor], shard: Shard, start: int) -> None:
-    """Raise unless the tensors cover the data exactly, from its start to the file's end."""
+    """Check that the tensors cover the data exactly, up to the end of the file."""
     end = start
     for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
         if tensor.offset != end:
             what = "overlaps the tensor before" if tensor.offset < end else "leaves a hole before"
             raise CheckpointError(
                 f"{shard.path}: tensor {tensor.name[:200]!r} {what} it: "
-                f"begins at byte {tensor.offset}, expected {end}"
+                f"it begins at byte {tensor.offset}, expected {end}"
             )
         end += tensor.nbytes
     if end != shard.size:
         what = "truncated" if end > shard.size else "has bytes that belong to no tensor"
         raise CheckpointError(
-            f"{shard.path}: {what}: the tensors end at byte {end}, the file has {shard.size}"
+            f"{shard.path}: {what}: the tensors end at byte {end}, the file at {shard.size}"
         )
 
 
 def read_raw(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray[Any]:
-    """Return rows of a tensor as they are stored; the bits of bfloat16 come as uint16.
+    """Return rows of a tensor as stored; bfloat16 as its bits in uint16.
 
     Parameters
     ----------
     tensor : CheckpointTensor
-        What to read.
+        The tensor.
     rows : slice, optional
-        The rows, along the first axis; without a step. A scalar has no rows to choose from.
+        The rows, along the first axis; without a step. A scalar has no rows.
 
     Returns
     -------
-    ndarray
-        A fresh array of shape ``(n_rows, *tensor.shape[1:])``.
+    (n_rows, *tensor.shape[1:]) ndarray
+        A new array.
 
     Raises
     ------
     UnsupportedDtypeError
-        Numpy has no such elements (FP8 and smaller).
+        numpy has no such dtype (FP8 and smaller).
     CheckpointError
         The file can't be read.
     """
     if tensor.dtype not in STORAGE:
         raise UnsupportedDtypeError(
             f"{tensor.shard.path}: tensor {tensor.name!r} is stored as {tensor.dtype}, which "
-            "can't be read yet; use a checkpoint in BF16, F16 or F32"
+            "can't be read without scales; use a checkpoint in BF16, F16 or F32"
         )
     shape, offset = tensor.shape, tensor.offset
     if rows != slice(None):
         if not shape:
-            raise ValueError(f"{tensor.name}: a scalar has no rows to choose from")
+            raise ValueError(f"{tensor.name}: a scalar has no rows")
         begin, end, step = rows.indices(shape[0])
         if step != 1:
-            raise ValueError(f"{tensor.name}: rows can't be read with a step, got {rows}")
+            raise ValueError(f"{tensor.name}: rows must have no step, got {rows}")
         if tensor.strides is not None:
             return _read_strided(tensor, begin, end)
         row_bytes = tensor.nbytes // shape[0] if shape[0] else 0
@@ -292,7 +294,7 @@ def read_raw(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray[Any
 
 
 def _read_strided(tensor: CheckpointTensor, begin: int, end: int) -> NDArray[Any]:
-    """Return rows whose elements don't lie in order: read all between the first and the last."""
+    """Return rows of a tensor with strides: read everything from their first to last element."""
     steps = tensor.strides or ()
     shape = (max(0, end - begin), *tensor.shape[1:])
     dtype = np.dtype(STORAGE[tensor.dtype])
@@ -306,7 +308,7 @@ def _read_strided(tensor: CheckpointTensor, begin: int, end: int) -> NDArray[Any
 
 
 def read_bytes_of(tensor: CheckpointTensor, rows: slice) -> NDArray[np.uint8]:
-    """Return rows of a tensor of 8-bit elements as their bytes.
+    """Return rows of a tensor with 8-bit elements as bytes.
 
     Parameters and errors are those of `read_raw`.
     """
@@ -316,8 +318,8 @@ def read_bytes_of(tensor: CheckpointTensor, rows: slice) -> NDArray[np.uint8]:
 def read_float32(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray[np.float32]:
     """Return rows of a tensor as float32.
 
-    BF16 and F16 widen exactly; F64 and integers are rounded to the nearest float32. See
-    `read_raw` for the parameters and errors.
+    BF16 and F16 widen exactly; F64 and integers are rounded to the nearest float32. Parameters
+    and errors are those of `read_raw`.
     """
     if tensor.packing is not None:
         start, stop, _ = rows.indices(tensor.shape[0])
@@ -331,5 +333,5 @@ def read_float32(tensor: CheckpointTensor, rows: slice = slice(None)) -> NDArray
         wide = raw.astype(np.uint32)
         wide <<= 16
         return wide.view(np.float32)
-    with np.errstate(over="ignore"):  # an F64 beyond float32 becomes an infinity, as in torch
+    with np.errstate(over="ignore"):  # as in torch, an F64 beyond float32 becomes infinite
         return raw.astype(np.float32, copy=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ggufkit.errors import CheckpointError
 
-# sentence-transformers' flags, in the order in which they are asked, and one name for each.
+# sentence-transformers' flags, in the order in which it looks at them, and a name for each.
 _FLAGS = (
     ("pooling_mode_mean_tokens", "mean"),
     ("pooling_mode_cls_token", "cls"),
@@ -17,12 +17,12 @@ _FLAGS = (
 
 
 def pooling_mode(folder: Path) -> str | None:
-    """Return "mean", "cls" or "lasttoken", or None where modules.json lists no pooling.
+    """Return "mean", "cls" or "lasttoken", or None if modules.json lists no pooling.
 
     Raises
     ------
     CheckpointError
-        The files can't be read, or the pooling is one that GGUF has no value for.
+        The files can't be read, or GGUF has no value for the pooling.
     """
     path = folder / "modules.json"
     if not path.is_file():
@@ -33,14 +33,16 @@ def pooling_mode(folder: Path) -> str | None:
         return None
     name = str(pooling.get("path", ""))
     if "/" in name or ".." in name or not (folder / name).is_dir():
-        raise CheckpointError(f"{path}: the pooling module's folder {name!r} is not in the folder")
+        raise CheckpointError(f"{path}: the folder {name!r} of the pooling module is missing")
     settings: dict[str, Any] = _read(folder / name / "config.json")
     for flag, mode in _FLAGS:
         if settings.get(flag):
             return mode
     mode = str(settings.get("pooling_mode"))
     if mode not in {known for _, known in _FLAGS}:
-        raise CheckpointError(f"{folder / name / 'config.json'}: only mean, cls and lasttoken pool")
+        raise CheckpointError(
+            f"{folder / name / 'config.json'}: pooling must be mean, cls or lasttoken"
+        )
     return mode
 
 

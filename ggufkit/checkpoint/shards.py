@@ -1,9 +1,9 @@
-"""The shards of a checkpoint: which files its weights are in, in llama.cpp's order.
+"""The shards of a checkpoint, and its tensors in llama.cpp's order.
 
-Safetensors are preferred; torch's files are read where a checkpoint has no others. The order
-matters: ``convert_hf_to_gguf.py`` writes tensors in the order in which it meets them, shards
+Safetensors are preferred; torch's files are read only if a checkpoint has no others. The order
+matters, since ``convert_hf_to_gguf.py`` writes tensors in the order in which it reads them: shards
 sorted by file name and, inside a shard, tensors sorted by name as plain strings (safetensors) or
-as they were saved (torch).
+in the order in which they were saved (torch).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ INDEX_NAME = "model.safetensors.index.json"
 TORCH_INDEX_NAME = "pytorch_model.bin.index.json"
 SHARD_NAME = re.compile(r"[\w.\-]+\.(?:safetensors|bin|pt|pth)", re.ASCII)
 NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.(?:safetensors|bin)", re.ASCII)
-# Weights without an index: the first of these that matches.
+# Without an index: the first pattern that matches a file.
 PATTERNS = ("model*.safetensors", "pytorch_model*.bin", "pytorch_model.pt", "pytorch_model.pth")
 
 
 def read_index(folder: Path, index: str = INDEX_NAME) -> dict[str, str]:
-    """Return an index's ``weight_map``: tensor name to shard file name.
+    """Return the ``weight_map`` of an index: from tensor name to the file name of its shard.
 
     Raises
     ------
     MissingFileError
-        The checkpoint has no index.
+        There is no index.
     CheckpointError
         The index is malformed or names a file outside the folder.
     """
@@ -47,7 +47,7 @@ def read_index(folder: Path, index: str = INDEX_NAME) -> dict[str, str]:
         if not isinstance(shard, str) or not SHARD_NAME.fullmatch(shard):
             raise CheckpointError(
                 f"{folder / index}: the shard name {str(shard)[:200]!r} is not allowed; "
-                "shards are plain names of safetensors or torch files in the same folder"
+                "it must be the plain name of a safetensors or torch file in the same folder"
             )
     return weight_map
 
@@ -58,7 +58,7 @@ def read_tensors(folder: Path) -> dict[str, CheckpointTensor]:
     Raises
     ------
     MissingFileError
-        A shard, or every weight file, is absent.
+        A shard is missing, or there are no weights at all.
     CheckpointError
         A shard is malformed, or shards and index contradict each other.
     """
@@ -72,7 +72,7 @@ def read_tensors(folder: Path) -> dict[str, CheckpointTensor]:
 
 
 def find_index(folder: Path) -> str | None:
-    """Return the name of the index that counts: torch's only where there are no safetensors."""
+    """Return the name of the index to use: torch's only if there are no safetensors."""
     if has_file(folder, INDEX_NAME):
         return INDEX_NAME
     if not any(folder.glob(PATTERNS[0])) and has_file(folder, TORCH_INDEX_NAME):
@@ -106,16 +106,16 @@ def _shards_without_index(folder: Path) -> list[str]:
             shard = f"{match[1]}-{i:05d}-of-{match[3]}{suffix}"
             if shard not in names:
                 raise MissingFileError(
-                    f"{folder}: shard {shard!r} is missing, of {total}; is the download complete?"
+                    f"{folder}: shard {shard!r} of {total} is missing; is the download complete?"
                 )
     return names
 
 
 def _other_weights(folder: Path) -> str:
-    """Say what else the folder holds, for an error."""
+    """Return a hint for an error: weights under another name, if there are any."""
     for pattern in ("consolidated*.safetensors", "*.bin", "*.pth", "*.pt", "*.gguf"):
         for path in folder.glob(pattern):
-            return f" (found {path.name}, which is no name of Hugging Face's for weights)"
+            return f" (found {path.name}, which is not a name that Hugging Face uses for weights)"
     return "; is this the folder of a checkpoint?"
 
 
@@ -127,17 +127,17 @@ def check_index(
     Raises
     ------
     CheckpointError
-        A tensor is in one and not in the other.
+        A tensor is in one but not in the other.
     """
     for name, shard in weight_map.items():
         if name not in tensors or tensors[name].shard.path.name != shard:
             raise CheckpointError(
-                f"{folder / shard}: tensor {name!r} is missing, though {index} says that "
-                "this file has it; is the download complete?"
+                f"{folder / shard}: tensor {name!r} is missing, though {index} lists it for "
+                "this file; is the download complete?"
             )
     for name, tensor in tensors.items():
         if name not in weight_map:
             raise CheckpointError(
                 f"{tensor.shard.path}: tensor {name!r} is not in {index}; "
-                "the files belong to different checkpoints"
+                "do the files belong to the same checkpoint?"
             )

@@ -1,9 +1,9 @@
-"""A repository whose weights stay on the Hub: rows are read by byte range when they are needed.
+"""Streaming: weights stay on the Hub, and rows are read by byte range when they are needed.
 
 Config, tokenizer and index are fetched into the Hub's cache as usual; of the shards only the
-headers are read. All of it is of one commit, which is found first. A tensor's rows are a range of
-its shard, so what is read once is sent once, and nothing of it touches the disk. The last ranges
-are kept in memory (`ggufkit.io.range_cache`), for weights that several tasks need.
+headers are read. The commit is resolved first, so that all of it belongs together. Rows of a
+tensor are a range of its shard: what is read once is sent once, and never touches the disk. The
+latest ranges are cached in memory (`ggufkit.io.range_cache`), for weights that several tasks need.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 FIRST_BYTES = 1 << 16
-#: Bytes of fetched ranges that each process keeps.
+#: Fetched bytes that each process caches by default.
 CACHE_BYTES = 256 << 20
 _CACHE = RangeCache()
 
@@ -36,37 +36,37 @@ class RemoteShard:
     Attributes
     ----------
     path : PurePosixPath
-        Its name, for messages.
+        The name, for messages.
     url : str
-        Its address, which names the commit.
+        The address, which names the commit.
     size : int
-        Its bytes.
-    keep : int
-        Bytes of all shards that are kept once they have been fetched.
+        The size in bytes.
+    cache_bytes : int
+        Fetched bytes that a process caches, over all shards.
     """
 
     path: PurePosixPath
     url: str
     size: int
-    keep: int = CACHE_BYTES
+    cache_bytes: int = CACHE_BYTES
 
     @property
     def identity(self) -> str:
-        """What tells it from any other."""
+        """A text that changes when the file does; the URL names the commit."""
         return f"{self.url}\0{self.size}"
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill `buffer` from the byte `offset` on.
+        """Fill `buffer` with the bytes from `offset` on.
 
         Raises
         ------
         CheckpointError
-            The Hub can't be reached, or the file ends.
+            The Hub can't be reached, or the file ends early.
         """
         try:
             data = _CACHE.read(
                 (self.url, offset, len(buffer)),
-                self.keep,
+                self.cache_bytes,
                 lambda: RangeReader(self.url, self.size).read(offset, len(buffer)),
             )
         except (RemoteError, MissingFileError) as error:
@@ -77,9 +77,9 @@ class RemoteShard:
 
 
 def open_remote(
-    repo_id: str, revision: str | None = None, keep: int = CACHE_BYTES
+    repo_id: str, revision: str | None = None, cache_bytes: int = CACHE_BYTES
 ) -> tuple[Path, dict[str, Any], dict[str, CheckpointTensor]]:
-    """Return folder, config and tensors of a repository without fetching its weights.
+    """Return the folder, config and tensors of a repository without fetching its weights.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def open_remote(
         ``owner/name``.
     revision : str, optional
         Branch, tag or commit.
-    keep : int
-        Bytes of fetched ranges that each process keeps.
+    cache_bytes : int
+        Fetched bytes that each process caches.
 
     Raises
     ------
@@ -101,13 +101,16 @@ def open_remote(
         folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*SMALL_FILES]))
         index = read_index(folder) if has_file(folder, INDEX_NAME) else None
         names = sorted(set(index.values())) if index else _listed(HfApi(), repo_id, folder.name)
-    except Exception as error:  # its own errors and those of the HTTP library it happens to use
+    except Exception as error:  # the Hub's own errors, and those of its HTTP library
         explain(error, repo_id, revision)
     if not names:
-        raise MissingFileError(f"{repo_id}: no model*.safetensors; only these can be streamed")
+        raise MissingFileError(
+            f"{repo_id}: no model*.safetensors, and other weights can't be streamed; "
+            "run again without --stream"
+        )
     tensors: dict[str, CheckpointTensor] = {}
     for name in names:
-        for found in _read_header(repo_id, name, folder.name, keep).values():
+        for found in _read_header(repo_id, name, folder.name, cache_bytes).values():
             if found.name in tensors:
                 raise CheckpointError(f"{repo_id}: tensor {found.name!r} is in two shards")
             tensors[found.name] = found
@@ -121,16 +124,18 @@ def _listed(api: Any, repo_id: str, commit: str) -> list[str]:
     return sorted(str(n) for n in names if len(n.parts) == 1 and n.match("model*.safetensors"))
 
 
-def _read_header(repo_id: str, name: str, commit: str, keep: int) -> dict[str, CheckpointTensor]:
+def _read_header(
+    repo_id: str, name: str, commit: str, cache_bytes: int
+) -> dict[str, CheckpointTensor]:
     url = hub_url(repo_id, name, commit)
     reader = RangeReader(url)
     try:
         start = reader.read(0, FIRST_BYTES)
         n = int.from_bytes(start[:8], "little")
         if n > MAX_HEADER_BYTES or len(start) < 8:
-            raise CheckpointError(f"{repo_id}: {name}: no safetensors file")
+            raise CheckpointError(f"{repo_id}: {name}: not a safetensors file")
         header = start[8 : 8 + n] + reader.read(len(start), 8 + n - len(start))
     except RemoteError as error:
         raise CheckpointError(str(error)) from error
-    shard = RemoteShard(PurePosixPath(name), url, reader.size or 0, keep)
+    shard = RemoteShard(PurePosixPath(name), url, reader.size or 0, cache_bytes)
     return parse_header(header, shard)

@@ -10,7 +10,7 @@ from ggufkit.cli.arguments import CommandParser, positive, refuse
 if TYPE_CHECKING:
     import argparse
 
-    from ggufkit.toolbox.fit import Fit
+    from ggufkit.toolbox.fit.fit import Fit
 
 
 def add_memory_arguments(parser: CommandParser, *, ladder: str) -> None:
@@ -45,7 +45,7 @@ def run_fit(args: argparse.Namespace, *, ladder: str | None, **options: Any) -> 
     UsageError
         ``--ladder`` is given where the rungs are files.
     """
-    from ggufkit.toolbox.fit import fit
+    from ggufkit.toolbox.fit.fit import fit
 
     if args.model is not None and _is_ladder(args.model):
         refuse(args, "if MODEL is a folder of GGUF files or remote", "--ladder")

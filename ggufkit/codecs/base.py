@@ -1,4 +1,4 @@
-"""What a codec is, and the one layout its encoder works in.
+"""Codecs, and the layout that their encoders work in.
 
 ggml sums a block's weights one after the other, in float32. To get its bits at numpy's speed, an
 encoder turns its rows into *planes*: a row of the array is one position inside the (sub-)block,
@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.types import Floats as Floats
+from ggufkit.arrays import Floats as Floats
 from ggufkit.types import TensorType
 
 Bytes: TypeAlias = NDArray[Any]

@@ -65,7 +65,7 @@ def open_source(
     name: str | None = None,
     allow_requantize: bool = False,
     stream: bool = False,
-    keep: int = CACHE_BYTES,
+    cache_bytes: int = CACHE_BYTES,
     self_test: bool = True,
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
@@ -88,7 +88,7 @@ def open_source(
         Also take a GGUF file whose weights are quantized already.
     stream : bool
         Read a repository's weights by byte ranges, without fetching its files.
-    keep : int
+    cache_bytes : int
         Bytes of these ranges that each process keeps, for weights that are needed again.
     self_test : bool
         Check that a checkpoint's tokenizer and its metadata tokenize alike.
@@ -107,14 +107,14 @@ def open_source(
         The source can't be converted.
     """
     if is_gguf_name(source):
-        if pre or name or revision or merge_lora or generic or architecture:
+        if pre or name or revision or stream or merge_lora or generic or architecture:
             raise ConversionError(
                 f"{source}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
-                "--architecture, --generic and --merge-lora are for checkpoints"
+                "--stream, --architecture, --generic and --merge-lora are for checkpoints"
             )
-        return GGUFSource.open(source, allow_requantize=allow_requantize, keep=keep)
+        return GGUFSource.open(source, allow_requantize=allow_requantize, cache_bytes=cache_bytes)
     given = load_file(Path(architecture)) if architecture else None
-    checkpoint = Checkpoint.open(source, revision=revision, stream=stream, keep=keep)
+    checkpoint = Checkpoint.open(source, revision=revision, stream=stream, cache_bytes=cache_bytes)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
         checkpoint = merged(checkpoint, merges, given)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping import rope
 from ggufkit.mapping.config_inverse import LayerTypes, RotaryShare, default_head_dim_of
-from ggufkit.mapping.export_spec import Invertible, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, Invertible, ModelHeader, inverse_of
 from ggufkit.mapping.row_transforms import Chunk, PermuteRope
 from ggufkit.mapping.spec import (
     BLOCK_COUNT,
@@ -20,11 +20,12 @@ from ggufkit.mapping.spec import (
     Context,
     Hparam,
     Weight,
+    block_count,
 )
 from ggufkit.mapping.transforms import IDENTITY, StackExperts, Transform
 
 
-def _head_dim_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _head_dim_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     """Return head_dim only where it is another than transformers computes."""
     return {} if value == default_head_dim_of(header) else {"head_dim": value}
 
@@ -108,7 +109,7 @@ _GATING_KEYS = (
 )
 
 
-def _gating_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _gating_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     names = {number: name for name, number in _GATING.items()}
     return {"scoring_func": names[value]} if value in names else {}
 
@@ -204,6 +205,11 @@ def without(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
     return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") not in names)
 
 
+def changed(weights: Iterable[Weight], *names: str, **options: Any) -> tuple[Weight, ...]:
+    """Return the weights, those with these names (see `only`) with other options."""
+    return tuple(replace(w, **options) if only((w,), *names) else w for w in weights)
+
+
 def decoder(*, q: Make = IDENTITY, k: Make = IDENTITY, norm: Make = IDENTITY) -> tuple[Weight, ...]:
     """Return the weights of a llama-like decoder.
 
@@ -277,8 +283,28 @@ class LayersAfter:
         return range(config[self.key], config["num_hidden_layers"])
 
 
-DENSE_LAYERS = LeadingLayers("first_k_dense_replace")
-MOE_LAYERS = LayersAfter("first_k_dense_replace")
+@dataclass(frozen=True)
+class OtherLayers:
+    """The layers that a function of the config does not return."""
+
+    known: Layers
+
+    def __call__(self, config: Config) -> list[int]:
+        """Return them."""
+        known = set(self.known(config))
+        return [i for i in range(block_count(config)) if i not in known]
+
+
+@dataclass(frozen=True)
+class KVHeads:
+    """The number of key and value heads by layer: 0 in those without attention."""
+
+    attention: Layers
+
+    def __call__(self, config: Config) -> list[int]:
+        """Return the numbers."""
+        attention, n = set(self.attention(config)), int(config["num_key_value_heads"])
+        return [n if i in attention else 0 for i in range(block_count(config))]
 
 
 def feed_forward(source: str, suffix: str = "", **options: Any) -> tuple[Weight, ...]:
@@ -299,14 +325,40 @@ def feed_forward(source: str, suffix: str = "", **options: Any) -> tuple[Weight,
     )
 
 
+def stacked_experts(
+    source: str, parts: Iterable[tuple[str, str, Make]], **options: Any
+) -> tuple[Weight, ...]:
+    """Return the stacks of experts that a checkpoint stores as stacks.
+
+    Parameters
+    ----------
+    source : str
+        The experts' name.
+    parts : iterable of (str, str, Transform or callable)
+        What part of an expert it is, the stack's name, and its transform.
+    **options
+        Of each `Weight`.
+    """
+    return tuple(
+        Weight(
+            f"blk.{{i}}.ffn_{part}_exps.weight",
+            f"{source}.{name}",
+            transform,
+            full_name=True,
+            **options,
+        )
+        for part, name, transform in parts
+    )
+
+
 def moe_feed_forward(
     mlp: str = "model.layers.{i}.mlp",
     *,
     router: str = "gate",
     parts: tuple[tuple[str, str], ...] = EXPERT_PARTS,
-    bias: str = "",
+    router_bias: str = "",
     shared: str = "",
-    dense: Layers | None = None,
+    dense: str | Layers | None = None,
     sparse: Layers | None = None,
     optional: tuple[str, ...] = (),
     **options: Any,
@@ -321,28 +373,34 @@ def moe_feed_forward(
         The router.
     parts : tuple of (str, str)
         See `experts`; none where the checkpoint stores stacks, which differ between models.
-    bias : str
+    router_bias : str
         The bias that corrects the router's choice; empty without one.
     shared : str
         The shared experts; empty without them.
-    dense, sparse : callable, optional
-        From the config to the layers without and with experts; by default all have experts.
+    dense : str or callable, optional
+        The config key that counts the first layers, which have no experts; or a function of the
+        config that returns such layers. By default there are none.
+    sparse : callable, optional
+        From the config to the layers with experts, where `dense` does not tell.
     optional : tuple of str
-        Which of ``bias`` and ``shared`` a checkpoint may lack.
+        Which of ``router_bias`` and ``shared`` a checkpoint may lack.
     **options
         Of the `Weight` of each stack.
     """
+    if isinstance(dense, str):
+        sparse = LayersAfter(dense)
+        dense = LeadingLayers(dense)
     correction = Weight(
         "blk.{i}.exp_probs_b.bias",
-        f"{mlp}.{bias}",
-        optional="bias" in optional,
+        f"{mlp}.{router_bias}",
+        optional="router_bias" in optional,
         in_layers=sparse,
         full_name=True,
     )
     return (
         *(feed_forward(mlp, in_layers=dense) if dense else ()),
         Weight("blk.{i}.ffn_gate_inp", f"{mlp}.{router}", in_layers=sparse),
-        *((correction,) if bias else ()),
+        *((correction,) if router_bias else ()),
         *experts(f"{mlp}.experts", parts, in_layers=sparse, **options),
         *(
             feed_forward(

@@ -1,4 +1,4 @@
-"""Tokenizers: the ``tokenizer.*`` metadata of a GGUF file, as llama.cpp's converter writes it."""
+"""Tokenizers: ``tokenizer.*`` metadata from a checkpoint's files, as llama.cpp's converter does."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Byte-pair vocabularies of tokenizer.json: byte-level (model "gpt2") and with byte fallback.
+"""Byte-pair vocabularies of tokenizer.json: byte-level ("gpt2") and with byte fallback ("llama").
 
-llama.cpp calls both after the first model that had them. A byte-level vocabulary spells every
-byte as a printable character and needs the pre-tokenizer's name, because llama.cpp splits text
-with rules of its own. One with byte fallback (``<0x0A>``) works like SentencePiece: "llama".
+llama.cpp names both kinds after the first model that had them. A byte-level vocabulary spells every
+byte as a printable character, and llama.cpp needs the pre-tokenizer's name because its splitting
+rules are compiled in. A vocabulary with byte fallback (``<0x0A>``) works like SentencePiece.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def bpe_metadata(
     files, config, pre
         See `ggufkit.tokenizers.kinds.tokenizer_metadata`.
     special : mapping of str to str, optional
-        Texts of special tokens that the files do not name.
+        Texts of special tokens to use if the files do not name them.
 
     Raises
     ------
     UnknownTokenizerError
-        There is no tokenizer.json, its pre-tokenizer is unknown and `pre` is None, or it lacks a
-        token of `special`.
+        There is no tokenizer.json, its pre-tokenizer is unknown and `pre` is None, or a token of
+        `special` is missing.
     CheckpointError
         A file is malformed or contradicts the config.
     """
@@ -63,11 +63,12 @@ def bpe_metadata(
 
 
 def _ids(files: TokenizerFiles, texts: Sequence[str], special: Mapping[str, str]) -> dict[str, int]:
-    """Return the ids of special tokens, given their texts."""
+    """Return the ids of special tokens by name, given their texts."""
     missing = set(special.values()) - set(texts)
     if missing:
         raise UnknownTokenizerError(
-            f"{files.folder}: tokenizer.json lacks {min(missing)}, which the model needs"
+            f"{files.folder}: tokenizer.json lacks the special token {min(missing)}, which this "
+            "architecture needs"
         )
     return {name: texts.index(text) for name, text in special.items()}
 
@@ -75,23 +76,25 @@ def _ids(files: TokenizerFiles, texts: Sequence[str], special: Mapping[str, str]
 def base_tokens(files: TokenizerFiles, config: Mapping[str, Any]) -> tuple[list[str], list[int]]:
     """Return each token's text and type, for byte-level BPE and WordPiece (``get_vocab_base``).
 
-    Ids that no token has, below the config's ``vocab_size``, become unused ``[PADi]`` tokens.
+    Ids without a token, below the config's ``vocab_size``, become unused ``[PADi]`` tokens.
 
     Raises
     ------
     CheckpointError
-        A token's id is not below the config's ``vocab_size``.
+        A token id is not below the config's ``vocab_size``.
     """
     vocabulary = read_vocabulary(files)
     n_tokens = len(vocabulary.texts)
     n_vocab = config.get("vocab_size", n_tokens)
     last = max(vocabulary.texts, default=-1)
     if type(n_vocab) is not int or not 0 < n_vocab <= MAX_VOCAB_SIZE:
-        raise files.malformed("config.json", f"vocab_size {n_vocab!r} is not a size")
+        raise files.malformed(
+            "config.json", f"vocab_size is {n_vocab!r}, expected 1..{MAX_VOCAB_SIZE}"
+        )
     if last >= n_vocab:
         raise CheckpointError(
             f"{files.folder}: the token {vocabulary.texts[last]!r} has id {last}, but config.json "
-            f"says vocab_size {n_vocab}; tokenizer and weights don't belong together"
+            f"says vocab_size {n_vocab}; do tokenizer and weights belong together?"
         )
     texts, types = [], []
     for token_id in range(n_vocab):
@@ -111,7 +114,7 @@ def _base_token(
     if added is None:
         return text, TokenType.NORMAL
     if not added.normalized:
-        # llama.cpp looks for added tokens in the text itself, so they are stored as decoded.
+        # llama.cpp searches the text itself for added tokens, so they are stored decoded.
         text = decode_token(files, text)
     if added.special or looks_special(text):
         return text, TokenType.CONTROL
@@ -119,9 +122,10 @@ def _base_token(
 
 
 def looks_special(text: str) -> bool:
-    """Whether a token that is not marked special is a control token all the same.
+    """Whether a token that is not marked as special is treated as a control token anyway.
 
-    The names are those in ``does_token_look_special``: models that forgot the mark.
+    The texts are those of the converter's ``does_token_look_special``, from models that lack the
+    mark.
     """
     return (
         text in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
@@ -132,8 +136,8 @@ def looks_special(text: str) -> bool:
 
 
 def has_byte_fallback(files: TokenizerFiles) -> bool:
-    """Whether tokenizer.json holds a BPE model with byte fallback, as ``LlamaHfVocab`` wants."""
-    tokenizer = files.tokenizer or {}
+    """Whether tokenizer.json holds a BPE model with byte fallback, as ``LlamaHfVocab`` checks."""
+    tokenizer = files.tokenizer_json or {}
     model, decoder = tokenizer.get("model"), tokenizer.get("decoder")
     return (
         isinstance(model, dict)
@@ -144,7 +148,9 @@ def has_byte_fallback(files: TokenizerFiles) -> bool:
     )
 
 
-def byte_fallback_metadata(files: TokenizerFiles) -> Metadata:
+def byte_fallback_metadata(
+    files: TokenizerFiles, _config: Mapping[str, Any] | None = None, _pre: str | None = None
+) -> Metadata:
     """Return the metadata of a BPE tokenizer with byte fallback (``_set_vocab_llama_hf``).
 
     Raises
@@ -158,7 +164,9 @@ def byte_fallback_metadata(files: TokenizerFiles) -> Metadata:
     for token_id in range(vocabulary.n_model + n_added):
         text = vocabulary.texts.get(token_id)
         if text is None:
-            raise CheckpointError(f"{files.folder}: tokenizer.json has no token {token_id}")
+            raise CheckpointError(
+                f"{files.folder}: tokenizer.json has no token with id {token_id}, but larger ids"
+            )
         texts.append(text)
         types.append(int(_fallback_type(vocabulary, token_id, text)))
     metadata = Metadata()

@@ -1,7 +1,7 @@
-"""What one token decodes to, by tokenizer.json's decoder.
+"""Decoding of single tokens by tokenizer.json's decoder.
 
-llama.cpp wants added tokens as they stand in a text, so the converter lets the tokenizer encode
-and decode each. Encoding an added token gives that token; this is the decoding.
+llama.cpp needs added tokens as they are written in a text, so the converter has the tokenizer
+encode and decode each of them. Encoding an added token gives that token; decoding is done here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHAR_OF = {byte: chr(byte) for byte in _PRINTABLE} | {
 }
 BYTE_OF = {char: byte for byte, char in CHAR_OF.items()}
 
-# What WordPiece's clean-up does to English punctuation.
+# The replacements of WordPiece's clean-up, for English punctuation.
 CLEAN_UP = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"),
     (" 'm", "'m"), (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
@@ -30,13 +30,13 @@ CLEAN_UP = (
 
 
 def decode_token(files: TokenizerFiles, text: str) -> str:
-    """Return what a token with the given text decodes to when it stands alone."""
-    tokenizer = files.described or {}
+    """Decode a single token of this text."""
+    tokenizer = files.tokenizer_json_or_legacy or {}
     return decode_with(tokenizer.get("decoder"), text)
 
 
 def decode_with(decoder: Any, text: str) -> str:
-    """Return what a token decodes to by a decoder of tokenizer.json."""
+    """Decode a single token with a decoder of tokenizer.json."""
     if not isinstance(decoder, dict):
         return text
     kind = decoder.get("type")
@@ -53,14 +53,17 @@ def decode_with(decoder: Any, text: str) -> str:
     elif kind == "Strip":
         text = _strip(text, decoder)
     elif kind == "Metaspace":
-        text = text.replace(str(decoder.get("replacement", "▁")), " ")
-        if decoder.get("prepend_scheme", "always") != "never":
-            text = text.removeprefix(" ")
+        text = _replace_metaspace(text, decoder)
     return text
 
 
+def _replace_metaspace(text: str, decoder: dict[str, Any]) -> str:
+    text = text.replace(str(decoder.get("replacement", "▁")), " ")
+    return text if decoder.get("prepend_scheme", "always") == "never" else text.removeprefix(" ")
+
+
 def _decode_bytes(text: str) -> str:
-    """Read the characters as bytes, unless one is not of the alphabet."""
+    """Map characters of the byte-level alphabet to bytes; return text with other characters."""
     try:
         data = bytes(BYTE_OF[char] for char in text)
     except KeyError:
@@ -69,7 +72,7 @@ def _decode_bytes(text: str) -> str:
 
 
 def _strip(text: str, decoder: dict[str, Any]) -> str:
-    """Take up to `start` and `stop` copies of a character off the ends."""
+    """Remove up to `start` and `stop` copies of a character from the two ends."""
     content = str(decoder.get("content", " "))
     for _ in range(_count(decoder, "start")):
         text = text.removeprefix(content)

@@ -14,7 +14,7 @@ MAX_TEMPLATE_BYTES = 16 << 20
 
 
 class TokenizerFiles:
-    """The tokenizer files of a checkpoint folder. An absent file is None.
+    """The tokenizer files of a checkpoint folder, each read at most once; None if missing.
 
     Parameters
     ----------
@@ -26,14 +26,14 @@ class TokenizerFiles:
         self.folder = folder
 
     @cached_property
-    def tokenizer(self) -> dict[str, Any] | None:
+    def tokenizer_json(self) -> dict[str, Any] | None:
         """``tokenizer.json``."""
         return self.json("tokenizer.json", MAX_TOKENIZER_BYTES)
 
     @cached_property
-    def described(self) -> dict[str, Any] | None:
-        """``tokenizer.json``, or older files in its form."""
-        return self.tokenizer if self.tokenizer is not None else read_legacy(self)
+    def tokenizer_json_or_legacy(self) -> dict[str, Any] | None:
+        """``tokenizer.json``, or its equivalent made from older files."""
+        return read_legacy(self) if self.tokenizer_json is None else self.tokenizer_json
 
     @cached_property
     def config(self) -> dict[str, Any] | None:
@@ -54,7 +54,7 @@ class TokenizerFiles:
         return read_json(self.folder, name, limit) if self.has(name) else None
 
     def text(self, name: str, limit: int = MAX_TEMPLATE_BYTES) -> str | None:
-        """Return a text file, line ends made LF as the converter reads it."""
+        """Return the text of a file; line ends become LF, as when the converter reads it."""
         if not self.has(name):
             return None
         try:
@@ -64,7 +64,7 @@ class TokenizerFiles:
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def names(self, folder: str, suffix: str) -> list[str]:
-        """Return the sorted names of the files in a subfolder that end in `suffix`."""
+        """Return the sorted paths of files in a subfolder whose names end in `suffix`."""
         if not (self.folder / folder).is_dir():
             return []
         found = (path.name for path in (self.folder / folder).iterdir())
@@ -76,7 +76,7 @@ class TokenizerFiles:
 
 
 def get(value: Any, *keys: str) -> Any:
-    """Return ``value[key][...]`` of nested JSON objects, or None where a key is missing."""
+    """Return ``value[key][...]`` of nested JSON objects, or None if a key is missing."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value

@@ -1,9 +1,9 @@
-"""The vocabulary that Hugging Face's AutoTokenizer would give, read from its files alone.
+"""The vocabulary of Hugging Face's AutoTokenizer, read from its files without transformers.
 
-The vocabulary is tokenizer.json's model plus added tokens, and tokens get added in three places:
+The vocabulary is tokenizer.json's model plus added tokens. Tokens are added in three places:
 tokenizer.json itself; ``added_tokens_decoder`` of tokenizer_config.json (before transformers 4.34:
 added_tokens.json and special_tokens_map.json); and the special tokens that tokenizer_config.json
-names. An added token that the model knows keeps its id, a new one gets the next.
+names. An added token that the model knows keeps its id, a new one gets the next free id.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from ggufkit.tokenizers.files import TokenizerFiles
 
-# The special tokens that tokenizers have names for; more are "additional" or "extra".
+# Special tokens with a name; all others are "additional" or "extra".
 NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is looked for before the text is split."""
+    """A token that is found in the text before it is split."""
 
     text: str
     special: bool = False
@@ -38,13 +38,13 @@ class Vocabulary:
     Attributes
     ----------
     texts : dict of int to str
-        Every token, added ones included.
+        All tokens, including added ones, by id.
     added : dict of int to AddedToken
-        The added tokens.
+        The added tokens by id.
     special : frozenset of str
         The texts of the tokens that tokenizer_config.json calls special.
     n_model : int
-        Tokens of the model, without the added ones.
+        Number of tokens of the model, without added ones.
     """
 
     texts: dict[int, str]
@@ -59,15 +59,15 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
     Raises
     ------
     UnknownTokenizerError
-        There is no tokenizer.json, or its model is of a kind without string-to-id vocabulary.
+        There is neither a tokenizer.json nor its older equivalent.
     CheckpointError
         A file is malformed.
     """
-    tokenizer = files.described
+    tokenizer = files.tokenizer_json_or_legacy
     if tokenizer is None:
         raise UnknownTokenizerError(
-            f"{files.folder}: neither tokenizer.json nor a tokenizer.model that fits; load the "
-            "tokenizer with transformers and save it with save_pretrained to get a tokenizer.json"
+            f"{files.folder}: neither tokenizer.json nor a suitable tokenizer.model; to get a "
+            "tokenizer.json, load the tokenizer with transformers and save it with save_pretrained"
         )
     model = tokenizer.get("model")
     ids = model.get("vocab") if isinstance(model, dict) else None
@@ -82,7 +82,7 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
     next_id = len(ids)
     for token in _added_tokens(files, named, extra):
         token_id = all_ids.setdefault(token.text, next_id)
-        # As the tokenizers library counts: from the model's size, or after the last added token.
+        # The tokenizers library counts from the model's size, or from the last added token.
         next_id = max(next_id, token_id + 1)
         if texts.setdefault(token_id, token.text) != token.text:
             what = f"the tokens {texts[token_id]!r} and {token.text!r} both have the id {token_id}"
@@ -95,7 +95,7 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
 def _added_tokens(
     files: TokenizerFiles, named: list[AddedToken], extra: list[AddedToken]
 ) -> Iterator[AddedToken]:
-    """Yield the added tokens in the order of adding; a later one replaces one of its text."""
+    """Yield added tokens in the order in which they are added; later ones replace equal texts."""
     seen: dict[str, AddedToken] = {}
     for token in _tokens_in_json(files):
         seen[token.text] = token
@@ -113,7 +113,7 @@ def _added_tokens(
 
 
 def _configured_tokens(files: TokenizerFiles, special: set[str]) -> Iterator[AddedToken]:
-    """Yield the added tokens of tokenizer_config.json, or of what there was before it had any."""
+    """Yield the added tokens of tokenizer_config.json, or of the files that preceded it."""
     decoder = (files.config or {}).get("added_tokens_decoder")
     if isinstance(decoder, dict):
         try:
@@ -136,14 +136,14 @@ def _configured_tokens(files: TokenizerFiles, special: set[str]) -> Iterator[Add
 
 
 def _tokens_in_json(files: TokenizerFiles) -> list[AddedToken]:
-    entries = (files.described or {}).get("added_tokens") or []
+    entries = (files.tokenizer_json_or_legacy or {}).get("added_tokens") or []
     if not isinstance(entries, list):
         raise files.malformed("tokenizer.json", "'added_tokens' must be a list")
     return [_parse(files, "tokenizer.json", entry) for entry in entries]
 
 
 def _special_tokens(files: TokenizerFiles) -> tuple[list[AddedToken], list[AddedToken]]:
-    """Return the special tokens that have a name, such as bos, and the nameless ones."""
+    """Return the special tokens with a name, such as bos, and those without."""
     config = dict(files.config or {})
     if "added_tokens_decoder" not in config:
         config |= files.json("special_tokens_map.json") or {}
@@ -171,6 +171,6 @@ def _as_special(values: list[Any]) -> list[AddedToken]:
 def _parse(files: TokenizerFiles, name: str, entry: Any) -> AddedToken:
     text = entry.get("content") if isinstance(entry, dict) else None
     if not isinstance(text, str):
-        raise files.malformed(name, f"an added token without 'content': {str(entry)[:80]}")
+        raise files.malformed(name, f"an added token has no 'content': {str(entry)[:80]}")
     special = entry.get("special", False) is True
     return AddedToken(text, special, bool(entry.get("normalized", not special)))

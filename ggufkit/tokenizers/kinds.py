@@ -1,41 +1,46 @@
-"""The tokenizer kinds that architectures name, each the way one model class of llama.cpp reads.
+"""Tokenizer kinds: how each model class of llama.cpp reads the tokenizer of a checkpoint.
+
+An architecture names one of these kinds:
 
 ===========  =======================================================================================
-llama        tokenizer.model, else tokenizer.json with byte fallback, else byte-level one;
-             before these tekken.json, if there is no tokenizer.json
-qwen         tokenizer.model, else as gpt2
+llama        tokenizer.model, or tokenizer.json with byte fallback, or a byte-level one; before
+             these tekken.json, if there is no tokenizer.json
+qwen         tokenizer.model, or as gpt2
 spm          tokenizer.model
-gpt2         byte-level tokenizer.json, else a *.tiktoken file
+gpt2         byte-level tokenizer.json, or a *.tiktoken file
 tiktoken     a *.tiktoken file
-gemma        tokenizer.model; Gemma 1, with its fill-in-the-middle tokens
-gemma2       tokenizer.model, no space put before the text
-gemma3       as gemma2, else byte-level tokenizer.json
-gemma3n      as gemma3, with the tokens of pictures and sound
-phi3         tokenizer.model with the added tokens of all files; GPT2Tokenizer means gpt2
+gemma        as gemma2, with the fill-in-the-middle tokens of Gemma 1
+gemma2       tokenizer.model, without a space before the text
+gemma3       as gemma2, or byte-level tokenizer.json
+gemma3n      as gemma3, with the image and audio tokens
+phi3         tokenizer.model with the added tokens of all files; as gpt2 for GPT2Tokenizer
 glm4         byte-level tokenizer.json, with GLM-4's special tokens
-glm4_moe     the same with those of GLM-4.5 and later
-modernbert   byte-level tokenizer.json, with all special tokens added to a text
-ernie        tokenizer.model, with a space put before the text if tokenizer_config.json says so
+glm4_moe     byte-level tokenizer.json, with the special tokens of GLM-4.5 and later
+modernbert   byte-level tokenizer.json, all special tokens are added to a text
+ernie        tokenizer.model, with a space before the text if tokenizer_config.json asks for it
 granite4     as mamba, whatever padding the config asks for
 hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
-llada        as gpt2, with a first token added to a text
+llada        as gpt2, a first token is added to a text
 mamba        as qwen, padded to a multiple of 8 tokens
 mamba2       as qwen, padded to a multiple of 16 tokens
 nemotron     tokenizer.model, with Nemotron's padding and unknown tokens
 bert         WordPiece tokenizer.json
 roberta      byte-level tokenizer.json, with the number of token types
-xlm_roberta  unigram sentencepiece.bpe.model, with other special tokens before it
-nomic_moe    the same, with its mask token
-jamba        tokenizer.model, else tokenizer.json with byte fallback, no space put before the text
-jina         as bert, or byte-level tokenizer.json if tokenizer_config.json says RobertaTokenizer
+xlm_roberta  unigram sentencepiece.bpe.model, preceded by other special tokens
+nomic_moe    as xlm_roberta, with a mask token
+jamba        tokenizer.model, or tokenizer.json with byte fallback, without a space before the text
+jina         as bert, or as roberta if tokenizer_config.json says RobertaTokenizer
 t5           unigram tokenizer.model or spiece.model
-any          by what the files are: tokenizer.model, spiece.model, tekken.json, *.tiktoken, or the
-             model in tokenizer.json
+any          by the files: tokenizer.model, spiece.model, tekken.json, *.tiktoken, or the model in
+             tokenizer.json
 ===========  =======================================================================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import UnknownTokenizerError
@@ -49,7 +54,7 @@ from ggufkit.tokenizers.ranks import (
     tekken_metadata,
     tiktoken_metadata,
 )
-from ggufkit.tokenizers.special import special_metadata
+from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS, special_metadata
 from ggufkit.tokenizers.spm import (
     MODEL_NAME,
     phi3_metadata,
@@ -58,28 +63,31 @@ from ggufkit.tokenizers.spm import (
     xlm_roberta_metadata,
 )
 from ggufkit.tokenizers.wpm import wpm_metadata
-from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-ADD_SPACE_PREFIX = "tokenizer.ggml.add_space_prefix"
 
-# Of CodeLlama, known by its vocabulary size.
+#: Takes the files, the config and the name of a pre-tokenizer; SentencePiece ignores the last.
+Reader = Callable[[TokenizerFiles, Mapping[str, Any], str | None], Metadata]
+
+ADD_SPACE_PREFIX = "tokenizer.ggml.add_space_prefix"
+ADD_BOS = ADD_KEYS["bos"]
+
+# CodeLlama is recognised by its vocabulary size.
 CODE_LLAMA_VOCAB_SIZE = 32016
 CODE_LLAMA_TOKENS = {"prefix": 32007, "suffix": 32008, "middle": 32009, "eot": 32010}
 
-# Granite's small models share a vocabulary size and no bos; llama.cpp tells them by that size.
+# Granite's small models have no bos; llama.cpp recognises them by their vocabulary size, too.
 GRANITE_VOCAB_SIZE = 49152
 
-# Of CodeGemma; llama.cpp writes them for every Gemma 1.
+# CodeGemma's; llama.cpp writes them for every Gemma 1.
 GEMMA_TOKENS = {"prefix": 67, "suffix": 69, "middle": 68, "fsep": 70, "eot": 107}
 
-# Of Nomic BERT with experts, whose sentencepiece.bpe.model lacks the mask token.
+# The sentencepiece.bpe.model of Nomic BERT with experts lacks the mask token.
 NOMIC_MASK = 250001
 
-# Of GLM-4, where its files do not name them; the order is that of the file.
+# GLM-4's, unless its files name them; in the order of llama.cpp's files.
 GLM4_TOKENS = {
     "eos": "<|endoftext|>",
     "eot": "<|user|>",
@@ -104,17 +112,17 @@ def tokenizer_metadata(
     folder : Path
         The checkpoint.
     kind : str
-        How the architecture's tokenizer is read: one of `KINDS`.
+        The architecture's tokenizer kind, one of `KINDS`.
     config : mapping
-        The model's config, as the architecture reads it.
+        The model's config, completed by the architecture.
     pre : str, optional
-        The name of the pre-tokenizer (``tokenizer.ggml.pre``), instead of the one found. Only
-        byte-level BPE and WordPiece have one to choose.
+        The name of the pre-tokenizer (``tokenizer.ggml.pre``), instead of the detected one. Only
+        byte-level BPE and WordPiece use it.
 
     Raises
     ------
     UnknownTokenizerError
-        The files the kind needs are absent, the pre-tokenizer is unknown, or llama.cpp knows
+        The files that the kind needs are missing, the pre-tokenizer is unknown, or llama.cpp has
         no pre-tokenizer called `pre`.
     CheckpointError
         A file is malformed or contradicts the config.
@@ -123,16 +131,58 @@ def tokenizer_metadata(
         check_pre(pre)
     if kind not in KINDS:
         raise UnknownTokenizerError(f"no tokenizer kind {kind!r}; known are {', '.join(KINDS)}")
-    return KINDS[kind](TokenizerFiles(folder), config, pre)
+    return KINDS[kind].read(TokenizerFiles(folder), config, pre)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to read a tokenizer.
+
+    Attributes
+    ----------
+    reader : Reader
+        Reads the files.
+    fallback : Kind, optional
+        The kind to use without a tokenizer.model.
+    sets_first, sets : mapping of str to bool or int
+        Keys that are set before and after those of `reader`.
+    ignores : tuple of str
+        Keys of the config that are not used.
+    pad_to : int
+        The vocabulary size is rounded up to a multiple of this, as the rows of the embeddings are,
+        unless the config's ``pad_vocab_size_multiple`` is another.
+    """
+
+    reader: Reader
+    fallback: Kind | None = None
+    sets_first: Mapping[str, bool | int] = field(default_factory=dict)
+    sets: Mapping[str, bool | int] = field(default_factory=dict)
+    ignores: tuple[str, ...] = ()
+    pad_to: int = 1
+
+    def read(self, files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+        """Return the ``tokenizer.*`` metadata."""
+        config = self._seen(config)
+        if self.fallback is not None and not files.has(MODEL_NAME):
+            return self.fallback.read(files, config, pre)
+        metadata = Metadata(self.sets_first)
+        metadata.extend(self.reader(files, config, pre))
+        metadata.update(self.sets)
+        return metadata
+
+    def _seen(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        used = {key: value for key, value in config.items() if key not in self.ignores}
+        size = used.get("vocab_size")
+        if self.pad_to > 1 and size is not None:
+            multiple = used.get("pad_vocab_size_multiple", self.pad_to)
+            used["vocab_size"] = -(-size // multiple) * multiple
+        return used
 
 
 def _llama(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    if files.has(TEKKEN_NAME) and files.tokenizer is None:
+    if files.has(TEKKEN_NAME) and files.tokenizer_json is None:
         return tekken_metadata(files, config)
-    metadata = Metadata()
-    prefix = (files.config or {}).get("add_prefix_space")
-    if isinstance(prefix, bool):
-        metadata.set(ADD_SPACE_PREFIX, prefix, ValueType.BOOL)
+    metadata = _space_prefix(files)
     if files.has(MODEL_NAME):
         metadata.extend(spm_metadata(files, config))
     elif has_byte_fallback(files):
@@ -144,49 +194,26 @@ def _llama(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) ->
         types = tuple(CODE_LLAMA_TOKENS)
         metadata.extend(special_metadata(files, types=types, ids=CODE_LLAMA_TOKENS))
     if vocab_size == GRANITE_VOCAB_SIZE:
-        metadata.set("tokenizer.ggml.add_bos_token", False, ValueType.BOOL)
+        metadata[ADD_BOS] = False
     return metadata
 
 
-def _qwen(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    if files.has(MODEL_NAME):
-        return spm_metadata(files, config)
-    return _gpt2(files, config, pre)
+def _space_prefix(files: TokenizerFiles) -> Metadata:
+    prefix = (files.config or {}).get("add_prefix_space")
+    return Metadata({ADD_SPACE_PREFIX: prefix} if isinstance(prefix, bool) else {})
 
 
 def _gpt2(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    if files.tokenizer is None and find_tiktoken(files):
+    if files.tokenizer_json is None and find_tiktoken(files):
         return tiktoken_metadata(files, config, pre)
     return bpe_metadata(files, config, pre)
-
-
-def _spm(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
-    return spm_metadata(files, config)
 
 
 def _gemma(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
     metadata = spm_metadata(files, config)
     types = tuple(GEMMA_TOKENS)
     metadata.extend(special_metadata(files, types=types, ids=GEMMA_TOKENS, template=False))
-    metadata.set(ADD_SPACE_PREFIX, False, ValueType.BOOL)
     return metadata
-
-
-def _gemma2(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
-    metadata = spm_metadata(files, config)
-    metadata.set(ADD_SPACE_PREFIX, False, ValueType.BOOL)
-    return metadata
-
-
-def _gemma3(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    if files.has(MODEL_NAME):
-        return _gemma2(files, config, pre)
-    return bpe_metadata(files, config, pre)
-
-
-def _gemma3n(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    shown = {key: value for key, value in config.items() if key != "vocab_size_per_layer_input"}
-    return _gemma3(files, shown, pre)
 
 
 def _phi3(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
@@ -195,27 +222,9 @@ def _phi3(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> 
     return phi3_metadata(files, config)
 
 
-def _glm4(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    return bpe_metadata(files, config, pre, special=GLM4_TOKENS)
-
-
-def _glm4_moe(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    return bpe_metadata(files, config, pre, special=GLM4_MOE_TOKENS)
-
-
-def _modernbert(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    metadata = Metadata()
-    for name in ("bos", "eos", "sep"):
-        metadata.set(f"tokenizer.ggml.add_{name}_token", True, ValueType.BOOL)
-    metadata.extend(bpe_metadata(files, config, pre))
-    return metadata
-
-
 def _ernie(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
     metadata = spm_metadata(files, config)
-    prefix = (files.config or {}).get("add_prefix_space")
-    if isinstance(prefix, bool):
-        metadata.set(ADD_SPACE_PREFIX, prefix, ValueType.BOOL)
+    metadata.extend(_space_prefix(files))
     return metadata
 
 
@@ -223,65 +232,13 @@ def _hunyuan(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) 
     metadata = bpe_metadata(files, config, pre)
     eod = config.get("eod_token_id", 3)
     if isinstance(eod, int):
-        metadata.set("tokenizer.ggml.eos_token_id", eod, ValueType.UINT32)
-    return metadata
-
-
-def _llada(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    metadata = _gpt2(files, config, pre)
-    metadata.set("tokenizer.ggml.add_bos_token", True, ValueType.BOOL)
-    return metadata
-
-
-def _mamba(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    return _padded(files, config, pre, multiple=8)
-
-
-def _mamba2(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    return _padded(files, config, pre, multiple=16)
-
-
-def _granite4(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    return _padded(files, {**config, "pad_vocab_size_multiple": 8}, pre, multiple=8)
-
-
-def _padded(
-    files: TokenizerFiles, config: Mapping[str, Any], pre: str | None, *, multiple: int
-) -> Metadata:
-    """Return the metadata of a vocabulary whose size is rounded up, as the embeddings' rows are."""
-    multiple = config.get("pad_vocab_size_multiple", multiple)
-    size = config.get("vocab_size")
-    padded = {} if size is None else {"vocab_size": -(-size // multiple) * multiple}
-    return _qwen(files, {**config, **padded}, pre)
-
-
-def _nemotron(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
-    metadata = spm_metadata(files, config)
-    for name, token in (("padding", 0), ("unknown", 1)):
-        metadata.set(f"tokenizer.ggml.{name}_token_id", token, ValueType.UINT32)
+        metadata["tokenizer.ggml.eos_token_id"] = eod
     return metadata
 
 
 def _roberta(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     metadata = bpe_metadata(files, config, pre)
-    n_types = config.get("type_vocab_size", 1)
-    metadata.set("tokenizer.ggml.token_type_count", n_types, ValueType.UINT32)
-    return metadata
-
-
-def _xlm_roberta(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
-    return xlm_roberta_metadata(files, config)
-
-
-def _nomic_moe(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
-    return xlm_roberta_metadata(files, config, mask=NOMIC_MASK)
-
-
-def _jamba(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
-    if files.has(MODEL_NAME):
-        return spm_metadata(files, config)
-    metadata = byte_fallback_metadata(files)
-    metadata.set(ADD_SPACE_PREFIX, False, ValueType.BOOL)
+    metadata["tokenizer.ggml.token_type_count"] = config.get("type_vocab_size", 1)
     return metadata
 
 
@@ -291,17 +248,13 @@ def _jina(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> 
     return wpm_metadata(files, config, pre)
 
 
-def _t5(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> Metadata:
-    return t5_metadata(files, config)
-
-
 def _any(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    model = (files.described or {}).get("model")
+    model = (files.tokenizer_json_or_legacy or {}).get("model")
     if files.has(MODEL_NAME):
         return spm_metadata(files, config)
     if files.has("spiece.model"):
         return t5_metadata(files, config)
-    if files.has(TEKKEN_NAME) and files.tokenizer is None:
+    if files.has(TEKKEN_NAME) and files.tokenizer_json is None:
         return tekken_metadata(files, config)
     if isinstance(model, dict) and model.get("type") == "WordPiece":
         return wpm_metadata(files, config, pre)
@@ -310,33 +263,40 @@ def _any(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> M
     return _gpt2(files, config, pre)
 
 
-KINDS: Mapping[str, Callable[[TokenizerFiles, Mapping[str, Any], str | None], Metadata]] = {
-    "llama": _llama,
-    "qwen": _qwen,
-    "spm": _spm,
-    "gpt2": _gpt2,
-    "tiktoken": tiktoken_metadata,
-    "gemma": _gemma,
-    "gemma2": _gemma2,
-    "gemma3": _gemma3,
-    "gemma3n": _gemma3n,
-    "phi3": _phi3,
-    "glm4": _glm4,
-    "glm4_moe": _glm4_moe,
-    "modernbert": _modernbert,
-    "ernie": _ernie,
-    "granite4": _granite4,
-    "hunyuan": _hunyuan,
-    "llada": _llada,
-    "mamba": _mamba,
-    "mamba2": _mamba2,
-    "nemotron": _nemotron,
-    "bert": wpm_metadata,
-    "roberta": _roberta,
-    "xlm_roberta": _xlm_roberta,
-    "nomic_moe": _nomic_moe,
-    "jamba": _jamba,
-    "jina": _jina,
-    "t5": _t5,
-    "any": _any,
+_GPT2 = Kind(_gpt2)
+_NO_SPACE: Mapping[str, bool | int] = {ADD_SPACE_PREFIX: False}
+_ALL_ADDED: Mapping[str, bool | int] = dict.fromkeys(ADD_KEYS.values(), True)
+_NEMOTRON: Mapping[str, bool | int] = {ID_KEYS["pad"]: 0, ID_KEYS["unk"]: 1}
+_GEMMA3 = Kind(spm_metadata, sets=_NO_SPACE, fallback=Kind(bpe_metadata))
+_PADDING = "pad_vocab_size_multiple"
+
+KINDS: Mapping[str, Kind] = {
+    "llama": Kind(_llama),
+    "qwen": Kind(spm_metadata, _GPT2),
+    "spm": Kind(spm_metadata),
+    "gpt2": _GPT2,
+    "tiktoken": Kind(tiktoken_metadata),
+    "gemma": Kind(_gemma, sets=_NO_SPACE),
+    "gemma2": Kind(spm_metadata, sets=_NO_SPACE),
+    "gemma3": _GEMMA3,
+    "gemma3n": replace(_GEMMA3, ignores=("vocab_size_per_layer_input",)),
+    "phi3": Kind(_phi3),
+    "glm4": Kind(partial(bpe_metadata, special=GLM4_TOKENS)),
+    "glm4_moe": Kind(partial(bpe_metadata, special=GLM4_MOE_TOKENS)),
+    "modernbert": Kind(bpe_metadata, sets_first=_ALL_ADDED),
+    "ernie": Kind(_ernie),
+    "granite4": Kind(spm_metadata, _GPT2, ignores=(_PADDING,), pad_to=8),
+    "hunyuan": Kind(_hunyuan),
+    "llada": Kind(_gpt2, sets={ADD_BOS: True}),
+    "mamba": Kind(spm_metadata, _GPT2, pad_to=8),
+    "mamba2": Kind(spm_metadata, _GPT2, pad_to=16),
+    "nemotron": Kind(spm_metadata, sets=_NEMOTRON),
+    "bert": Kind(wpm_metadata),
+    "roberta": Kind(_roberta),
+    "xlm_roberta": Kind(xlm_roberta_metadata),
+    "nomic_moe": Kind(partial(xlm_roberta_metadata, mask=NOMIC_MASK)),
+    "jamba": Kind(spm_metadata, Kind(byte_fallback_metadata, sets=_NO_SPACE)),
+    "jina": Kind(_jina),
+    "t5": Kind(t5_metadata),
+    "any": Kind(_any),
 }

@@ -1,8 +1,8 @@
 """Tokenizer files from before tokenizer.json: vocab.txt, and vocab.json with merges.txt.
 
-They hold the vocabulary and the merges; how text is pre-tokenized follows from the tokenizer's
-class. Known here are the three classes that are published without a tokenizer.json. The result has
-the form of a tokenizer.json, with the special tokens and steps that transformers adds.
+They hold the vocabulary and the merges; how text is split follows from the tokenizer's class. The
+three classes that are published without a tokenizer.json are supported. The result is the
+tokenizer.json that transformers would write for the class.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ggufkit.errors import CheckpointError
 from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES
 from ggufkit.tokenizers.pre_table import steps_of
 
-# The class, where tokenizer_config.json does not name it.
+# The class by model_type, if tokenizer_config.json does not name it.
 CLASS_OF = {"bert": "BertTokenizer", "gpt2": "GPT2Tokenizer", "qwen2": "Qwen2Tokenizer"}
 
-# Special tokens that a class has whatever the files say.
+# Special tokens that a class has even if no file names them.
 BERT_SPECIAL = {
     "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]",
     "mask_token": "[MASK]",
@@ -26,7 +26,7 @@ PRE_OF = {"GPT2Tokenizer": "gpt-2", "Qwen2Tokenizer": "qwen2"}
 
 
 class _Files(Protocol):
-    """What is read of a `ggufkit.tokenizers.files.TokenizerFiles`, which imports this module."""
+    """The parts of `ggufkit.tokenizers.files.TokenizerFiles` (which imports this module) in use."""
 
     @property
     def config(self) -> dict[str, Any] | None: ...
@@ -68,7 +68,7 @@ def _bert(files: _Files, config: dict[str, Any]) -> dict[str, Any]:
         lines.pop()
     vocab = {text: i for i, text in enumerate(lines)}
     if len(vocab) != len(lines):
-        raise files.malformed("vocab.txt", "two lines are the same")
+        raise files.malformed("vocab.txt", "two lines are equal")
     return {
         "added_tokens": _special(config, BERT_SPECIAL),
         "normalizer": {

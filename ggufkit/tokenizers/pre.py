@@ -1,10 +1,10 @@
 """The name of a tokenizer's pre-tokenizer: ``tokenizer.ggml.pre``.
 
-llama.cpp's converter encodes a reference text and looks the hash of the ids up; it refuses a
-tokenizer whose vocabulary was touched. Here tokenizer.json's steps decide first: unknown steps
-are an error, known steps give a name whose cuts are right for any vocabulary. Then, if the
-converter's table has the hash, its name is taken, so that the file is the one that the converter
-writes. Text is never guessed at: without a name the user must give one.
+llama.cpp's converter encodes a reference text and looks up the hash of the token ids, so it refuses
+a tokenizer with a modified vocabulary. Here the steps of tokenizer.json decide first: unknown steps
+are an error, known steps give a name whose rules are right for any vocabulary. Then, if the
+converter's table has the hash, the name from that table is used, so that the file is the
+converter's. Nothing is guessed: for unknown steps the user has to give a name.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BPE_NAMES", "PRE_NAMES", "check_pre", "describe", "find_pre"]
 
-# Normalizers that llama.cpp does without, or has flags for.
+# Normalizers that make no difference in llama.cpp, or for which it has flags.
 HARMLESS_NORMALIZERS = ("NFC", "Lowercase", "StripAccents")
 BERT_STEPS = ("bert",)
-# Where an exported checkpoint's tokenizer_config.json keeps a name that its steps do not tell.
+# Key of an exported tokenizer_config.json for a name that does not follow from the steps.
 NOTE = "ggufkit_pre"
 BYTE_FALLBACK_STEPS = ("byte fallback",)
 
@@ -42,7 +42,7 @@ def check_pre(pre: str) -> None:
     if pre not in PRE_NAMES:
         near = difflib.get_close_matches(pre, sorted(PRE_NAMES), 5, 0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UnknownTokenizerError(f"llama.cpp knows no pre-tokenizer {pre!r}{hint}")
+        raise UnknownTokenizerError(f"llama.cpp has no pre-tokenizer {pre!r}{hint}")
 
 
 def find_pre(files: TokenizerFiles) -> str:
@@ -51,17 +51,17 @@ def find_pre(files: TokenizerFiles) -> str:
     Raises
     ------
     UnknownTokenizerError
-        llama.cpp has no such pre-tokenizer, as far as is known.
+        No pre-tokenizer of llama.cpp is known to have these steps.
     """
     noted = get(files.config, NOTE)
     if isinstance(noted, str) and noted in PRE_NAMES:
         return noted
-    tokenizer = files.described or {}
+    tokenizer = files.tokenizer_json_or_legacy or {}
     steps = describe(tokenizer)
     if steps == BYTE_FALLBACK_STEPS:
         raise UnknownTokenizerError(
             f"{files.folder}: tokenizer.json holds a BPE model with byte fallback, which this "
-            "architecture can only take from tokenizer.model; put that file beside it"
+            "architecture can only read from tokenizer.model; add that file to the folder"
         )
     if steps == BERT_STEPS:
         name = "bert-bge"
@@ -73,7 +73,7 @@ def find_pre(files: TokenizerFiles) -> str:
 
 
 def _variant(name: str, tokenizer: dict[str, Any]) -> str:
-    """Return the name of the same cuts that fits what else the tokenizer does."""
+    """Return the name with the same rules that matches the tokenizer's other properties."""
     if get(tokenizer, "post_processor", "type") == "RobertaProcessing":
         name = WITH_ROBERTA_PROCESSING.get(name, name)
     if not get(tokenizer, "model", "ignore_merges"):
@@ -82,12 +82,11 @@ def _variant(name: str, tokenizer: dict[str, Any]) -> str:
 
 
 def describe(tokenizer: dict[str, Any]) -> tuple[str, ...]:
-    """Return tokenizer.json's pre-tokenizer as steps, comparable with `STRUCTURES`.
+    """Return tokenizer.json's pre-tokenizer as steps, to be compared with `STRUCTURES`.
 
-    A step is a regular expression whose matches, and what is between them, are the pieces; or
+    A step is a regular expression, whose matches and the text between them become the pieces; or
     ``words`` or ``bytes`` (ByteLevel with and without GPT-2's expression), ``digit`` or
-    ``digits`` (single, or in runs), ``punctuation``, ``bert``; or else JSON-like text that
-    equals no known step.
+    ``digits`` (single, or in runs), ``punctuation``, ``bert``; or, if unknown, JSON-like text.
     """
     if get(tokenizer, "model", "byte_fallback"):
         return BYTE_FALLBACK_STEPS
@@ -114,9 +113,9 @@ def _steps(step: Any) -> list[str]:
 
 
 def _isolating_regex(step: dict[str, Any]) -> str | None:
-    """Return the expression of a Split step that keeps everything, in one spelling."""
+    """Return the expression of a Split step that drops no text, with escaped line ends."""
     regex = get(step, "pattern", "Regex")
-    # Removing what does not match keeps everything too, as these expressions match all text.
+    # Removing what does not match drops nothing either, since these expressions match all text.
     behavior = (step.get("behavior"), bool(step.get("invert")))
     if not isinstance(regex, str) or behavior not in (("Isolated", False), ("Removed", True)):
         return None
@@ -138,12 +137,12 @@ def _unknown(files: TokenizerFiles, steps: tuple[str, ...]) -> UnknownTokenizerE
     found = "\n  ".join(step[:400] for step in steps)
     near = sorted(STRUCTURES, key=lambda known: _similarity(known, steps), reverse=True)
     names = list(dict.fromkeys(STRUCTURES[known] for known in near))[:3]
-    normalizer = (files.described or {}).get("normalizer")
+    normalizer = (files.tokenizer_json_or_legacy or {}).get("normalizer")
     extra = "" if normalizer is None else f"\nafter the normalizer {str(normalizer)[:200]}"
     return UnknownTokenizerError(
-        f"{files.folder}: tokenizer.json cuts text in a way that no pre-tokenizer of llama.cpp "
-        f"is known to:\n  {found}{extra}\nIf you know its name in llama.cpp, give it with "
-        f"--pre NAME; the nearest are {', '.join(names)}"
+        f"{files.folder}: no pre-tokenizer of llama.cpp is known to split text as tokenizer.json "
+        f"does:\n  {found}{extra}\nIf you know its name in llama.cpp, give it with --pre NAME; "
+        f"the most similar are {', '.join(names)}"
     )
 
 

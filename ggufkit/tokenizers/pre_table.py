@@ -1,19 +1,19 @@
-"""Pre-tokenizers that llama.cpp knows: their names, their structures, and known tokenizers.
+"""llama.cpp's pre-tokenizers: their names, their splitting rules, and known tokenizers.
 
-A pre-tokenizer cuts a text into words before byte-pair encoding. tokenizer.json describes it as
-steps; llama.cpp has the cuts compiled in, under the names of ``tokenizer.ggml.pre``.
+A pre-tokenizer splits a text into words before byte-pair encoding. tokenizer.json describes it as
+steps; llama.cpp has the rules compiled in, under the names of ``tokenizer.ggml.pre``.
 
-`STRUCTURES` maps steps to a name whose cuts are these steps (llama-vocab.cpp,
-``llm_tokenizer_bpe``). Many names share cuts: the first or best known model lends its name.
+`STRUCTURES` maps steps to a name with these rules (llama-vocab.cpp, ``llm_tokenizer_bpe``). Many
+names share rules; the table has the first or best known model's.
 
-`HASHES` tells those apart: it is the converter's own table (``get_vocab_base_pre``), from the
-SHA-256 of the token ids of one reference text to the name that the converter writes. It knows a
-tokenizer exactly, but only as long as nobody changes it.
+`HASHES` tells those names apart. It is the converter's own table (``get_vocab_base_pre``), from the
+SHA-256 of the token ids of a reference text to the name that the converter writes. It identifies a
+tokenizer exactly, but only as long as its vocabulary is not changed.
 """
 
 from __future__ import annotations
 
-# What the loader accepts for byte-level BPE (llama_vocab::impl::load).
+# Names that the loader accepts for byte-level BPE (llama_vocab::impl::load).
 _BPE_NAMES = """
     a.x-4.0 afmoe bailingmoe bailingmoe2 bloom chameleon chatglm-bpe codeshell cohere2moe
     command-r dbrx deepseek-coder deepseek-llm deepseek-r1-qwen deepseek-v3 default exaone
@@ -28,14 +28,14 @@ _BPE_NAMES = """
 """
 BPE_NAMES = frozenset(_BPE_NAMES.split())
 
-# WordPiece ignores the name; these are what the converter writes.
+# The loader ignores the name for WordPiece; these are the ones that the converter writes.
 WORDPIECE_NAMES = frozenset(
     {"bert-bge", "bert-bge-large", "jina-v1-en", "jina-v2-de", "jina-v2-en"}
 )
 
 PRE_NAMES = BPE_NAMES | WORDPIECE_NAMES
 
-# The words of regular expressions that many families share.
+# Parts of regular expressions that many families share.
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _SPACES = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 _SYMBOLS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -82,8 +82,8 @@ _LATIN = (
     "]+"
 )
 
-# Steps as `ggufkit.tokenizers.pre.describe` writes them. "bytes" spells text in the byte-level
-# alphabet; "words" does so after cutting with GPT-2's expression.
+# Steps as `ggufkit.tokenizers.pre.describe` returns them. "bytes" spells text in the byte-level
+# alphabet; "words" does so after splitting by GPT-2's expression.
 STRUCTURES: dict[tuple[str, ...], str] = {
     ("words",): "gpt-2",
     ("digit", "words"): "starcoder",
@@ -138,8 +138,8 @@ STRUCTURES: dict[tuple[str, ...], str] = {
     (r"\p{N}+", r"(?=(\d{3})+(?!\d))", "bytes"): "superbpe",
 }
 
-# Names with the cuts of another one that `STRUCTURES` has.
-SAME_CUTS: dict[str, str] = {
+# Names with the same rules as a name in `STRUCTURES`.
+SAME_RULES: dict[str, str] = {
     "gpt-2": "phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert "
     "jina-v1-en jina-v2-code roberta-bpe exaone4 mpt olmo jais trillion granite-docling",
     "starcoder": "refact command-r smollm codeshell exaone minerva-7b mellum2",
@@ -153,19 +153,19 @@ SAME_CUTS: dict[str, str] = {
     "tiny_aya": "cohere2moe",
 }
 
-# Names for which a whole word that is a token is taken before any merge.
+# Names for which a word that is a token is used before any merge (``ignore_merges``).
 _IGNORES_MERGES = """
     llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano glm4 glm5
     minicpm5 youtu tekken granite-embed-multi-97m
 """
 IGNORES_MERGES = frozenset(_IGNORES_MERGES.split())
 
-# Names for the same cuts where the tokenizer differs in something else that llama.cpp heeds.
+# Names for the same rules, if the tokenizer differs in another property that matters to llama.cpp.
 WITHOUT_IGNORE_MERGES = {"llama-bpe": "smaug-bpe"}
 WITH_ROBERTA_PROCESSING = {"gpt-2": "roberta-bpe"}
 
-# SHA-256 of str(ids) of the reference text -> name. Where the converter lists a hash twice, the
-# later name stands, as in the converter.
+# SHA-256 of str(ids) of the reference text -> name. If the converter lists a hash twice, the later
+# name counts, as it does there.
 HASHES: dict[str, str] = {
     "b0a6b1c0bd5998ebd9df08611efde34a4ff03faed45ae09c43e6b31ebd4b94cf": "a.x-4.0",
     "49fc0303c9e0d2c2c565c510f64b2d9b271276acdcdadff733249eda9f7d59df": "afmoe",
@@ -266,6 +266,6 @@ HASHES: dict[str, str] = {
 
 
 def steps_of(name: str) -> tuple[str, ...] | None:
-    """Return the steps by which llama.cpp cuts for a name, None where they are not known."""
-    cuts = next((known for known, names in SAME_CUTS.items() if name in names.split()), name)
-    return next((steps for steps, known in STRUCTURES.items() if known == cuts), None)
+    """Return llama.cpp's splitting steps for a name, or None if they are unknown."""
+    same = next((known for known, names in SAME_RULES.items() if name in names.split()), name)
+    return next((steps for steps, known in STRUCTURES.items() if known == same), None)

@@ -1,7 +1,7 @@
-"""Texts that tokenizers are compared on: what a wrong pre-tokenizer or vocabulary cuts otherwise.
+"""Texts on which tokenizers are compared, chosen so that a wrong pre-tokenizer shows.
 
-All are in normal form C: llama.cpp does not normalize for byte-pair encoding, and that is no fault
-of a conversion.
+All are in normal form C: llama.cpp does not normalize text for byte-pair encoding, which is not a
+fault of the conversion.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Byte-pair vocabularies that hold bytes and ranks: Mistral's tekken.json, and ``*.tiktoken``.
+"""Byte-pair vocabularies of bytes and ranks: Mistral's tekken.json, and ``*.tiktoken``.
 
-Such a tokenizer joins the neighbours whose union has the lowest rank, and has no list of merges.
-llama.cpp wants merges. For tekken its converter writes every way to make a token of two, the best
-halves first; for tiktoken it joins a token's bytes by the lower ranks until two parts are left.
+Such a tokenizer joins the two neighbours whose union has the lowest rank, and has no list of
+merges, but llama.cpp needs one. For tekken its converter writes every split of a token into two
+others, the best halves first; for tiktoken it joins a token's bytes by lower ranks until two parts
+are left.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 TEKKEN_NAME = "tekken.json"
 TIKTOKEN_SUFFIX = ".tiktoken"
 _MAX_BYTES = 128 << 20
-# Finding merges takes a token's length squared; published vocabularies need a twentieth of it.
+# Finding merges takes the square of a token's length; published vocabularies need 1/20 of this.
 _MAX_WORK = 1 << 28
 
-# Templates that llama.cpp has built in; of later versions it has files.
+# Templates that are built into llama.cpp; later versions of tekken come with a file.
 TEKKEN_TEMPLATES = {"v3": "mistral-v3-tekken", "v7": "mistral-v7-tekken"}
 TEKKEN_IDS = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
-# Files that do not list their special tokens have these (mistral-common).
+# The special tokens of files that do not list them (mistral-common).
 TEKKEN_SPECIAL = (
     "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]",
     "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]",
@@ -45,7 +46,7 @@ TEKKEN_SPECIAL = (
     "[TOOL_CONTENT]",
 )  # fmt: skip
 
-# File name -> pre-tokenizer and special tokens, which a repository has in its code.
+# File name -> pre-tokenizer and special tokens, which are in the code of the repository.
 TIKTOKEN_FILES = {
     "qwen.tiktoken": (
         "qwen2",
@@ -56,7 +57,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def spell(token: bytes) -> str:
-    """Return bytes in the printable alphabet of byte-level tokenizers."""
+    """Spell bytes in the printable alphabet of byte-level tokenizers."""
     return "".join(CHAR_OF[byte] for byte in token)
 
 
@@ -73,13 +74,15 @@ def tekken_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadat
         get(tekken, "config", f"default_{key}") for key in ("vocab_size", "num_special_tokens")
     )
     if type(n_tokens) is not int or type(n_special) is not int:
-        raise files.malformed(TEKKEN_NAME, "its config lacks the sizes of the vocabulary")
+        raise files.malformed(
+            TEKKEN_NAME, "config needs integers default_vocab_size and default_num_special_tokens"
+        )
     if not 0 <= n_special <= n_tokens <= MAX_VOCAB_SIZE:
         raise files.malformed(TEKKEN_NAME, f"{n_tokens} tokens, {n_special} of them special")
     if config.get("vocab_size", n_tokens) != n_tokens:
         raise CheckpointError(
             f"{files.folder}: {TEKKEN_NAME} has {n_tokens} tokens, but config.json says vocab_size "
-            f"{config['vocab_size']}; tokenizer and weights don't belong together"
+            f"{config['vocab_size']}; do tokenizer and weights belong together?"
         )
     special = _tekken_special(files, tekken, n_special)
     ranks = _tekken_ranks(files, tekken, n_tokens - n_special)
@@ -94,7 +97,7 @@ def tekken_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadat
             metadata.set(ID_KEYS[name], special.index(text), ValueType.UINT32)
     texts = [*special, *map(spell, ranks)]
     metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
-    # integers, as the converter has them: all bits are zero anyway
+    # integers, as the converter writes them; all bits are zero anyway
     metadata.set("tokenizer.ggml.scores", [0] * n_tokens, ValueType.INT32)
     metadata.set("tokenizer.ggml.token_type", list(map(int, types)), ValueType.INT32)
     metadata.set("tokenizer.ggml.add_bos_token", True, ValueType.BOOL)
@@ -115,7 +118,7 @@ def _tekken_special(files: TokenizerFiles, tekken: dict[str, Any], n: int) -> li
     )
     texts += [f"<SPECIAL_{i}>" for i in range(len(texts), n)]
     if len(texts) != n or not all(isinstance(text, str) for text in texts):
-        raise files.malformed(TEKKEN_NAME, f"its special tokens are not {n} texts")
+        raise files.malformed(TEKKEN_NAME, f"special_tokens must be {n} texts")
     if len(set(texts)) != n:
         raise files.malformed(TEKKEN_NAME, "two special tokens have the same text")
     return texts
@@ -124,32 +127,36 @@ def _tekken_special(files: TokenizerFiles, tekken: dict[str, Any], n: int) -> li
 def _tekken_ranks(files: TokenizerFiles, tekken: dict[str, Any], n: int) -> Ranks:
     entries = as_list(tekken.get("vocab"))[:n]
     if len(entries) != n or any(get(entry, "rank") != i for i, entry in enumerate(entries)):
-        raise files.malformed(TEKKEN_NAME, f"its vocabulary is not {n} tokens in order of rank")
+        raise files.malformed(
+            TEKKEN_NAME, f"vocab must have {n} tokens in the order of their ranks"
+        )
     ranks: Ranks = {}
     for rank, entry in enumerate(entries):
         token = _decode(files, TEKKEN_NAME, str(entry.get("token_bytes")).encode())
         if rank < 256 and token != bytes([rank]):
-            raise files.malformed(TEKKEN_NAME, f"the token {rank} is not that byte")
+            raise files.malformed(TEKKEN_NAME, f"the token of rank {rank} must be that byte")
         ranks[token] = rank
     return _checked(files, TEKKEN_NAME, ranks, n)
 
 
 def _halves(files: TokenizerFiles, ranks: Ranks) -> Iterator[str]:
-    """Yield every way to make each token of two, the halves of lowest rank first."""
+    """Yield every split of each token into two others, the halves of the lowest ranks first."""
     for token, rank in ranks.items():
-        ways = sorted(
+        splits = sorted(
             (ranks[token[:at]], ranks[token[at:]], at)
             for at in range(1, len(token))
             if token[:at] in ranks and token[at:] in ranks
         )
-        if not ways and rank >= 256:
-            raise files.malformed(TEKKEN_NAME, f"the token {rank} can't be made of two others")
-        for *_, at in ways:
+        if not splits and rank >= 256:
+            raise files.malformed(
+                TEKKEN_NAME, f"the token of rank {rank} can't be split into two others"
+            )
+        for *_, at in splits:
             yield f"{spell(token[:at])} {spell(token[at:])}"
 
 
 def find_tiktoken(files: TokenizerFiles) -> str | None:
-    """Return the name of the checkpoint's ``*.tiktoken`` file, None without one."""
+    """Return the name of the checkpoint's ``*.tiktoken`` file, or None."""
     names = (name.removeprefix("./") for name in files.names(".", TIKTOKEN_SUFFIX))
     return next(names, None)
 
@@ -159,13 +166,13 @@ def tiktoken_metadata(
 ) -> Metadata:
     """Return the metadata of a ``*.tiktoken`` file (``_set_vocab_qwen``).
 
-    Its special tokens are those of tokenizer_config.json's ``added_tokens_decoder``, or known by
-    the file's name: a repository has them in its code, which is not run.
+    Special tokens come from tokenizer_config.json's ``added_tokens_decoder``, or are known by the
+    file's name: they are part of the code in a repository, which is not run.
 
     Raises
     ------
     UnknownTokenizerError
-        There is no such file, or its special tokens or pre-tokenizer are not known.
+        There is no such file, or its special tokens or pre-tokenizer are unknown.
     CheckpointError
         A file is malformed or contradicts the config.
     """
@@ -180,8 +187,8 @@ def tiktoken_metadata(
     pre = pre or known_pre
     if pre is None or END_OF_TEXT not in special:
         raise UnknownTokenizerError(
-            f"{files.folder}: {name} does not tell the pre-tokenizer and the special tokens: give "
-            "--pre NAME and list the tokens as added_tokens_decoder in tokenizer_config.json"
+            f"{files.folder}: {name} does not name its pre-tokenizer and special tokens; give "
+            "--pre NAME, and list the tokens as added_tokens_decoder in tokenizer_config.json"
         )
     texts, types = _columns(files, config, ranks, special)
     metadata = Metadata()
@@ -196,22 +203,22 @@ def tiktoken_metadata(
 
 
 def _read_tiktoken(files: TokenizerFiles, name: str) -> Ranks:
-    """Return the tokens of lines like ``IQ== 0``."""
+    """Return the tokens and ranks from lines like ``IQ== 0``."""
     lines = read_bytes(files.folder, name, _MAX_BYTES).split(b"\n")
     ranks: Ranks = {}
     pairs = [line.split() for line in lines if line.strip()]
     for pair in pairs:
         if len(pair) != 2 or not pair[1].isdigit() or len(pair[1]) > 9:
-            raise files.malformed(name, f"a line without a token and its rank: {pair[:2]!r}")
+            raise files.malformed(name, f"a line must be a token and its rank: {pair[:2]!r}")
         ranks[_decode(files, name, pair[0])] = int(pair[1])
     return _checked(files, name, ranks, len(pairs))
 
 
 def _checked(files: TokenizerFiles, name: str, ranks: Ranks, n: int) -> Ranks:
     if len(ranks) != n or len(set(ranks.values())) != n or b"" in ranks or n > MAX_VOCAB_SIZE:
-        raise files.malformed(name, "a token or a rank is empty, or there twice")
+        raise files.malformed(name, "a token or a rank is empty, or occurs twice")
     if sum(len(token) ** 2 for token in ranks) > _MAX_WORK:
-        raise files.malformed(name, "its tokens are longer than those of any tokenizer")
+        raise files.malformed(name, "its tokens are too long to find their merges")
     return ranks
 
 
@@ -235,27 +242,27 @@ def _configured(files: TokenizerFiles) -> dict[str, int]:
 def _columns(
     files: TokenizerFiles, config: Mapping[str, Any], ranks: Ranks, special: Mapping[str, int]
 ) -> tuple[list[str], list[int]]:
-    """Return each token's text and type, up to the config's size."""
+    """Return each token's text and type, up to the config's ``vocab_size``."""
     by_id = {rank: (spell(token), TokenType.NORMAL) for token, rank in ranks.items()}
     by_id |= {token_id: (text, TokenType.CONTROL) for text, token_id in special.items()}
     size = config.get("vocab_size", max(by_id) + 1)
     if type(size) is not int or not max(by_id) < size <= MAX_VOCAB_SIZE:
         raise CheckpointError(
             f"{files.folder}: the tokenizer has the id {max(by_id)}, but config.json says "
-            f"vocab_size {size!r}; tokenizer and weights don't belong together"
+            f"vocab_size {size!r}; do tokenizer and weights belong together?"
         )
     rows = [by_id.get(i, (f"[PAD{i}]", TokenType.UNUSED)) for i in range(size)]
     return [text for text, _ in rows], [int(kind) for _, kind in rows]
 
 
 def _joins(files: TokenizerFiles, name: str, ranks: Ranks) -> Iterator[str]:
-    """Yield the two parts that each token is made of when the lower ranks have been joined."""
+    """Yield the two parts of each token that are left when all lower ranks have been joined."""
     for token, rank in ranks.items():
         if len(token) == 1:
             continue
         parts = _join(ranks, token, rank)
         if len(parts) != 2:
-            raise files.malformed(name, f"the token {rank} is not made of two others")
+            raise files.malformed(name, f"the token of rank {rank} is not made of two others")
         yield f"{spell(parts[0])} {spell(parts[1])}"
 
 
@@ -271,7 +278,7 @@ def _join(ranks: Ranks, token: bytes, below: int) -> list[bytes]:
 
 
 def _special_ids(files: TokenizerFiles, end_of_text: int) -> Metadata:
-    """Return the special tokens' ids: the end of a text stands for what the files do not name."""
+    """Return the ids of special tokens; the end of text is used for those that have no name."""
     named = special_metadata(files, template=False)
     ids = {"unk": end_of_text}
     if not any(key in named for key in ID_KEYS.values()):

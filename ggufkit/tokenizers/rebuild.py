@@ -1,11 +1,11 @@
-"""A tokenizer.json made of nothing but the metadata of a GGUF file.
+"""A tokenizer.json made only from the metadata of a GGUF file.
 
-It cuts and joins as llama.cpp does for that metadata, as far as the tokenizers library can: a
-second way from the file to token ids, which shows what a conversion lost.
+It splits and joins text as llama.cpp does for that metadata, as far as the tokenizers library can:
+an independent path from the file to token ids, which shows what a conversion lost.
 
-Byte-level BPE has merges; its cuts are those of the pre-tokenizer's name. SentencePiece joins the
-neighbours whose union has the best score: as merges, all ways to make a piece of two, in the order
-of scores. Unigram and WordPiece choose among the tokens alone.
+Byte-level BPE has merges, and its splitting rules follow from the pre-tokenizer's name.
+SentencePiece joins the neighbours whose union has the best score; as merges, these are all splits
+of pieces into two others, in the order of scores. Unigram and WordPiece need only the tokens.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _BYTE_LEVEL = {"add_prefix_space": False, "trim_offsets": False}
 
 
 class CannotRebuildError(Exception):
-    """The metadata does not tell enough; the message says what is lacking."""
+    """The metadata is not sufficient; the message says what is missing."""
 
 
 def rebuild(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tokenizer.json that the metadata amounts to.
+    """Return the tokenizer.json that corresponds to the metadata.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def rebuild(metadata: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     CannotRebuildError
-        The file says too little.
+        The metadata is not sufficient.
     """
     kind = metadata["tokenizer.ggml.model"]
     if kind not in _BUILDERS:
@@ -80,11 +80,13 @@ def _bpe(metadata: Mapping[str, Any]) -> dict[str, Any]:
     pre = metadata.get("tokenizer.ggml.pre", "default")
     steps = steps_of(pre)
     if steps is None:
-        raise CannotRebuildError(f"how llama.cpp cuts for the pre-tokenizer {pre!r} is not known")
+        raise CannotRebuildError(
+            f"llama.cpp's splitting rules for the pre-tokenizer {pre!r} are unknown"
+        )
     vocab = {text: i for i, text in enumerate(_tokens(metadata)[0])}
     merges = [merge.split(" ") for merge in metadata.get("tokenizer.ggml.merges", ())]
     for left, right in merges:
-        # llama.cpp joins to what is no token, too, and spells that out afterwards
+        # llama.cpp also joins to texts that are not tokens, and splits these up afterwards
         for text in (left, right, left + right):
             vocab.setdefault(text, len(vocab))
     model = _bpe_model(vocab, merges, ignore_merges=pre in IGNORES_MERGES)
@@ -111,15 +113,15 @@ def _spm(metadata: Mapping[str, Any]) -> dict[str, Any]:
     scores = metadata["tokenizer.ggml.scores"]
     pieces = [score for score, kind in zip(scores, types, strict=True) if kind == TokenType.NORMAL]
     if len(set(pieces)) < min(len(pieces), 2):
-        raise CannotRebuildError("the file has no scores: its tokenizer.json had none")
+        raise CannotRebuildError("the file has no scores, as it was made from a tokenizer.json")
     vocab = {text: i for i, text in enumerate(texts)}
-    ways = sorted(
+    splits = sorted(
         (-scores[i], vocab[text[:at]], vocab[text[at:]])
         for text, i in vocab.items()
         for at in range(1, len(text))
         if text[:at] in vocab and text[at:] in vocab
     )
-    merges = [(texts[left], texts[right]) for _, left, right in ways]
+    merges = [(texts[left], texts[right]) for _, left, right in splits]
     unknown = next((texts[i] for i, kind in enumerate(types) if kind == TokenType.UNKNOWN), None)
     byte_fallback = TokenType.BYTE in types
     model = _bpe_model(vocab, merges, unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback)
@@ -156,7 +158,7 @@ def _wordpiece(metadata: Mapping[str, Any]) -> dict[str, Any]:
     ]
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")
     if unknown is None or unknown >= len(texts):
-        raise CannotRebuildError("the file does not name the unknown token")
+        raise CannotRebuildError("the file has no id of an unknown token")
     model = {
         "type": "WordPiece",
         "unk_token": texts[unknown],

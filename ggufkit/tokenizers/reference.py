@@ -1,8 +1,8 @@
-r"""The hash by which llama.cpp's converter knows a tokenizer: that of a reference text's ids.
+r"""The hash by which llama.cpp's converter identifies a tokenizer: of the ids of a reference text.
 
-The text is encoded here, for known pre-tokenizers only, which makes this small: the expressions
-come from our own table, and the classes ``\p{...}``, which Python's `re` lacks, need to hold only
-the characters that the text has. The encoder is slow and good for this one text.
+The text is encoded here for known pre-tokenizers only, which keeps this small: the expressions
+come from our own table, and the classes ``\p{...}``, which Python's `re` lacks, only have to cover
+the characters of that text. The encoder is slow, and made for this one text.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _CLASSES = {"digit": r"\p{N}", "digits": r"\p{N}+", "punctuation": r"[!-/:-@\[-`
 
 
 def reference_hash(files: TokenizerFiles, steps: tuple[str, ...]) -> str:
-    """Return the hash of the reference text's ids, cut by known `steps`; "" if it can't be told."""
+    """Return the hash of the reference text's ids, split by known `steps`; "" if it has none."""
     vocabulary = read_vocabulary(files)
     ids = {text: token_id for token_id, text in vocabulary.texts.items()}
     added = {token.text for token in vocabulary.added.values()}
-    tokenizer = files.described or {}
+    tokenizer = files.tokenizer_json_or_legacy or {}
     try:
         if steps == ("bert",):
             tokens = _wordpiece(tokenizer, ids)
@@ -53,13 +53,13 @@ def reference_hash(files: TokenizerFiles, steps: tuple[str, ...]) -> str:
             tokens = _bpe(files, added, steps, ids)
         first, last = _around(tokenizer.get("post_processor"))
         sequence = [ids[token] for token in (*first, *tokens, *last)]
-    except (KeyError, TypeError):  # a token that the vocabulary lacks, or is no text
+    except (KeyError, TypeError):  # a token is missing in the vocabulary, or not a text
         return ""
     return hashlib.sha256(str(sequence).encode()).hexdigest()
 
 
 def _around(processor: Any) -> tuple[list[str], list[str]]:
-    """Return the special tokens that the post-processor puts before and after a text."""
+    """Return the special tokens that the post-processor adds before and after a text."""
     if get(processor, "type") == "RobertaProcessing":
         return as_list(processor.get("cls"))[:1], as_list(processor.get("sep"))[:1]
     first: list[str] = []
@@ -78,7 +78,7 @@ def _bpe(
     files: TokenizerFiles, added: set[str], steps: tuple[str, ...], ids: dict[str, int]
 ) -> list[str]:
     ranks = {merge: rank for rank, merge in enumerate(read_merges(files))}
-    whole = bool(get(files.described, "model", "ignore_merges"))
+    whole = bool(get(files.tokenizer_json_or_legacy, "model", "ignore_merges"))
     tokens: list[str] = []
     for piece in _split_added(REFERENCE_TEXT, added):
         if piece in added:
@@ -90,7 +90,7 @@ def _bpe(
 
 
 def _split_added(text: str, added: set[str]) -> list[str]:
-    """Cut out the added tokens, the longest first."""
+    """Split a text at added tokens, the longest first; they become pieces themselves."""
     present = sorted((token for token in added if token and token in text), key=len, reverse=True)
     if not present:
         return [text]
@@ -99,7 +99,7 @@ def _split_added(text: str, added: set[str]) -> list[str]:
 
 
 def cut(text: str, steps: tuple[str, ...]) -> list[str]:
-    """Return the words into which the steps of a known pre-tokenizer cut a text."""
+    """Return the words into which the steps of a known pre-tokenizer split a text."""
     pieces = [text]
     for step in steps:
         if step not in ("bytes", "words"):
@@ -112,7 +112,7 @@ def cut(text: str, steps: tuple[str, ...]) -> list[str]:
 
 
 def _isolate(pieces: list[str], regex: str) -> list[str]:
-    """Make each match, and each stretch between matches, a piece."""
+    """Make each match, and the text between matches, a piece."""
     pattern = re.compile(translate(regex, frozenset("".join(pieces))), re.MULTILINE)
     result = []
     for piece in pieces:
@@ -125,16 +125,16 @@ def _isolate(pieces: list[str], regex: str) -> list[str]:
 
 
 def translate(regex: str, alphabet: frozenset[str]) -> str:
-    r"""Return the expression in Python's dialect, equal for texts of the given characters.
+    r"""Return an expression for Python's `re` that is equivalent for texts over an alphabet.
 
-    Only two things differ: ``\p{X}`` becomes the characters of the category, and a class inside
-    a class is a union.
+    Two things differ: ``\p{X}`` becomes the alphabet's characters of that category, and nested
+    classes are flattened.
     """
     result = []
     depth = 0
     for part in re.findall(r"\\p\{\w+\}|\\.|.", regex, re.DOTALL):
         if part.startswith(r"\p"):
-            # U+FFFF stands for no character: a class must not be empty.
+            # A class must not be empty; U+FFFF is not a character.
             members = "".join(map(re.escape, _category(part[3:-1], alphabet))) or "\uffff"
             result.append(members if depth else f"[{members}]")
             continue
@@ -152,7 +152,7 @@ def _category(name: str, alphabet: frozenset[str]) -> list[str]:
 
 
 def _merge(word: str, ranks: dict[str, int]) -> list[str]:
-    """Join the pair of lowest rank until none is left."""
+    """Join the pair of the lowest rank, again and again, until no pair has a rank."""
     parts = list(word)
     while len(parts) > 1:
         pairs = [ranks.get(f"{a} {b}", len(ranks)) for a, b in pairwise(parts)]

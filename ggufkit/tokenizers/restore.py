@@ -1,9 +1,8 @@
-"""Tokenizer files of a checkpoint from the metadata of a GGUF file: conversion, backwards.
+"""Tokenizer files of a checkpoint from the metadata of a GGUF file, the inverse of a conversion.
 
-Byte-level BPE and WordPiece become a tokenizer.json, SentencePiece a tokenizer.model with a
-tokenizer.json beside it where the scores tell enough. Special tokens, what is added to a text
-and chat templates go to tokenizer_config.json. Whether a conversion would write the same metadata
-is for the caller to try.
+Byte-level BPE and WordPiece become a tokenizer.json, SentencePiece a tokenizer.model and, if the
+scores suffice, a tokenizer.json, too. Special tokens, the flags that add them and chat templates go
+to tokenizer_config.json. The caller has to check that a conversion would write the same metadata.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ from ggufkit.tokenizers.special import ID_KEYS
 from ggufkit.tokenizers.spm import ADDED_SCORE
 from ggufkit.tokenizers.stored import MERGES, PRE, SPACE_PREFIX, TYPES, StoredVocabulary
 
-# Cut as GPT-2 does, where it is not known how llama.cpp cuts.
+# Used if llama.cpp's splitting rules are unknown.
 FALLBACK_PRE = "gpt-2"
 
-# The name of the SentencePiece file, of kinds whose is another one.
+# Names of the SentencePiece file, if not tokenizer.model, by kind.
 MODEL_NAMES = {
     "t5": "spiece.model",
     **dict.fromkeys(("xlm_roberta", "nomic_moe"), "sentencepiece.bpe.model"),
 }
 XLM_MODEL = "sentencepiece.bpe.model"
 
-# Characters of all halves of all tokens; real vocabularies have a tenth of it.
-MAX_CUTS = 200_000_000
+# Characters in all halves of all tokens; real vocabularies have a tenth of this.
+MAX_SPLITS = 200_000_000
 
 _FLAGS: dict[str, Any] = dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
 _BYTE_DECODER = {
@@ -63,9 +62,9 @@ class Restored:
     Attributes
     ----------
     files : dict of str to bytes
-        By name.
+        The files by name.
     notes : list of str
-        What they can't say.
+        What is lost.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -80,18 +79,19 @@ class Restored:
 def restore_tokenizer(
     metadata: Metadata, kind: str, *, context: int | None = None, note_pre: bool = False
 ) -> Restored:
-    """Return the tokenizer files that a conversion reads as `metadata`, as nearly as can be.
+    """Return tokenizer files from which a conversion makes `metadata`, as far as possible.
 
     Parameters
     ----------
     metadata : Metadata
-        Of a GGUF file.
+        The metadata of a GGUF file.
     kind : str
-        How the architecture's tokenizer is read, see `ggufkit.tokenizers.kinds`.
+        The architecture's tokenizer kind, see `ggufkit.tokenizers.kinds`.
     context : int, optional
-        The most tokens that the model can see.
+        The model's context length.
     note_pre : bool
-        Whether to write down the pre-tokenizer's name, where tokenizer.json does not tell it.
+        Whether to store the pre-tokenizer's name in tokenizer_config.json, because it does not
+        follow from tokenizer.json.
 
     Raises
     ------
@@ -101,13 +101,13 @@ def restore_tokenizer(
     result = Restored()
     stored = StoredVocabulary(metadata)
     if not stored.tokens:
-        result.notes.append("the file has no vocabulary: there are no tokenizer files")
+        result.notes.append("no tokenizer files: the GGUF file has no vocabulary")
         return result
     config = stored.config(context)
     if note_pre:
         config[NOTE] = metadata.get(PRE)
     if kind == "phi3" and stored.model == "gpt2":
-        config["tokenizer_class"] = "GPT2Tokenizer"  # by which its conversion tells it
+        config["tokenizer_class"] = "GPT2Tokenizer"  # a conversion recognises it by this
     tokenizer: dict[str, Any] | None
     if stored.model == "gpt2":
         tokenizer = _bpe(stored, result.notes)
@@ -130,8 +130,8 @@ def _bpe(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any]:
     name = stored.metadata.get(PRE, "default")
     if steps_of(str(name)) is None:
         notes.append(
-            f"how llama.cpp cuts text for the pre-tokenizer {str(name)[:40]!r} is not known: "
-            "tokenizer.json cuts as GPT-2 does"
+            f"llama.cpp's splitting rules for the pre-tokenizer {str(name)[:40]!r} are unknown: "
+            "tokenizer.json splits as GPT-2 does"
         )
         name = FALLBACK_PRE
     merges = stored.metadata.get(MERGES)
@@ -139,7 +139,7 @@ def _bpe(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any]:
     known = set(stored.tokens)
     pairs = [merge for merge in given if _is_known(merge, known)]
     if len(pairs) != len(given):
-        notes.append(f"{len(given) - len(pairs)} merges are of no tokens, or to none: left out")
+        notes.append(f"{len(given) - len(pairs)} merges left out: they join or give no tokens")
     tokenizer = rebuild({**dict(stored.metadata), PRE: name, MERGES: pairs, TYPES: stored.types})
     vocab = {text: i for i, text in enumerate(stored.tokens) if not stored.is_padding(i)}
     tokenizer["model"]["vocab"] = vocab
@@ -157,19 +157,19 @@ def _is_known(merge: Any, tokens: set[str]) -> bool:
 
 
 def _wordpiece(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any] | None:
-    """Return the tokenizer.json of WordPiece."""
+    """Return the tokenizer.json of WordPiece, or None (and a note) if it can't be rebuilt."""
     unknown = stored.special.get("unk", _index(stored.tokens, "[UNK]", "▁[UNK]"))
     source = {**dict(stored.metadata), TYPES: stored.types, ID_KEYS["unk"]: unknown}
     try:
         tokenizer = rebuild(source)
     except CannotRebuildError as error:
-        notes.append(f"there is no tokenizer.json: {error}")
+        notes.append(f"no tokenizer.json: {error}")
         return None
     pieces = {i: text for text, i in tokenizer["model"]["vocab"].items()}
     texts = [pieces.get(i, "") for i in range(len(stored.tokens))]
     vocab = {text: i for i, text in enumerate(texts) if text and not stored.is_padding(i)}
     tokenizer["model"].update(vocab=vocab, unk_token=texts[unknown or 0])
-    # null, where the file does not say, means as lowercase does
+    # null, if the file does not say, means the same as `lowercase`
     flag = stored.metadata.get("tokenizer.ggml.normalizer.strip_accents")
     tokenizer["normalizer"]["strip_accents"] = flag
     tokenizer["decoder"] = {"type": "WordPiece", "prefix": "##", "cleanup": True}
@@ -179,24 +179,24 @@ def _wordpiece(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any] | N
 
 
 def _index(tokens: list[str], *texts: str) -> int | None:
-    """Return the id of the first of some texts that is a token."""
+    """Return the id of the first of these texts that is a token."""
     return next((tokens.index(text) for text in texts if text in tokens), None)
 
 
 def _rebuilt(stored: StoredVocabulary, kind: str, notes: list[str]) -> dict[str, Any] | None:
-    """Return the tokenizer.json of a SentencePiece model, if the scores tell enough."""
+    """Return the tokenizer.json of a SentencePiece model, or None if the scores don't suffice."""
     if not stored.scores:
         return None
-    if sum(len(text) ** 2 for text in stored.tokens) > MAX_CUTS:
-        notes.append("there is no tokenizer.json: its tokens are too long to list their halves")
+    if sum(len(text) ** 2 for text in stored.tokens) > MAX_SPLITS:
+        notes.append("no tokenizer.json: the tokens are too long to list all their halves")
         return None
     try:
         tokenizer = rebuild({**dict(stored.metadata), TYPES: stored.types})
     except (CannotRebuildError, KeyError) as error:
-        notes.append(f"there is no tokenizer.json: {error}")
+        notes.append(f"no tokenizer.json: {error}")
         return None
     added = _added(stored, stored.tokens, None)
-    if kind == "phi3":  # its conversion takes all of these for added ones
+    if kind == "phi3":  # its conversion overwrites every token in this list as an added one
         added = [a for a in added if stored.scores[a["id"]] == ADDED_SCORE]
     tokenizer["added_tokens"] = added
     tokenizer["decoder"] = _SPM_DECODER
@@ -213,7 +213,7 @@ def _added(
             "id": token_id,
             "content": text,
             **_FLAGS,
-            # a conversion decodes those that are not
+            # a conversion decodes tokens that are not normalized
             "normalized": decode_with(decoder, text) != text,
             "special": kind != TokenType.USER_DEFINED,
         }
@@ -223,10 +223,10 @@ def _added(
 
 
 def _post_processor(stored: StoredVocabulary) -> dict[str, Any] | None:
-    """Return what puts special tokens around a text."""
+    """Return the post-processor, which adds special tokens to a text."""
     bos, eos = (stored.special.get(n) if stored.adds(n) else None for n in ("bos", "eos"))
     texts = {i: stored.tokens[i] for i in (bos, eos) if i is not None}
-    # with RobertaProcessing some cuts have another name
+    # with RobertaProcessing the same splitting rules have another name
     like_roberta = stored.metadata.get(PRE) in WITH_ROBERTA_PROCESSING.values()
     if like_roberta and bos is not None and eos is not None and stored.adds("sep"):
         return {
@@ -242,7 +242,7 @@ def _post_processor(stored: StoredVocabulary) -> dict[str, Any] | None:
         [] if i is None else [{"SpecialToken": {"id": texts[i], "type_id": part}}]
         for i, part in ((bos, 0), (eos, 0), (eos, 1))
     )
-    # what stands between two texts says whether a separator is added
+    # a conversion reads from the tokens between two texts whether a separator is added
     between = {None: [], False: last, True: [*last, *last]}[stored.adds("sep")]
     one, two = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
     return {
@@ -258,9 +258,9 @@ def _post_processor(stored: StoredVocabulary) -> dict[str, Any] | None:
 def _add_sentencepiece(
     result: Restored, stored: StoredVocabulary, kind: str, config: dict[str, Any]
 ) -> None:
-    """Add the SentencePiece model, and the tokens that were added to it."""
+    """Add the SentencePiece model, and the added tokens."""
     if not stored.scores:
-        result.notes.append("the file has no scores: there is no SentencePiece model")
+        result.notes.append("no SentencePiece model: the GGUF file has no scores")
         return
     unigram = stored.model == "t5"
     model = SentencePieceModel(
@@ -274,7 +274,7 @@ def _add_sentencepiece(
     )
     name = MODEL_NAMES.get(kind, "tokenizer.model")
     if name == XLM_MODEL:
-        # it starts with other special tokens, one fewer
+        # the model starts with three special tokens, the GGUF vocabulary with four
         model.pieces[:4] = ["<unk>", "<s>", "</s>"]
         model.scores[:4] = [0.0] * 3
         model.types[:4] = [int(TokenType.UNKNOWN), *[int(TokenType.CONTROL)] * 2]
@@ -285,7 +285,7 @@ def _add_sentencepiece(
 
 
 def _drop_padding(model: SentencePieceModel) -> None:
-    """Take off the tokens at the end that stand for rows that no token has."""
+    """Remove the placeholders for unused rows from the end."""
     columns = (model.pieces, model.scores, model.types)
     while model.types[1:] and model.types[-1] == TokenType.UNUSED:
         if model.pieces[-1] != f"[PAD{len(model.pieces) - 1}]":
@@ -295,12 +295,12 @@ def _drop_padding(model: SentencePieceModel) -> None:
 
 
 def _add_defined(result: Restored, stored: StoredVocabulary, config: dict[str, Any]) -> None:
-    """Add the user-defined tokens: as pieces of the model they would be ordinary ones."""
+    """Add the user-defined tokens; as pieces of the model they would be converted as normal."""
     older: dict[str, int] = {}
     for token_id, text in enumerate(stored.tokens):
         if stored.types[token_id] != TokenType.USER_DEFINED:
             continue
-        if looks_special(text):  # there it would be special
+        if looks_special(text):  # in added_tokens_decoder it would become a control token
             older[text] = token_id
             continue
         entry = {"content": text, **_FLAGS, "normalized": False, "special": False}

@@ -1,8 +1,8 @@
-"""The self-test of a conversion: whether the file tokenizes as its checkpoint does.
+"""The self-test of a conversion: compare the file's tokenizer with the checkpoint's.
 
 Two tokenizers encode the same texts: the checkpoint's tokenizer.json, and one that is rebuilt from
-the written metadata alone. What differs was lost in between: a wrong pre-tokenizer, a merge, the
-type of an added token.
+the written metadata alone. A difference means that the conversion lost something: the right
+pre-tokenizer, a merge, the type of an added token.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 _WORKER = Path(__file__).with_name("selftest_worker.py")
 _SECONDS = 120.0
 _ENVIRONMENT = ("SYSTEMROOT",)  # Python does not start without it on Windows
-_FROM_JSON = ("gpt2", "bert")  # whose tokens are those of tokenizer.json
+_FROM_JSON = ("gpt2", "bert")  # models that are converted from tokenizer.json
 _MAX_SPECIAL = 1000
 _SHOWN_IDS = 8
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What became of a self-test that found no difference.
+    """A self-test that found no difference, or was not run.
 
     Attributes
     ----------
     n_probes : int
-        Texts that were compared; 0 if it was not run.
+        Number of compared texts; 0 if the test was not run.
     why : str
-        Why it was not run.
+        Why the test was not run; empty if it was.
     """
 
     n_probes: int = 0
@@ -57,26 +57,26 @@ class SelfTest:
 
 
 def self_test(folder: Path, metadata: Metadata) -> SelfTest:
-    """Compare the tokenizer of a checkpoint with that of its metadata.
+    """Compare the tokenizer of a checkpoint with the one in converted metadata.
 
     Parameters
     ----------
     folder : Path
         The checkpoint.
     metadata : Metadata
-        Its ``tokenizer.*`` keys, as converted.
+        The converted ``tokenizer.*`` keys.
 
     Raises
     ------
     TokenizerMismatchError
-        They tokenize differently.
+        The two tokenize differently.
     CheckpointError
         A file is malformed.
     """
     if find_spec("tokenizers") is None:
         return SelfTest(why="it needs the tokenizers library: pip install 'ggufkit[selftest]'")
     files = TokenizerFiles(folder)
-    if files.tokenizer is None:
+    if files.tokenizer_json is None:
         return SelfTest(why="the checkpoint has no tokenizer.json")
     try:
         rebuilt = rebuild(metadata)
@@ -103,8 +103,8 @@ def self_test(folder: Path, metadata: Metadata) -> SelfTest:
 
 
 def _own_tokenizer(files: TokenizerFiles, kind: str) -> dict[str, Any]:
-    """Return tokenizer.json with the tokens that other files add, as AutoTokenizer has it."""
-    tokenizer = dict(files.tokenizer or {})
+    """Return tokenizer.json with the tokens that other files add, as AutoTokenizer loads it."""
+    tokenizer = dict(files.tokenizer_json or {})
     if isinstance(model := tokenizer.get("model"), dict):
         tokenizer["model"] = {**model, "dropout": None} if "dropout" in model else model
     if kind not in _FROM_JSON:
@@ -126,11 +126,11 @@ def _own_tokenizer(files: TokenizerFiles, kind: str) -> dict[str, Any]:
 
 
 def _plain_texts(own: dict[str, Any], rebuilt: dict[str, Any], kind: str) -> list[str]:
-    """Return the probes that llama.cpp is meant to encode as the tokenizer does.
+    """Return the probes for which llama.cpp should agree with the tokenizer.
 
-    A conversion spells added tokens as they stand in a text, such as spaces for Gemma's "▁▁", and
-    llama.cpp finds them there where tokenizer.json does not. Of SentencePiece
-    tokenizers some put no second space before a text that starts with one; llama.cpp always does.
+    A conversion spells added tokens as in a text (spaces for Gemma's "▁▁"), where llama.cpp finds
+    them and tokenizer.json does not. Some SentencePiece tokenizers add no second space before a
+    text that starts with one; llama.cpp always does.
     """
     own_added, written = (
         {get(token, "content") for token in as_list(tokenizer.get("added_tokens"))}
@@ -146,11 +146,11 @@ def _plain_texts(own: dict[str, Any], rebuilt: dict[str, Any], kind: str) -> lis
 
 
 def _special_tokens(own: dict[str, Any], metadata: Metadata) -> dict[str, bool]:
-    """Return the added tokens to try, and whether to try them as plain text too.
+    """Return the added tokens to test, and whether to test them as plain text, too.
 
-    Alone in their text: llama.cpp knows no strip flags, nor tokens that are whole words only. What
-    merely looks special is special to llama.cpp alone. T5's sentinels are not converted, and
-    respelled tokens stand in other texts.
+    Each is a text of its own, because llama.cpp has no strip flags. Tokens that match whole words
+    only are left out, as llama.cpp lacks these, too; tokens that merely look special are special
+    in llama.cpp only; T5's sentinels are not converted, and respelled tokens have other texts.
     """
     texts = metadata["tokenizer.ggml.tokens"]
     known = set(texts) if isinstance(texts, list) else set()
@@ -170,7 +170,7 @@ def _may_be_respelled(text: str) -> bool:
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    """Run the worker; a library that hangs or crashes is a failure like any other."""
+    """Run the worker. If the library hangs or crashes, the test counts as not run."""
     command = [sys.executable, "-I", "-X", "utf8", str(_WORKER)]
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     try:
@@ -184,9 +184,9 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
             env=environment | {"TOKENIZERS_PARALLELISM": "false"},
         )
     except subprocess.TimeoutExpired:
-        return {"failed": f"the tokenizers library takes more than {_SECONDS:g} s"}
+        return {"failed": f"the tokenizers library took more than {_SECONDS:g} s"}
     if done.returncode != 0:
-        return {"failed": "the tokenizers library can't be used, or crashes on tokenizer.json"}
+        return {"failed": "the tokenizers library does not work, or crashed on tokenizer.json"}
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
@@ -200,21 +200,21 @@ def _mismatch(
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     model, pre = (metadata[f"tokenizer.ggml.{key}"] for key in ("model", "pre"))
     return TokenizerMismatchError(
-        f"{folder}: the {what} {text!r} is {_shown(own, same)} to tokenizer.json, but "
-        f"{_shown(rebuilt, same)} to the file to be written (tokenizer.ggml.model {model}, "
-        f"tokenizer.ggml.pre {pre}); {_hint(str(model))}; --no-self-test converts all the same",
+        f"{folder}: the {what} {text!r} is {_shown(own, same)} by tokenizer.json, but "
+        f"{_shown(rebuilt, same)} by the new file (tokenizer.ggml.model {model}, "
+        f"tokenizer.ggml.pre {pre}); {_hint(str(model))}; --no-self-test converts anyway",
         text=text,
     )
 
 
 def _hint(model: str) -> str:
     if model in _FROM_JSON:
-        return "a wrong --pre does this"
-    return "the SentencePiece model, from which the file is made, and tokenizer.json disagree"
+        return "is --pre wrong?"
+    return "the SentencePiece model, from which the file is made, contradicts tokenizer.json"
 
 
 def _shown(ids: list[Any], start: int) -> str:
-    """Return the ids from the first that differs on."""
+    """Return a few ids, from the first difference on."""
     shown = " ".join(map(str, ids[start : start + _SHOWN_IDS])) or "nothing"
     before, after = "... " if start else "", " ..." if len(ids) > start + _SHOWN_IDS else ""
     return f"[{before}{shown}{after}]"

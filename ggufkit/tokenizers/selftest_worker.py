@@ -1,8 +1,8 @@
-"""Compares two tokenizers in a process of its own: run by `ggufkit.tokenizers.selftest` alone.
+"""Compares two tokenizers in a separate process, started by `ggufkit.tokenizers.selftest`.
 
-Started as a script, isolated, without this package. Reads one JSON object from standard input and
-writes one to standard output. tokenizer.json comes from strangers: whatever the tokenizers library
-makes of it, only this process ends.
+It runs as an isolated script without this package, reads one JSON object from standard input and
+writes one to standard output. tokenizer.json comes from an untrusted source: if the tokenizers
+library crashes on it, only this process ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def _different_tokens(own: Tokenizer, rebuilt: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Find tokens of the model whose ids differ."""
+    """Yield tokens of the model with different ids."""
     model = rebuilt["model"]
     if model["type"] == "Unigram":
         ids = {text: i for i, (text, _) in enumerate(model["vocab"])}
@@ -41,7 +41,7 @@ def _different_tokens(own: Tokenizer, rebuilt: dict[str, Any]) -> Iterator[dict[
 
 
 def _different_merges(own: Tokenizer, rebuilt: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    # the library writes either spelling of merges as pairs
+    # the library writes both spellings of merges as pairs
     pairs = json.loads(own.to_str())["model"]["merges"]
     for rank, (one, other) in enumerate(zip_longest(pairs, rebuilt["model"]["merges"])):
         if one != other:
@@ -74,7 +74,7 @@ def _main() -> None:
     answer: dict[str, Any]
     try:
         answer = {"difference": next(_differences(request), None)}
-    except Exception as error:  # the library raises nothing more special
+    except Exception as error:  # the library raises nothing more specific
         answer = {"failed": str(error)[:300]}
     sys.stdout.write(json.dumps(answer))
 

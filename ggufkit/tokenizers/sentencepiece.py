@@ -1,6 +1,6 @@
-"""``tokenizer.model``: SentencePiece's protobuf file, read without the sentencepiece library.
+"""``tokenizer.model``, SentencePiece's protobuf file, read without the sentencepiece library.
 
-The library can end the process on a hostile file, and all that is needed is a list of pieces::
+The library can end the process on a hostile file, and only a list of pieces is needed::
 
     ModelProto:     1 pieces (repeated)   2 trainer_spec   3 normalizer_spec
     SentencePiece:  1 piece: string       2 score: float   3 type: enum
@@ -35,7 +35,7 @@ class ModelType(IntEnum):
 
 
 class TokenType(IntEnum):
-    """What a token is: the numbers of SentencePiece and of ``tokenizer.ggml.token_type``."""
+    """The type of a token, numbered as in SentencePiece and ``tokenizer.ggml.token_type``."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -52,7 +52,7 @@ _FLOAT = struct.Struct("<f")
 
 @dataclass
 class SentencePieceModel:
-    """The parts of a SentencePiece model that a GGUF file keeps."""
+    """The parts of a SentencePiece model that a GGUF file stores."""
 
     pieces: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -69,7 +69,7 @@ def parse_model(data: bytes, where: str) -> SentencePieceModel:
     Raises
     ------
     CheckpointError
-        The bytes are no SentencePiece model, or exceed a limit.
+        The bytes are not a SentencePiece model, or exceed a limit.
     """
     if data.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{where}: a git-lfs pointer, not the file; run 'git lfs pull'")
@@ -92,9 +92,9 @@ def parse_model(data: bytes, where: str) -> SentencePieceModel:
 
 
 def encode_model(model: SentencePieceModel) -> bytes:
-    """Return the bytes of a ``tokenizer.model``, which `parse_model` reads as `model`.
+    """Return the bytes of a ``tokenizer.model``, the inverse of `parse_model`.
 
-    Byte pieces make it one with byte fallback.
+    With byte pieces, the model has byte fallback.
     """
     out = bytearray()
     for text, score, kind in zip(model.pieces, model.scores, model.types, strict=True):
@@ -149,7 +149,7 @@ def _add_piece(model: SentencePieceModel, data: bytes, span: tuple[int, int]) ->
     if len(model.pieces) >= MAX_PIECES:
         raise ValueError(f"more than {MAX_PIECES} pieces")
     if score != score or b"\0" in text:
-        raise ValueError(f"piece {len(model.pieces)} holds a NUL character or has no score")
+        raise ValueError(f"piece {len(model.pieces)} holds a NUL character, or its score is NaN")
     model.pieces.append(text.decode("utf-8"))
     model.scores.append(score)
     model.types.append(kind)
@@ -173,7 +173,7 @@ def _span(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
-    """Yield each field's number and its varint, or where its bytes start and end."""
+    """Yield the number of each field, and its varint or the span of its bytes."""
     while at < end:
         tag, at = data[at], at + 1
         if tag > 0x7F:
@@ -190,7 +190,7 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int | tuple[i
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
-            raise ValueError(f"wire type {wire} at byte {at}")
+            raise ValueError(f"unknown wire type {wire} at byte {at}")
         if size > end - at:
             raise ValueError(f"truncated at byte {at}")
         yield tag >> 3, (at, at + size)
@@ -207,4 +207,4 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * i
         if byte < 0x80:
             return value, at + i + 1
-    raise ValueError(f"endless number at byte {at}")
+    raise ValueError(f"a number at byte {at} has more than 10 bytes")

@@ -1,9 +1,9 @@
-"""Special tokens: which ids they have, which are added to a text, and the chat templates.
+"""Special tokens: their ids, which of them are added to a text, and the chat templates.
 
-Facts are gathered as gguf-py's ``SpecialVocab`` does. A special token's id is that of the first
-entry in tokenizer.json's ``added_tokens`` with the text that tokenizer_config.json names; ids in
-config.json fill what is missing. Whether bos, eos and sep are added is read from tokenizer.json's
-post-processor, whose word counts more than tokenizer_config.json's. Templates are stored and never
+The rules are those of gguf-py's ``SpecialVocab``. A special token's id is that of the first
+entry in tokenizer.json's ``added_tokens`` with the text that tokenizer_config.json names; missing
+ids are taken from config.json. Whether bos, eos and sep are added is read from tokenizer.json's
+post-processor, which takes precedence over tokenizer_config.json. Templates are stored, never
 rendered.
 """
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 TYPES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
-# "seperator" is the key's spelling. There is no key for cls and the fill-in-the-middle tokens.
+# Keys by the short names of tokens. "seperator" is the key's spelling; cls has no key, and
+# gguf-py writes none for fill-in-the-middle tokens.
 ID_KEYS = {
     "bos": "tokenizer.ggml.bos_token_id",
     "eos": "tokenizer.ggml.eos_token_id",
@@ -57,15 +58,15 @@ def special_metadata(
     Parameters
     ----------
     files : TokenizerFiles
-        The checkpoint's files.
+        The files of the checkpoint.
     types : tuple of str, optional
         The special tokens to look for.
     n_vocab : int, optional
-        Ids from here on are left out.
+        Vocabulary size: tokens with larger ids are left out.
     merges : bool, optional
         Whether to write the merges of a BPE tokenizer.
     ids : mapping of str to int, optional
-        Ids of special tokens that the files do not name.
+        Ids to use for special tokens that the files do not name.
     template : bool, optional
         Whether to write chat templates.
 
@@ -75,34 +76,37 @@ def special_metadata(
         A file is malformed.
     """
     tokens = _SpecialTokens(dict(files.config or {}), list(types))
-    if files.tokenizer:
-        tokens.read_post_processor(files.tokenizer.get("post_processor"))
-    found = tokens.find_ids(files, n_vocab)
-    for name, token_id in (ids or {}).items():
-        if n_vocab is None or token_id < n_vocab:
-            found.setdefault(name, token_id)
-
+    if files.tokenizer_json:
+        tokens.read_post_processor(files.tokenizer_json.get("post_processor"))
     metadata = Metadata()
     if merges and (pairs := read_merges(files)):
         metadata.set("tokenizer.ggml.merges", pairs, ValueType.STRING)
-    for name, token_id in found.items():
-        if name in ID_KEYS:
-            metadata.set(ID_KEYS[name], token_id, ValueType.UINT32)
+    for name, token_id in _ids_within(n_vocab, tokens.find_ids(files, n_vocab), ids or {}).items():
+        metadata.set(ID_KEYS[name], token_id, ValueType.UINT32)
     for name, value in tokens.add.items():
         if name in ADD_KEYS:
             metadata.set(ADD_KEYS[name], value, ValueType.BOOL)
     if template and files.config:
         _set_templates(metadata, files)
-    for name, value in _normalizer_flags((files.tokenizer or {}).get("normalizer")).items():
+    for name, value in _normalizer_flags((files.tokenizer_json or {}).get("normalizer")).items():
         metadata.set(f"tokenizer.ggml.normalizer.{name}", value, ValueType.BOOL)
     return metadata
 
 
+def _ids_within(
+    n_vocab: int | None, found: Mapping[str, int], given: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the ids that have a key: those found, then those given for others."""
+    usable = {k: i for k, i in given.items() if n_vocab is None or i < n_vocab}
+    ids = {**found, **{name: i for name, i in usable.items() if name not in found}}
+    return {name: i for name, i in ids.items() if name in ID_KEYS}
+
+
 @dataclass
 class _SpecialTokens:
-    """The special tokens' texts, corrected by what the post-processor puts around a text.
+    """The texts of special tokens, corrected by what the post-processor adds to a text.
 
-    `config` starts as tokenizer_config.json; entries may be strings or ``{"content": ...}``.
+    `config` starts as tokenizer_config.json; its entries are strings or ``{"content": ...}``.
     """
 
     config: dict[str, Any]
@@ -110,7 +114,7 @@ class _SpecialTokens:
     add: dict[str, bool] = field(default_factory=dict)
 
     def read_post_processor(self, processor: Any) -> None:
-        """Learn from tokenizer.json's post-processor what is added to a text."""
+        """Read which tokens tokenizer.json's post-processor adds to a text."""
         self.bos = self.config.get("bos_token") or self._take("cls", "bos")
         self.eos = self.config.get("eos_token") or self._take("sep", "eos")
         self.cls = self.config.get("cls_token")
@@ -128,7 +132,7 @@ class _SpecialTokens:
                 self._read_template(as_list(step.get("single")), as_list(step.get("pair")))
 
     def _take(self, source: str, target: str) -> Any:
-        """Let cls stand for a missing bos, and sep for a missing eos."""
+        """Use cls as a missing bos, and sep as a missing eos."""
         value = self.config.get(f"{source}_token")
         if value:
             self.config[f"{target}_token"] = value
@@ -167,7 +171,7 @@ class _SpecialTokens:
         if not self.config:
             self.eos = last
         elif last != self.eos:
-            # What tokenizer_config.json calls eos ends a turn, or else a message.
+            # Then tokenizer_config.json's eos is the end of a turn (eot), or of a message (eom).
             for name in ("eot", "eom"):
                 if name not in self.types:
                     self.types.append(name)
@@ -177,7 +181,7 @@ class _SpecialTokens:
         self.add["eos"] = last == self.eos
 
     def _read_separator(self, pair: list[Any], *, ends_with_special: bool) -> None:
-        """Read what stands between two texts: A [sep] [eos] B."""
+        """Read the tokens between two texts: A [sep] [eos] B."""
         if not pair or get(pair[0], "Sequence", "id") != "A":
             return
         middle = pair[1:-1]
@@ -194,12 +198,12 @@ class _SpecialTokens:
             self.config["sep_token"] = self.eos
 
     def find_ids(self, files: TokenizerFiles, n_vocab: int | None) -> dict[str, int]:
-        """Return the special tokens' ids; takes over the add flags of tokenizer_config.json."""
-        added = as_list((files.tokenizer or {}).get("added_tokens"))
+        """Return ids by name; also copies the ``add_*_token`` flags of tokenizer_config.json."""
+        added = as_list((files.tokenizer_json or {}).get("added_tokens"))
         found: dict[str, int] = {}
 
         def keep(name: str, token_id: Any) -> None:
-            # -1 says that there is no such token.
+            # -1 means that there is no such token.
             if type(token_id) is int and token_id >= 0 and (n_vocab is None or token_id < n_vocab):
                 found.setdefault(name, token_id)
 
@@ -229,15 +233,17 @@ def read_merges(files: TokenizerFiles) -> list[str]:
     CheckpointError
         The merges are malformed.
     """
-    merges = get(files.tokenizer, "model", "merges")
+    merges = get(files.tokenizer_json, "model", "merges")
     if not merges:
         return _read_merges_txt(files)
     if isinstance(merges, list) and all(isinstance(merge, str) for merge in merges):
         return merges
     if isinstance(merges, list) and all(map(_is_pair, merges)):
-        # A space inside a piece is written as the byte alphabet writes it.
+        # A space inside a piece is spelled as in the byte-level alphabet.
         return [" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merges]
-    raise files.malformed("tokenizer.json", "'merges' holds neither strings nor pairs of strings")
+    raise files.malformed(
+        "tokenizer.json", "'merges' must be a list of strings or pairs of strings"
+    )
 
 
 def _is_pair(merge: Any) -> bool:
@@ -274,7 +280,7 @@ def _set_templates(metadata: Metadata, files: TokenizerFiles) -> None:
             if template:
                 metadata.set(f"{TEMPLATE_KEY}.{name}", template, ValueType.STRING)
     if names:
-        # The converter's order is that of a Python set, which changes from run to run.
+        # The converter's order is that of a Python set, which differs from run to run.
         unique = list(dict.fromkeys(names))
         metadata.set("tokenizer.chat_templates", unique, ValueType.STRING)
     if default:
@@ -282,7 +288,7 @@ def _set_templates(metadata: Metadata, files: TokenizerFiles) -> None:
 
 
 def _template_files(files: TokenizerFiles) -> Any:
-    """Return the templates that lie in files of their own."""
+    """Return the templates from separate files."""
     main = files.text("chat_template.jinja")
     if main is None:
         return (files.json("chat_template.json", 16 << 20) or {}).get("chat_template")
@@ -294,7 +300,7 @@ def _template_files(files: TokenizerFiles) -> Any:
 
 
 def _normalizer_flags(normalizer: Any) -> dict[str, bool]:
-    """Return whether the normalizer lowercases and strips accents, where it says so."""
+    """Return whether the normalizer lowercases and strips accents, as far as it says so."""
     flags: dict[str, Any] = {"lowercase": None, "strip_accents": None}
     steps = [normalizer]
     while steps:
@@ -312,6 +318,6 @@ def _normalizer_flags(normalizer: Any) -> dict[str, bool]:
 
 
 def _special(piece: Any) -> str | None:
-    """Return the special token that a piece of a template stands for."""
+    """Return the text of the special token in a template's piece, or None."""
     text = get(piece, "SpecialToken", "id")
     return text if isinstance(text, str) and text else None

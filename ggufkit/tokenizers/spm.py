@@ -1,4 +1,4 @@
-"""SentencePiece vocabularies of tokenizer.model: byte-pair (model "llama") and unigram ("t5")."""
+"""SentencePiece vocabularies of tokenizer.model: byte-pair ("llama") and unigram ("t5")."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 MODEL_NAME = "tokenizer.model"
 MAX_MODEL_BYTES = 256 << 20
 
-# Padding is never chosen; added tokens are found before scores are looked at.
+# Padding is never chosen; added tokens are found before scores matter.
 PADDING_SCORE = -10000.0
 ADDED_SCORE = -1000.0
 
 
 @dataclass
 class _Tokens:
-    """The columns of the vocabulary, filled with padding up to its size."""
+    """The columns of a vocabulary, padded to its size."""
 
     texts: list[str]
     scores: list[float]
@@ -46,7 +46,7 @@ class _Tokens:
         return cls(texts, [PADDING_SCORE] * size, [int(TokenType.UNUSED)] * size)
 
     def put(self, token_id: int, text: str, score: float, kind: int) -> None:
-        """Set a token; ids out of range are left out, as in the converter."""
+        """Set a token; like the converter, ignore ids that are out of range."""
         if 0 <= token_id < len(self.texts):
             self.texts[token_id], self.scores[token_id] = text, score
             self.types[token_id] = int(kind)
@@ -59,7 +59,9 @@ class _Tokens:
         metadata.set("tokenizer.ggml.token_type", self.types, ValueType.INT32)
 
 
-def spm_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
+def spm_metadata(
+    files: TokenizerFiles, config: Mapping[str, Any], _pre: str | None = None
+) -> Metadata:
     """Return the metadata of a SentencePiece tokenizer (``_set_vocab_sentencepiece``).
 
     Raises
@@ -75,7 +77,7 @@ def spm_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
         if entry.get("special") or looks_special(text):
             tokens.put(token_id, text, ADDED_SCORE, TokenType.CONTROL)
         else:
-            # llama.cpp looks for these in the text, where a space is a space.
+            # llama.cpp searches the text itself for these, where spaces are spaces.
             text = text.replace("▁", " ")
             tokens.put(token_id, text, ADDED_SCORE, TokenType.USER_DEFINED)
     return _finish(files, tokens)
@@ -84,7 +86,7 @@ def spm_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
 def phi3_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
     """Return the metadata of Phi-3's SentencePiece tokenizer (``Phi3MiniModel.set_vocab``).
 
-    Added tokens are taken as they are, from tokenizer.json too.
+    Added tokens are taken verbatim, also from tokenizer.json.
 
     Raises
     ------
@@ -100,10 +102,12 @@ def phi3_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
     return _finish(files, tokens)
 
 
-def t5_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
+def t5_metadata(
+    files: TokenizerFiles, config: Mapping[str, Any], _pre: str | None = None
+) -> Metadata:
     """Return the metadata of a unigram SentencePiece tokenizer (``T5Model.set_vocab``).
 
-    A byte-pair model, as Pile-T5 has, gives what `spm_metadata` gives.
+    A byte-pair model, as of Pile-T5, is read by `spm_metadata`.
 
     Raises
     ------
@@ -120,11 +124,15 @@ def t5_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
 
 
 def xlm_roberta_metadata(
-    files: TokenizerFiles, config: Mapping[str, Any], *, mask: int | None = None
+    files: TokenizerFiles,
+    config: Mapping[str, Any],
+    _pre: str | None = None,
+    *,
+    mask: int | None = None,
 ) -> Metadata:
     """Return the metadata of XLM-RoBERTa's unigram tokenizer (``_xlmroberta_set_vocab``).
 
-    transformers' ids are those of the SentencePiece model with other special tokens before them.
+    The ids of transformers are those of the SentencePiece model, shifted by other special tokens.
 
     Parameters
     ----------
@@ -133,7 +141,7 @@ def xlm_roberta_metadata(
     config : mapping
         The model's.
     mask : int, optional
-        The id of the mask token, which the model may lack.
+        The id of the mask token, if the model lacks it.
 
     Raises
     ------
@@ -148,7 +156,7 @@ def xlm_roberta_metadata(
     size = _vocab_size(files, max(config.get("vocab_size") or 0, len(model.pieces)))
     tokens = _Tokens.padding(size)
     _put_pieces(tokens, model)
-    # the model starts with <unk> <s> </s>, and the last row of the padded list is left out
+    # the model starts with <unk> <s> </s>; the last row of the padded list is dropped
     tokens.texts = ["<s>", "<pad>", "</s>", "<unk>", *tokens.texts[3:-1]]
     tokens.scores = [*[0.0] * 4, *tokens.scores[3:-1]]
     control = int(TokenType.CONTROL)
@@ -185,7 +193,7 @@ def _finish(files: TokenizerFiles, tokens: _Tokens) -> Metadata:
 def _read_model(files: TokenizerFiles, name: str) -> SentencePieceModel:
     if not files.has(name):
         raise UnknownTokenizerError(
-            f"{files.folder}: {name} is missing, and this architecture's tokenizer is read from it"
+            f"{files.folder}: {name} is missing; this architecture's tokenizer is read from it"
         )
     return parse_model(read_bytes(files.folder, name, MAX_MODEL_BYTES), str(files.folder / name))
 
@@ -193,27 +201,31 @@ def _read_model(files: TokenizerFiles, name: str) -> SentencePieceModel:
 def _base_tokens(
     files: TokenizerFiles, config: Mapping[str, Any], model: SentencePieceModel | None = None
 ) -> _Tokens:
-    """Return the model's pieces and the tokens of added_tokens.json, padded to the vocab size."""
+    """Return the model's pieces and the tokens of added_tokens.json, padded to ``vocab_size``."""
     model = model or _read_model(files, MODEL_NAME)
     size = config.get("vocab_size_per_layer_input", config.get("vocab_size")) or len(model.pieces)
     tokens = _Tokens.padding(_vocab_size(files, size))
     _put_pieces(tokens, model)
     for text, token_id in (files.json("added_tokens.json", 64 << 20) or {}).items():
         if type(token_id) is not int:
-            raise files.malformed("added_tokens.json", f"the token {text!r} has no id")
+            raise files.malformed(
+                "added_tokens.json", f"the id of the token {text!r} is no integer"
+            )
         tokens.put(token_id, text, ADDED_SCORE, TokenType.USER_DEFINED)
     return tokens
 
 
 def _vocab_size(files: TokenizerFiles, size: Any) -> int:
     if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
-        raise files.malformed("config.json", f"vocab_size {size!r} is not a size")
+        raise files.malformed(
+            "config.json", f"vocab_size is {size!r}, expected 1..{MAX_VOCAB_SIZE}"
+        )
     return size
 
 
 def _put_pieces(tokens: _Tokens, model: SentencePieceModel) -> None:
     for token_id, text in enumerate(model.pieces):
-        # Pieces that the model's author defined are ordinary tokens to llama.cpp.
+        # The converter treats user-defined pieces of the model as normal tokens.
         kind = model.types[token_id]
         kind = TokenType.NORMAL if kind == TokenType.USER_DEFINED else kind
         tokens.put(token_id, text, model.scores[token_id], kind)
@@ -230,15 +242,15 @@ def _decoder_entries(files: TokenizerFiles) -> Iterator[tuple[int, dict[str, Any
             what = f"'added_tokens_decoder' entry {token_id!r} has no 'content'"
             raise files.malformed("tokenizer_config.json", what)
         if not token_id.isascii() or not token_id.isdigit():
-            what = f"'added_tokens_decoder' key {token_id[:40]!r} is no token id"
+            what = f"'added_tokens_decoder' key {token_id[:40]!r} is not a token id"
             raise files.malformed("tokenizer_config.json", what)
         yield int(token_id), entry
 
 
 def _json_entries(files: TokenizerFiles) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield id and description of each entry of tokenizer.json's added_tokens."""
-    for entry in as_list((files.tokenizer or {}).get("added_tokens")):
+    for entry in as_list((files.tokenizer_json or {}).get("added_tokens")):
         token_id, text = get(entry, "id"), get(entry, "content")
         if type(token_id) is not int or not isinstance(text, str):
-            raise files.malformed("tokenizer.json", "an added token without 'id' or 'content'")
+            raise files.malformed("tokenizer.json", "an added token has no 'id' or no 'content'")
         yield token_id, entry

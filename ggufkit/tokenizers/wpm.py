@@ -1,4 +1,4 @@
-"""WordPiece vocabularies: BERT and its kin (model "bert")."""
+"""WordPiece vocabularies of BERT and similar models ("bert")."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def wpm_metadata(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     """Return the metadata of a WordPiece tokenizer (``BertModel.set_vocab``).
 
-    WordPiece marks the pieces inside a word with ``##``; llama.cpp marks those at its start,
+    WordPiece marks pieces inside a word with ``##``; llama.cpp marks those at the start of a word
     with "▁", as SentencePiece does.
 
     Raises
     ------
     UnknownTokenizerError
-        There is no tokenizer.json, or it is not like BERT's and `pre` is None.
+        There is no tokenizer.json; or it is not like BERT's, and `pre` is None.
     CheckpointError
         A file is malformed or contradicts the config.
     """

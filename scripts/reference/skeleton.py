@@ -60,6 +60,7 @@ def skeleton(
     hparams = own_hparams(case["metadata"], name, text_part(config))
     weights = list(_weights(patterns, decoder, keys.get(f"{name}.block_count", 0)))
     defaults = _defaults(found.get("defaults") or {}, hparams)
+    stacks = any("StackExperts()" in line for line in weights)
     lines = [
         f'"""{config["architectures"][0]}.',
         "",
@@ -67,10 +68,13 @@ def skeleton(
         '"""',
         "",
         f"from ggufkit.mapping.blocks import {_imports(weights)}",
-        "from ggufkit.mapping.spec import Architecture, ExportSpec, Hparam, Weight",
+        "from ggufkit.mapping.export_spec import ExportSpec",
+        "from ggufkit.mapping.spec import Architecture, Hparam, Weight",
+        *(["from ggufkit.mapping.transforms import StackExperts"] if stacks else []),
         "",
         f"{name.upper().replace('-', '_').replace('.', '_')} = Architecture(",
         f"    name={_quoted(name)},",
+        f"    title={_quoted(config['architectures'][0])},  # what people call the models",
         f"    hf_classes=({_list(config['architectures'])},),",
         f"    {_tokenizer(found['vocabulary'])}",
         *_block("defaults", "{}", [f"{_quoted(k)}: {v!r}," for k, v in defaults.items()]),
@@ -85,7 +89,7 @@ def skeleton(
 def _imports(weights: Sequence[str]) -> str:
     """Return the names of ``mapping.blocks`` that the lines use."""
     text = "\n".join(weights)
-    used = [name for name in ("decoder", "stack", "without") if re.search(rf"\b{name}\b", text)]
+    used = [name for name in ("decoder", "without") if re.search(rf"\b{name}\b", text)]
     return ", ".join(["HPARAMS", *used])
 
 
@@ -184,7 +188,7 @@ def _weight(pattern: Pattern, n_blocks: int) -> str:
         _quoted(_stem(name) if plain else name),
         _quoted(_stem(source) if plain else source),
     ]
-    arguments += ["stack"] if pattern.how == "stacked" else []
+    arguments += ["StackExperts()"] if pattern.how == "stacked" else []
     arguments += [] if plain else ["full_name=True"]
     return f"Weight({', '.join(arguments)}),{_note(pattern, n_blocks)}"
 

@@ -80,6 +80,11 @@ def test_every_architecture_says_what_it_is_made_from() -> None:
         assert "\nSource: llama.cpp conversion/" in docstring, module
 
 
+def test_the_page_on_adding_one_shows_a_file_of_the_package() -> None:
+    page = (ROOT / "docs" / "adding-an-architecture.md").read_text()
+    assert f"```python\n{(DATA / 'dots1.py').read_text()}```" in page
+
+
 def test_names_and_classes_are_those_of_the_architectures() -> None:
     assert architecture_names() == sorted({a.name for a in architectures()})
     named = [a for name in architecture_names() for a in architectures_named(name)]

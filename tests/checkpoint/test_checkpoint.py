@@ -70,7 +70,9 @@ def test_sources_that_are_no_checkpoint(tmp_path: Path) -> None:
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     one = {"model-00001-of-00003.safetensors": {"a": f32(2)}}
-    with pytest.raises(MissingFileError, match=r"'model-00002-of-00003\.safetensors' is missing"):
+    with pytest.raises(
+        MissingFileError, match=r"'model-00002-of-00003\.safetensors' of 3 is missing"
+    ):
         Checkpoint.open(checkpoint(tmp_path / "no index", one))
     index = {"a": "model-00001-of-00003.safetensors", "b": "model-00003-of-00003.safetensors"}
     with pytest.raises(MissingFileError, match=r"'model-00003-of-00003\.safetensors' is missing"):

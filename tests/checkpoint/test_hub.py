@@ -154,7 +154,7 @@ def test_the_token_and_the_cache_folder_are_passed_on(hub: Hub, tmp_path: Path) 
         ("o/nowhere", {}, False, "no such repository"),
         ("o/sharded", {"revision": "v9"}, False, "no such revision"),
         ("o/gated", {}, False, "access must be granted"),
-        ("o/sharded", {}, True, "the cache does not have it"),
+        ("o/sharded", {}, True, "is not in the cache"),
         ("o/bad--name", {}, False, "can't be fetched"),
     ],
 )

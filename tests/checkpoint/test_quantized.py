@@ -207,7 +207,7 @@ def test_weights_widen_to_the_formats_formula(tmp_path: Path, kind: str) -> None
     packed, plain = (Checkpoint.open(folder) for folder in write(tmp_path, kind))
     assert list(packed.tensors) == list(plain.tensors)
     assert packed.shapes == plain.shapes
-    assert "dequantized_view" in packed.quantized
+    assert "dequantized" in packed.quantized
     for name in plain.tensors:
         wanted = plain.read(name)
         np.testing.assert_allclose(packed.read(name), wanted, rtol=3e-7, atol=1e-12)

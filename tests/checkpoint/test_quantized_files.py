@@ -52,18 +52,18 @@ def test_blocks_are_the_weights_without_rounding(name: str) -> None:
     n_rows = int(np.prod(expected.shape[:-1]))
     for start, stop in ((0, n_rows), (3, 7)):
         blocks = packing.blocks(start, stop)
-        if packing.exact is None or name in FLOAT32_SCALES:
+        if packing.lossless_type is None or name in FLOAT32_SCALES:
             assert blocks is None
             continue
-        decoded = dequantize(blocks, packing.exact)
+        decoded = dequantize(blocks, packing.lossless_type)
         assert np.array_equal(decoded, packing.rows(start, stop))
 
 
 def test_the_kinds_that_are_exact_are_known() -> None:
     exact = {
-        name: str(packing.exact.name)
+        name: str(packing.lossless_type.name)
         for name in FILES
-        if (packing := next(iter(opened(name)[0].values())).packing).exact is not None
+        if (packing := next(iter(opened(name)[0].values())).packing).lossless_type is not None
     }
     assert exact == {
         **dict.fromkeys(("ct-pack-4", "ct-pack-4-channel", "ct-pack-4-tensor"), "Q4_0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from ggufkit.cli.arguments import CommandParser
 from ggufkit.cli.commands import convert as convert_command
 from ggufkit.cli.commands import lora as lora_command
-from ggufkit.converter.ladder import open_source, plan_ladder
-from ggufkit.converter.planning.plan import Plan
+from ggufkit.converter.ladder import convert, open_source, plan_ladder
+from ggufkit.converter.planning.plan import Plan, Task
 from ggufkit.converter.sources.base import SourceTensor
 from ggufkit.errors import ConversionError
 from ggufkit.types import FloatName, NonFinite, OutType, Search
@@ -65,6 +66,23 @@ def test_tasks_are_counted_as_they_are_made(
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_llama(tmp_path_factory.mktemp("source") / "Tiny")
+
+
+def test_a_run_makes_its_tasks_once(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def tasks(plan: Plan) -> Iterator[Task]:
+        made.append(plan.n_tasks)
+        return make_tasks(plan)
+
+    make_tasks = Plan.tasks
+    monkeypatch.setattr(Plan, "tasks", tasks)
+    ladder = convert(source, tmp_path / "out", ladder="Q4_0,Q8_0")
+    assert made == [ladder.plan.n_tasks]
+    measured = {name for name, _ in ladder.report.sums}
+    assert measured == {tensor.name for tensor in ladder.plan.tensors}
 
 
 @pytest.mark.parametrize("mode", ["search", "nonfinite", "via"])

@@ -53,7 +53,7 @@ def test_vocab_txt(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert got["tokenizer.ggml.token_type"] == [3, 3, 3, 3, 3, 1, 1, 5]
     (tmp_path / "vocab.txt").write_text("cat\ncat\n")
-    with pytest.raises(CheckpointError, match="two lines are the same"):
+    with pytest.raises(CheckpointError, match="two lines are equal"):
         tokenizer_metadata(tmp_path, kind="bert", config={})
 
 

@@ -129,7 +129,7 @@ def test_whatever_else_changes_the_text_is_refused(tmp_path: Path, fields: dict[
 
 def test_byte_fallback_asks_for_the_sentencepiece_model(tmp_path: Path) -> None:
     model = byte_level()["model"] | {"byte_fallback": True}
-    with pytest.raises(UnknownTokenizerError, match=r"only take from tokenizer\.model"):
+    with pytest.raises(UnknownTokenizerError, match=r"only read from tokenizer\.model"):
         pre_of(tmp_path, model=model)
 
 
@@ -160,6 +160,6 @@ def test_published_vocabularies_have_the_hashes_of_the_converter(
     oracle: Path, tmp_path: Path, name: str, converter_writes: str
 ) -> None:
     files = TokenizerFiles(rebuild(oracle, name, tmp_path / name))
-    assert files.tokenizer is not None
-    assert reference_hash(files, describe(files.tokenizer)) in HASHES
+    assert files.tokenizer_json is not None
+    assert reference_hash(files, describe(files.tokenizer_json)) in HASHES
     assert find_pre(files) == converter_writes

@@ -89,20 +89,23 @@ def test_later_versions_bring_their_template(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda t: t.pop("config"), "lacks the sizes"),
+        (lambda t: t.pop("config"), "default_vocab_size and default_num_special_tokens"),
         (lambda t: t["config"].update(default_vocab_size=10**12), "tokens, 40 of them special"),
-        (lambda t: t["config"].update(default_vocab_size=641), "vocab_size 640; tokenizer and"),
-        (lambda t: t["config"].update(default_num_special_tokens=2), "are not 2 texts"),
+        (lambda t: t["config"].update(default_vocab_size=641), "vocab_size 640; do tokenizer and"),
+        (lambda t: t["config"].update(default_num_special_tokens=2), "must be 2 texts"),
         (lambda t: t["special_tokens"].append(t["special_tokens"][0]), "the same text"),
-        (lambda t: t["vocab"].pop(0), "in order of rank"),
-        (lambda t: t["vocab"].insert(300, 7), "in order of rank"),
-        (lambda t: t["vocab"][5].update(token_bytes="AA=="), "the token 5 is not that byte"),
+        (lambda t: t["vocab"].pop(0), "in the order of their ranks"),
+        (lambda t: t["vocab"].insert(300, 7), "in the order of their ranks"),
+        (
+            lambda t: t["vocab"][5].update(token_bytes="AA=="),
+            "the token of rank 5 must be that byte",
+        ),
         (lambda t: t["vocab"][300].update(token_bytes="?"), "not base64"),
         (lambda t: t["vocab"][300].update(token_bytes=7), "not base64"),
-        (lambda t: t["vocab"][300].update(token_bytes="AA=="), "there twice"),
+        (lambda t: t["vocab"][300].update(token_bytes="AA=="), "occurs twice"),
         (
             lambda t: t["vocab"][300].update(token_bytes=base64.b64encode(b"zq#").decode()),
-            "the token 300 can't be made of two",
+            "the token of rank 300 can't be split into two",
         ),
     ],
 )
@@ -119,14 +122,14 @@ def test_a_damaged_tekken_is_refused(
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("IQ== zero", "without a token and its rank"),
-        ("IQ==", "without a token and its rank"),
-        ("IQ== 1 2", "without a token and its rank"),
-        ("IQ== 99999999999999999999", "without a token and its rank"),
+        ("IQ== zero", "must be a token and its rank"),
+        ("IQ==", "must be a token and its rank"),
+        ("IQ== 1 2", "must be a token and its rank"),
+        ("IQ== 99999999999999999999", "must be a token and its rank"),
         ("! 1", "not base64"),
-        ("IQ== 1\nIg== 1", "there twice"),
-        ("IQ== 1\nIQ== 2", "there twice"),
-        ("IQ== 1\nIiMk 2", "the token 2 is not made of two"),
+        ("IQ== 1\nIg== 1", "occurs twice"),
+        ("IQ== 1\nIQ== 2", "occurs twice"),
+        ("IQ== 1\nIiMk 2", "the token of rank 2 is not made of two"),
         ("AA== 900", "has the id 900, but config.json says vocab_size 820"),
     ],
 )
@@ -139,7 +142,7 @@ def test_a_damaged_tiktoken_is_refused(tmp_path: Path, lines: str, message: str)
 def test_work_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tiktoken(tmp_path / "Qwen")
     monkeypatch.setattr(ranks, "_MAX_WORK", 1000)
-    with pytest.raises(CheckpointError, match="longer than those of any tokenizer"):
+    with pytest.raises(CheckpointError, match="too long to find their merges"):
         tokenizer_metadata(tmp_path / "Qwen", kind="tiktoken", config={})
 
 

@@ -192,7 +192,7 @@ def test_unknown_cuts_are_those_of_gpt2_and_said_to_be(tmp_path: Path) -> None:
     write(tmp_path / "one", tokenizer=byte_level())
     metadata = tokenizer_metadata(tmp_path / "one", kind="gpt2", config={}, pre="default")
     restored = restore_tokenizer(metadata, "gpt2", note_pre=True)
-    assert "cuts as GPT-2 does" in restored.notes[0]
+    assert "splits as GPT-2 does" in restored.notes[0]
     assert_same(metadata, read(restored, metadata, tmp_path / "two", "gpt2", {}))
 
 
@@ -201,7 +201,7 @@ def test_merges_to_nothing_are_left_out_and_counted(tmp_path: Path) -> None:
     metadata = tokenizer_metadata(tmp_path / "one", kind="gpt2", config={})
     metadata.set("tokenizer.ggml.merges", ["a b", "b a", "x y z"], ValueType.STRING)
     restored = restore_tokenizer(metadata, "gpt2")
-    assert restored.notes == ["2 merges are of no tokens, or to none: left out"]
+    assert restored.notes == ["2 merges left out: they join or give no tokens"]
     assert json.loads(restored.files["tokenizer.json"])["model"]["merges"] == [["a", "b"]]
 
 

@@ -13,7 +13,7 @@ from ggufkit.converter.sources.vocabulary import VocabularySource
 from ggufkit.errors import TokenizerMismatchError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers import self_test, selftest, tokenizer_metadata
-from ggufkit.tokenizers.pre_table import BPE_NAMES, IGNORES_MERGES, SAME_CUTS, STRUCTURES, steps_of
+from ggufkit.tokenizers.pre_table import BPE_NAMES, IGNORES_MERGES, SAME_RULES, STRUCTURES, steps_of
 from ggufkit.tokenizers.probes import PROBES
 from tests.tokenizers.build import added, byte_level, message, model_type, piece, write
 from tests.tokenizers.published import NAMES, rebuild
@@ -73,7 +73,7 @@ def test_a_lost_merge_is_found() -> None:
     folder, metadata = fixture("qwen2")
     assert self_test(folder, metadata).n_probes
     for at in (0, 100, -1):
-        with pytest.raises(TokenizerMismatchError, match=r"to tokenizer\.json, but"):
+        with pytest.raises(TokenizerMismatchError, match=r"by tokenizer\.json, but"):
             self_test(folder, change(metadata, "merges", lambda merges, at=at: merges.pop(at)))
 
 
@@ -122,7 +122,7 @@ def test_a_wrong_pre_fails_the_conversion(
     command = ["convert", str(folder), "--vocab-only", "--pre", wrong, "-o", str(out)]
     assert main(command) == 3
     error = capsys.readouterr().err
-    assert "to tokenizer.json, but" in error
+    assert "by tokenizer.json, but" in error
     assert f"tokenizer.ggml.pre {wrong}" in error
     assert not out.exists()
     assert main([*command, "--no-self-test"]) == 0
@@ -194,12 +194,12 @@ def test_what_keeps_it_from_running_is_said(
     files = write(tmp_path, tokenizer=byte_level(model={"type": "BPE", "vocab": {"a": 0}}))
     assert "not run: " in str(self_test(files.folder, metadata))
     monkeypatch.setattr(selftest, "_SECONDS", 0.001)
-    assert "takes more than 0.001 s" in self_test(folder, metadata).why
+    assert "took more than 0.001 s" in self_test(folder, metadata).why
     monkeypatch.undo()
     crash = tmp_path / "crash.py"
     crash.write_text("import os\nos.abort()\n")
     monkeypatch.setattr(selftest, "_WORKER", crash)
-    assert "crashes" in self_test(folder, metadata).why
+    assert "crashed" in self_test(folder, metadata).why
     monkeypatch.setattr(selftest, "find_spec", lambda _: None)
     assert "pip install" in self_test(folder, metadata).why
 
@@ -210,7 +210,7 @@ def test_the_texts_have_one_spelling() -> None:
 
 
 def test_every_name_has_its_cuts_or_is_known_to_have_none() -> None:
-    named = [name for names in SAME_CUTS.values() for name in names.split()]
+    named = [name for names in SAME_RULES.values() for name in names.split()]
     assert len(named) == len(set(named))
     assert not set(named) & set(STRUCTURES.values())
     assert {name for name in BPE_NAMES if steps_of(name) is None} == NO_STEPS

@@ -44,7 +44,7 @@ MALFORMED = {
     "empty": (b"", "has no pieces"),
     "git-lfs pointer": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "text": (b"this is no protobuf at all", "not a SentencePiece model"),
-    "endless number": (piece("a") + b"\x80" * 20, "endless number"),
+    "more than 10 bytes": (piece("a") + b"\x80" * 20, "more than 10 bytes"),
     "number cut off": (piece("a") + b"\x80", "not a SentencePiece model"),
     "length beyond the file": (message(1, b"")[:1] + varint(2**40), "truncated"),
     "length 2^63": (b"\x0a" + varint(2**63), "truncated"),
@@ -55,7 +55,7 @@ MALFORMED = {
     "group": (b"\x0b", "wire type 3"),
     "not UTF-8": (piece(b"\xff"), "utf-8"),
     "NUL": (piece("a\0b"), "NUL"),
-    "no score": (piece("a", float("nan")), "no score"),
+    "score is NaN": (piece("a", float("nan")), "score is NaN"),
     "64 KiB piece": (piece("a" * (65 << 10)), "longer than 65536"),
 }
 

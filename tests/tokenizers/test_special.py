@@ -157,7 +157,7 @@ def test_merges(tmp_path: Path) -> None:
     (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n\n  # #\none two three\nĠ c\n")
     assert merges_of(tmp_path, []) == ["a b", "# #", "Ġ c"]
     for malformed in ([1], [["a"]], ["a b", ["a", "b"]], "a b", [["a", 1]]):
-        with pytest.raises(CheckpointError, match="neither strings nor pairs"):
+        with pytest.raises(CheckpointError, match="a list of strings or pairs"):
             merges_of(tmp_path, malformed)
 
 

@@ -1,4 +1,4 @@
-"""Vision parts made of SigLIP: those of Gemma 3, and of Idefics 3 and SmolVLM."""
+"""Vision encoders made of SigLIP: those of Gemma 3, and of Idefics 3 and SmolVLM."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Checkpoints whose weights are quantized already: seen as the plain weights that they stand for.
+"""Quantized checkpoints, presented as the plain weights that they encode.
 
-``quantization_config`` of config.json names a method; its module finds the packed tensors and
-offers, under the names that an architecture expects, tensors that widen rows when they are read.
-Packed parts (scales, zeros, ...) disappear. One line per method here, one small file each.
+``quantization_config`` of config.json names a method. The method's module finds the packed tensors
+and replaces them by tensors with the names that an architecture expects, whose rows are
+dequantized when they are read. Their parts (scales, zeros, ...) disappear from the checkpoint.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ggufkit.errors import CheckpointError
 
 Find = Callable[[Tensors, Mapping[str, Any]], tuple[Tensors, str]]
 
-#: quant_method of config.json -> what finds its packed tensors, and describes them.
+#: quant_method of config.json -> function that replaces packed tensors and describes the method.
 METHODS: dict[str, Find] = {
     "fp8": fp8.find,
     "fbgemm_fp8": fp8.find,
@@ -42,7 +42,7 @@ METHODS: dict[str, Find] = {
 
 
 def dequantized_view(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tensors, str]:
-    """Return the plain tensors of a checkpoint, and how they are quantized; '' if they are not.
+    """Return plain tensors for a checkpoint, and how it is quantized ('' if it is not).
 
     Raises
     ------
@@ -51,13 +51,13 @@ def dequantized_view(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tenso
     """
     quantization = config.get("quantization_config") or config.get("compression_config")
     if not isinstance(quantization, Mapping):
-        # older exports of ModelOpt say it in another file, and their tensors' names do
+        # older exports of ModelOpt are recognised by the names of their tensors
         return modelopt.find(tensors, {}) if modelopt.is_modelopt(tensors) else (tensors, "")
     given = quantization.get("quant_method")
     method = str(given or ("modelopt" if modelopt.is_modelopt(tensors) else ""))
     if method not in METHODS:
         raise CheckpointError(
             f"config.json: weights quantized by {method[:40]!r} can't be read; known methods are "
-            f"{', '.join(METHODS)}. Take the original, or save it dequantized"
+            f"{', '.join(METHODS)}. Use the original model, or save it dequantized"
         )
     return METHODS[method](tensors, quantization)

@@ -1,4 +1,4 @@
-"""AWQ (gemm): codes of 4 bits, packed along the outputs in an order of their own.
+"""AWQ (gemm): 4-bit codes, packed along the outputs in an interleaved order.
 
 ::
 
@@ -22,12 +22,12 @@ from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.packed import (
     Floats,
     Tensors,
+    dequantized_tensor,
     expect,
     floats,
     part,
-    renamed,
+    replace_tensors,
     unpack,
-    virtual,
     whole,
 )
 from ggufkit.checkpoint.safetensors import CheckpointTensor
@@ -46,7 +46,7 @@ class AWQ(QuantizedWeight):
     group_size: int
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return rows of the matrix as float32: outputs, each over all inputs."""
+        """Return rows (outputs) as float32, each over all columns (inputs)."""
         first, last = start // 8, -(-stop // 8)
         inside = slice(start - 8 * first, stop - 8 * first)
         codes = _ordered(whole(self.qweight)[:, first:last])[:, inside]
@@ -58,7 +58,7 @@ class AWQ(QuantizedWeight):
 
 
 def _ordered(words: NDArray[Any]) -> NDArray[np.int32]:
-    """Return the codes of words, in the order of the outputs."""
+    """Return the codes in words, in the order of the outputs."""
     codes = unpack(words, 4).reshape(*words.shape, 8)
     ordered = np.empty_like(codes)
     ordered[..., list(ORDER)] = codes
@@ -66,17 +66,19 @@ def _ordered(words: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
-    """Return plain tensors for the packed ones.
+    """Replace packed tensors by plain ones, and describe the method.
 
     Raises
     ------
     CheckpointError
-        Another packing, or parts that are missing or do not fit.
+        The packing is not supported, or parts are missing or do not fit.
     """
     bits = config.get("bits", config.get("w_bit", 4))
     version = str(config.get("version", "gemm")).lower()
     if bits != 4 or version != "gemm":
-        raise CheckpointError(f"config.json: AWQ {version[:20]} of {bits} bits; known is gemm of 4")
+        raise CheckpointError(
+            f"config.json: AWQ {version[:20]} with {str(bits)[:20]} bits, expected gemm with 4"
+        )
     given = config.get("group_size", config.get("q_group_size", 128))
     new: dict[str, CheckpointTensor] = {}
     drop: set[str] = set()
@@ -86,7 +88,9 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
         stem = name.removesuffix(".qweight")
         scales, qzeros = part(tensors, f"{stem}.scales"), part(tensors, f"{stem}.qzeros")
         if len(qweight.shape) != 2 or not qweight.shape[0]:
-            raise CheckpointError(f"{stem}: qweight of shape {qweight.shape}: no AWQ")
+            raise CheckpointError(
+                f"{stem}: qweight of shape {qweight.shape}, but AWQ needs a matrix with rows"
+            )
         n_in, n_out = qweight.shape[0], qweight.shape[1] * 8
         group_size = given if type(given) is int and given > 0 else n_in
         n_groups = -(-n_in // group_size)
@@ -94,6 +98,6 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
         expect(scales, (n_groups, n_out), ("F16", "BF16", "F32"))
         expect(qzeros, (n_groups, n_out // 8), ("I32",))
         packed = AWQ(qweight, qzeros, scales, group_size)
-        new[f"{stem}.weight"] = virtual(qweight, f"{stem}.weight", (n_out, n_in), packed)
+        new[f"{stem}.weight"] = dequantized_tensor(qweight, f"{stem}.weight", (n_out, n_in), packed)
         drop |= {f"{stem}.{each}" for each in ("qweight", "qzeros", "scales")}
-    return renamed(tensors, drop, new), f"AWQ, 4 bits, groups of {given}, widened"
+    return replace_tensors(tensors, drop, new), f"AWQ, 4 bits, groups of {given}, dequantized"

@@ -1,4 +1,4 @@
-"""What stands for a weight that is stored quantized, see `ggufkit.checkpoint.quantized`."""
+"""The base class of weights that are stored quantized, see `ggufkit.checkpoint.quantized`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 class QuantizedWeight(ABC):
-    """A matrix in parts. Rows are counted over all leading dimensions. Picklable, and small."""
+    """A matrix stored in parts. Rows count over all leading dimensions. Small and picklable."""
 
     @property
-    def exact(self) -> TensorType | None:
-        """The tensor type in which the weights can be written as they are, without rounding.
+    def lossless_type(self) -> TensorType | None:
+        """The tensor type that can hold the weights without rounding, if there is one.
 
-        Known from shapes and the config alone, so it is a promise that `blocks` may not keep for
-        some rows: scales have to fit float16, too.
+        It follows from shapes and the config alone. For some rows `blocks` may still return None,
+        since scales have to fit float16, too.
         """
         return None
 
     @property
-    def kept(self) -> bool:
-        """Whether llama.cpp's converter writes them in that type, whatever it is asked for."""
+    def keeps_blocks(self) -> bool:
+        """Whether llama.cpp's converter writes the weights in that type in every output file."""
         return False
 
     @abstractmethod
@@ -34,5 +34,5 @@ class QuantizedWeight(ABC):
         """Return rows as float32, (n_rows, n_cols)."""
 
     def blocks(self, start: int, stop: int) -> NDArray[np.uint8] | None:  # noqa: ARG002
-        """Return rows in blocks of the type `exact`, or None where rounding would be needed."""
+        """Return rows as blocks of `lossless_type`, or None if they would have to be rounded."""
         return None

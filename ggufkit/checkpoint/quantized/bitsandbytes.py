@@ -1,4 +1,4 @@
-"""bitsandbytes: NF4 and FP4 in blocks with a common largest value, and LLM.int8.
+"""bitsandbytes: NF4 and FP4 in blocks that share a largest absolute value, and LLM.int8.
 
 ::
 
@@ -25,11 +25,11 @@ from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.packed import (
     Floats,
     Tensors,
+    dequantized_tensor,
     expect,
     floats,
     part,
-    renamed,
-    virtual,
+    replace_tensors,
     whole,
     with_shape,
 )
@@ -42,7 +42,7 @@ MAX_STATE_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class FourBit(QuantizedWeight):
-    """A weight in blocks of 4-bit codes, row after row."""
+    """A weight in blocks of 4-bit codes, in row-major order; blocks may span rows."""
 
     codes: CheckpointTensor  # (n / 2,)
     values: CheckpointTensor
@@ -54,7 +54,7 @@ class FourBit(QuantizedWeight):
     offset: float
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return rows of the matrix as float32."""
+        """Return rows as float32."""
         first, last = start * self.n_cols, stop * self.n_cols
         packed = read_raw(self.codes, slice(first // 2, -(-last // 2)))
         codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)
@@ -74,19 +74,19 @@ class FourBit(QuantizedWeight):
 
 @dataclass(frozen=True)
 class BitsAndBytesInt8(QuantizedWeight):
-    """A weight in integers with a scale per row."""
+    """A weight of 8-bit integers with a scale per row."""
 
     weight: CheckpointTensor
     scale: CheckpointTensor
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return rows of the matrix as float32."""
+        """Return rows as float32."""
         scale = floats(self.scale)[start:stop, None] / np.float32(127)
         return read_raw(self.weight, slice(start, stop)).astype(np.float32) * scale
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
-    """Return plain tensors for the packed ones.
+    """Replace packed tensors by plain ones, and describe the method.
 
     Raises
     ------
@@ -106,10 +106,14 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
         elif tensor.dtype == "I8" and name != stem and f"{stem}.SCB" in tensors:
             scale = tensors[f"{stem}.SCB"]
             expect(scale, tensor.shape[:1], ("F32",))
-            new[name] = virtual(tensor, name, tensor.shape, BitsAndBytesInt8(tensor, scale))
+            new[name] = dequantized_tensor(
+                tensor, name, tensor.shape, BitsAndBytesInt8(tensor, scale)
+            )
             drop |= {f"{stem}.SCB", f"{stem}.weight_format"}
             kinds.add("int8")
-    return renamed(tensors, drop, new), f"bitsandbytes {', '.join(sorted(kinds))}, widened"
+    return replace_tensors(
+        tensors, drop, new
+    ), f"bitsandbytes {', '.join(sorted(kinds))}, dequantized"
 
 
 def _four_bit(
@@ -120,10 +124,13 @@ def _four_bit(
     given = [block, *shape] if isinstance(shape, list) else []
     counts = [n for n in given if type(n) is int and 0 < n < 1 << 40]
     if len(given) != 3 or len(counts) != 3:
-        raise CheckpointError(f"{name}: its quant_state has no shape and block size")
+        raise CheckpointError(f"{name}: its quant_state needs 'shape' (two sizes) and 'blocksize'")
     n = counts[1] * counts[2]
     if tensor.dtype != "U8" or tensor.nbytes != -(-n // 2):
-        raise CheckpointError(f"{name}: {tensor.nbytes} bytes for {n} weights of 4 bits")
+        raise CheckpointError(
+            f"{name}: {tensor.nbytes} bytes of {tensor.dtype}, but {n} weights of 4 bits take "
+            f"{-(-n // 2)} bytes of U8"
+        )
     absmax = part(tensors, f"{name}.absmax")
     n_blocks = -(-n // counts[0])
     expect(absmax, (n_blocks,), ("F32", "U8"))
@@ -132,7 +139,10 @@ def _four_bit(
     nested = None
     inner, offset = facts.get("nested_blocksize") or 256, facts.get("nested_offset") or 0.0
     if type(inner) is not int or inner < 1 or not isinstance(offset, int | float):
-        raise CheckpointError(f"{name}: its quant_state has an odd nested block size or offset")
+        raise CheckpointError(
+            f"{name}: its quant_state has nested_blocksize {str(inner)[:40]} and nested_offset "
+            f"{str(offset)[:40]}, expected a positive integer and a number"
+        )
     if absmax.dtype == "U8":
         scales = part(tensors, f"{name}.nested_absmax")
         expect(scales, (-(-n_blocks // inner),), ("F32",))
@@ -142,16 +152,19 @@ def _four_bit(
         with_shape(tensor, (tensor.nbytes,)), values, absmax, nested, counts[2], counts[0],
         inner, float(offset),
     )  # fmt: skip
-    return virtual(tensor, name, (counts[1], counts[2]), packed)
+    return dequantized_tensor(tensor, name, (counts[1], counts[2]), packed)
 
 
 def _state(tensor: CheckpointTensor) -> dict[str, Any]:
     if tensor.nbytes > MAX_STATE_BYTES or tensor.dtype != "U8":
-        raise CheckpointError(f"{tensor.name}: no quant_state")
+        raise CheckpointError(
+            f"{tensor.name}: {tensor.nbytes} bytes of {tensor.dtype}, expected a quant_state: at "
+            f"most {MAX_STATE_BYTES} bytes of U8"
+        )
     try:
         found = json.loads(read_raw(with_shape(tensor, (tensor.nbytes,))).tobytes())
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{tensor.name}: not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise CheckpointError(f"{tensor.name}: no JSON object")
+        raise CheckpointError(f"{tensor.name}: its JSON is not an object")
     return found

@@ -1,4 +1,4 @@
-"""compressed-tensors: what llm-compressor writes, in the layouts below; `format` names one.
+"""compressed-tensors, as written by llm-compressor, in the layouts that `format` names.
 
 ::
 
@@ -7,8 +7,8 @@
       NAME.weight_shape       I64, (2,)
       NAME.weight_scale       F16 | BF16 | F32, (n_rows, n_groups), (n_rows, 1) or (1,)
       NAME.weight_zero_point  I32, (n_rows * bits / 32, n_groups)   packed along the rows; optional
-      NAME.weight_g_idx       I32, (n_cols,)   the group of each column; optional, all -1: none
-      w = scale * (code - zero), where code and zero are stored plus 2**(bits - 1)
+      NAME.weight_g_idx       I32, (n_cols,)   the group of each column; optional, all -1 if unused
+      w = scale * (code - zero), where code and zero are stored with 2**(bits - 1) added
     int-quantized, naive-quantized
       NAME.weight             I8, (n_rows, n_cols), with weight_scale and weight_zero_point I8
     float-quantized, mxfp8-quantized
@@ -20,7 +20,7 @@
     mxfp4-pack-quantized
       NAME.weight_packed      U8, (n_rows, n_cols / 2), with weight_scale U8, (n_rows, n_cols / 32)
 
-Each weight is read by the parts that it has, so that a mixed-precision checkpoint needs no more.
+The parts of each weight tell its layout, so that mixed-precision checkpoints are read, too.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from numpy.typing import NDArray
 
 from ggufkit.checkpoint.quantized import fp4, fp8
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
-from ggufkit.checkpoint.quantized.integers import Codes, Integers, exact_type
+from ggufkit.checkpoint.quantized.integers import Codes, Integers, lossless_type_of
 from ggufkit.checkpoint.quantized.packed import (
     E8M0,
     Tensors,
+    dequantized_tensor,
     expect,
     floats,
     part,
-    renamed,
+    replace_tensors,
     unpack,
-    virtual,
     whole,
 )
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_raw
@@ -61,7 +61,7 @@ FORMATS = (
     "mixed-precision",
     "dense",
 )
-#: What follows NAME.weight_ in the names of parts.
+#: Suffixes of parts, after NAME.weight_.
 PARTS = ("packed", "shape", "scale", "zero_point", "g_idx", "global_scale")
 ELSEWHERE = (
     *fp8.ELSEWHERE,
@@ -73,7 +73,7 @@ BITS = range(1, 9)
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the config groups of a checkpoint name: each weight takes what fits its parts."""
+    """Bits, group sizes and block shape of all config groups; a weight uses those that fit."""
 
     bits: tuple[int, ...]
     groups: tuple[int, ...]
@@ -81,12 +81,12 @@ class Sizes:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Sizes:
-        """Read the config.
+        """Read ``config_groups``.
 
         Raises
         ------
         CheckpointError
-            A size can't be.
+            A size is not a positive integer.
         """
         given = config.get("config_groups")
         groups = given.values() if isinstance(given, Mapping) else ()
@@ -96,29 +96,33 @@ class Sizes:
         bits = {n for w in weights if type(n := w.get("num_bits")) is int and n in BITS}
         block = next((b for w in weights if (b := w.get("block_structure"))), list(fp8.BLOCK))
         if not all(type(size) is int and 0 < size < 1 << 31 for size in sizes):
-            raise CheckpointError(f"config.json: group_size is {str(sizes)[:60]}")
+            raise CheckpointError(
+                f"config.json: group_size is {str(sizes)[:60]}, expected positive integers"
+            )
         counts = block if isinstance(block, list) and len(block) == 2 else [0]
         if not all(type(n) is int and n > 0 for n in counts):
-            raise CheckpointError(f"config.json: block_structure is {str(block)[:60]}")
+            raise CheckpointError(
+                f"config.json: block_structure is {str(block)[:60]}, expected two positive integers"
+            )
         return cls(tuple(sorted(bits)) or tuple(BITS), tuple(sizes), tuple(block))
 
 
 @dataclass(frozen=True)
 class Grouped(Integers):
-    """A weight in integers, packed into words or one per byte.
+    """A weight of integers, packed into words or one per byte.
 
     Attributes
     ----------
     stored, scale : CheckpointTensor
-        The codes, and their factors.
+        The codes and their scales.
     zero : CheckpointTensor or None
-        Packed if the codes are.
+        The zero points; packed if the codes are.
     g_idx : CheckpointTensor or None
         The group of each column.
     bits : int
-        Of a code.
+        Bits per code.
     n_cols, group_size : int
-        Columns in all, and of a group.
+        Columns of the weight, and of a group.
     """
 
     stored: CheckpointTensor
@@ -130,13 +134,13 @@ class Grouped(Integers):
     group_size: int
 
     @property
-    def exact(self) -> TensorType | None:
-        """Q4_0 or Q8_0, if groups are whole blocks around 0."""
+    def lossless_type(self) -> TensorType | None:
+        """Q4_0 or Q8_0, if groups are whole blocks without zero points."""
         plain = self.zero is None and self.g_idx is None
-        return exact_type(self.bits, self.group_size) if plain else None
+        return lossless_type_of(self.bits, self.group_size) if plain else None
 
     def codes(self, start: int, stop: int) -> Codes:
-        """Return some rows."""
+        """Return the codes of rows."""
         values: NDArray[Any] = read_raw(self.stored, slice(start, stop))
         offset = 1 << self.bits - 1
         if self.stored.dtype == "I32":
@@ -170,17 +174,20 @@ class Grouped(Integers):
         if (group == -1).all():
             return plain
         if not (group.min() >= 0 and group.max() < n_groups):
-            raise CheckpointError(f"{self.g_idx.name}: names groups that are not there")
+            raise CheckpointError(
+                f"{self.g_idx.name}: values from {group.min()} to {group.max()}, "
+                f"expected 0..{n_groups - 1}"
+            )
         return group
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
-    """Return plain tensors for the packed ones.
+    """Replace packed tensors by plain ones, and describe the method.
 
     Raises
     ------
     CheckpointError
-        Another format, or parts that are missing or do not fit.
+        The format is not supported, or parts are missing or do not fit.
     """
     name_of_format = _check(config)
     sizes = Sizes.of(config)
@@ -189,16 +196,16 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
     for name, tensor in tensors.items():
         if name.endswith(".weight_packed"):
             weight = name.removesuffix("_packed")
-            new[weight] = virtual(tensor, weight, *_packed(tensors, tensor, sizes))
+            new[weight] = dequantized_tensor(tensor, weight, *_packed(tensors, tensor, sizes))
         elif name.endswith(".weight") and f"{name}_scale" in tensors:
             weight = name
-            # a checkpoint that is calibrated, not compressed, has floats beside their scales
+            # a checkpoint that is calibrated but not compressed has floats next to their scales
             if tensor.dtype in ("I8", *fp8.TABLES):
-                new[weight] = virtual(tensor, weight, *_plain(tensors, tensor, sizes))
+                new[weight] = dequantized_tensor(tensor, weight, *_plain(tensors, tensor, sizes))
         else:
             continue
         drop |= {f"{weight}_{each}" for each in PARTS}
-    return renamed(tensors, drop, new), f"compressed-tensors, {name_of_format}, widened"
+    return replace_tensors(tensors, drop, new), f"compressed-tensors, {name_of_format}, dequantized"
 
 
 def _check(config: Mapping[str, Any]) -> str:
@@ -209,7 +216,7 @@ def _check(config: Mapping[str, Any]) -> str:
         if each not in FORMATS:
             raise CheckpointError(
                 f"config.json: compressed-tensors of the format {each[:40]!r} can't be read; known "
-                f"are {', '.join(FORMATS)}. Take the original, or save it dequantized"
+                f"are {', '.join(FORMATS)}. Use the original model, or save it dequantized"
             )
     return given
 
@@ -245,14 +252,17 @@ def _shape(shape: CheckpointTensor, stored: CheckpointTensor, sizes: Sizes) -> t
     if stored.dtype != "I32" or len(stored.shape) != 2 or stored.shape[0] != n_rows or not fitting:
         raise CheckpointError(
             f"{stored.shard.path}: tensor {stored.name!r} is {stored.dtype} of shape "
-            f"{stored.shape}, which is no packing of a weight of shape ({n_rows}, {n_cols})"
+            f"{stored.shape}, which does not hold a weight of shape ({n_rows}, {n_cols})"
         )
     return n_rows, n_cols, fitting[0]
 
 
 def _n_groups(scale: CheckpointTensor, n_rows: int) -> int:
     if scale.dtype not in _SCALES:
-        raise CheckpointError(f"{scale.shard.path}: tensor {scale.name!r} is {scale.dtype}")
+        raise CheckpointError(
+            f"{scale.shard.path}: tensor {scale.name!r} is {scale.dtype}, expected one of "
+            f"{', '.join(_SCALES)}"
+        )
     if scale.shape in ((), (1,), (1, 1), (n_rows,)):
         return 1
     if len(scale.shape) == 2 and scale.shape[0] == n_rows and scale.shape[1]:
@@ -271,7 +281,7 @@ def _group_size(scale: CheckpointTensor, n_cols: int, n_groups: int, sizes: Size
         known = " and ".join(map(str, sizes.groups)) or "no size"
         raise CheckpointError(
             f"{scale.shard.path}: tensor {scale.name!r} has {n_groups} groups for {n_cols} "
-            f"columns, config.json has groups of {known}"
+            f"columns, but config.json names groups of {known}"
         )
     return fitting[0]
 
@@ -279,12 +289,12 @@ def _group_size(scale: CheckpointTensor, n_cols: int, n_groups: int, sizes: Size
 def _plain(
     tensors: Tensors, stored: CheckpointTensor, sizes: Sizes
 ) -> tuple[tuple[int, ...], QuantizedWeight]:
-    """Return the weight of a tensor that has its own name."""
+    """Return the shape and the weight of a tensor that is not packed into words."""
     scale, zero = tensors[f"{stored.name}_scale"], tensors.get(f"{stored.name}_zero_point")
     if len(stored.shape) != 2:
         raise CheckpointError(
-            f"{stored.shard.path}: tensor {stored.name!r} has shape {stored.shape}; quantized "
-            "weights of two dimensions can be read"
+            f"{stored.shard.path}: tensor {stored.name!r} has shape {stored.shape}, expected a "
+            "quantized weight of two dimensions"
         )
     n_rows, n_cols = stored.shape
     if stored.dtype in fp8.TABLES:

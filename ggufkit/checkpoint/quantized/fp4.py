@@ -9,8 +9,8 @@
     w = E2M1(code) * scale,  NVFP4: E2M1(code) * scale * factor
 
 ggml's MXFP4 block is the exponent and the same 16 bytes with another order of nibbles (byte j
-holds weights j and j + 16), so its blocks are put together without rounding. ggml's NVFP4 has no
-place for the factor: that grid needs a second tensor, and is widened here.
+holds weights j and j + 16), so blocks can be assembled without rounding. ggml's NVFP4 has no
+field for the factor, so that NVFP4 is dequantized.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ VALUES = np.array([*_POSITIVE, *(-x for x in _POSITIVE)], np.float32)
 
 
 def tall(tensor: CheckpointTensor, n_cols: int) -> CheckpointTensor:
-    """Return the same bytes as one matrix with rows of `n_cols` elements."""
+    """Return the same bytes as a matrix with rows of `n_cols` elements."""
     return with_shape(tensor, (prod(tensor.shape) // n_cols if n_cols else 0, n_cols))
 
 
 def nibbles(packed: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the codes of bytes along the last axis, the low one first."""
+    """Return the 4-bit codes in bytes along the last axis, the low nibble first."""
     both = np.stack([packed & 15, packed >> 4], axis=-1)
     return both.reshape(*packed.shape[:-1], 2 * packed.shape[-1]).astype(np.uint8, copy=False)
 
 
 @dataclass(frozen=True)
 class MXFP4(QuantizedWeight):
-    """A weight, or a stack, in groups of 32 floats that share an exponent.
+    """A weight, or a stack of them, in groups of 32 floats that share an exponent.
 
     Attributes
     ----------
     codes, exponents : CheckpointTensor
         (n_rows, n_cols / 2) and (n_rows, n_cols / 32) bytes.
     native : bool
-        Whether llama.cpp's converter keeps it as it is.
+        Whether llama.cpp's converter keeps it as MXFP4 in every file.
     """
 
     codes: CheckpointTensor
@@ -61,13 +61,13 @@ class MXFP4(QuantizedWeight):
     native: bool = False
 
     @property
-    def exact(self) -> TensorType:
-        """MXFP4."""
+    def lossless_type(self) -> TensorType:
+        """MXFP4: only the order of the codes differs."""
         return TensorType.MXFP4
 
     @property
-    def kept(self) -> bool:
-        """Whether every file has it as MXFP4."""
+    def keeps_blocks(self) -> bool:
+        """Whether every file has the weight in MXFP4, as for the experts of gpt-oss."""
         return self.native
 
     def rows(self, start: int, stop: int) -> Floats:
@@ -78,7 +78,7 @@ class MXFP4(QuantizedWeight):
             return np.ldexp(values, np.repeat(exponents, 32, axis=1)).astype(np.float32)
 
     def blocks(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Return rows as MXFP4 blocks: the same codes in ggml's order."""
+        """Return rows as MXFP4 blocks: the same codes, in ggml's order."""
         exponents = read_bytes_of(self.exponents, slice(start, stop))
         codes = nibbles(read_bytes_of(self.codes, slice(start, stop)))
         codes = codes.reshape(*exponents.shape, 32)
@@ -89,7 +89,7 @@ class MXFP4(QuantizedWeight):
 
 @dataclass(frozen=True)
 class NVFP4(QuantizedWeight):
-    """A weight in groups of 16 floats with an FP8 scale each, and one factor for all.
+    """A weight in groups of 16 floats with an FP8 scale each, and one factor for all groups.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class NVFP4(QuantizedWeight):
     factor : CheckpointTensor
         One float32.
     inverse : bool
-        Whether weights are divided by the factor.
+        Whether scales are divided by the factor, instead of multiplied.
     """
 
     codes: CheckpointTensor
@@ -113,29 +113,29 @@ class NVFP4(QuantizedWeight):
         factor = floats(self.factor).reshape(())
         with np.errstate(divide="ignore", invalid="ignore"):
             scales = scales / factor if self.inverse else scales * factor
-        widened: Floats = values * np.repeat(scales, 16, axis=1)
-        return widened
+        dequantized: Floats = values * np.repeat(scales, 16, axis=1)
+        return dequantized
 
 
 def mxfp4(
     codes: CheckpointTensor, exponents: CheckpointTensor, *, native: bool = False
 ) -> tuple[tuple[int, ...], MXFP4]:
-    """Return the shape and the weight that two parts stand for.
+    """Return the shape and the weight of two parts.
 
-    `codes` are (..., n_cols / 2), or (..., n_cols / 32, 16) as gpt-oss has them.
+    `codes` are (..., n_cols / 2), or (..., n_cols / 32, 16) as in gpt-oss.
 
     Raises
     ------
     CheckpointError
-        They do not fit.
+        The parts do not fit.
     """
     shape = codes.shape
     if len(shape) == len(exponents.shape) + 1 and shape[-1] == 16:
         shape = (*shape[:-2], shape[-2] * 16)
     if len(shape) < 2 or codes.dtype != "U8" or shape[-1] % 16:
         raise CheckpointError(
-            f"{codes.shard.path}: tensor {codes.name!r} is {codes.dtype} of shape {codes.shape}: "
-            "no MXFP4, which is U8 in groups of 16 bytes"
+            f"{codes.shard.path}: tensor {codes.name!r} is {codes.dtype} of shape {codes.shape}, "
+            "expected MXFP4: U8 in groups of 16 bytes"
         )
     expect(exponents, (*shape[:-1], shape[-1] // 16), E8M0)
     parts = MXFP4(tall(codes, shape[-1]), tall(exponents, shape[-1] // 16), native)
@@ -145,17 +145,17 @@ def mxfp4(
 def nvfp4(
     codes: CheckpointTensor, scales: CheckpointTensor, factor: CheckpointTensor, *, inverse: bool
 ) -> tuple[tuple[int, ...], NVFP4]:
-    """Return the shape and the weight that three parts stand for.
+    """Return the shape and the weight of three parts.
 
     Raises
     ------
     CheckpointError
-        They do not fit.
+        The parts do not fit.
     """
     if len(codes.shape) != 2 or codes.dtype != "U8" or codes.shape[1] % 8:
         raise CheckpointError(
-            f"{codes.shard.path}: tensor {codes.name!r} is {codes.dtype} of shape {codes.shape}: "
-            "no NVFP4, which is U8 of two dimensions in groups of 8 bytes"
+            f"{codes.shard.path}: tensor {codes.name!r} is {codes.dtype} of shape {codes.shape}, "
+            "expected NVFP4: U8 of two dimensions in groups of 8 bytes"
         )
     n_rows, width = codes.shape
     expect(scales, (n_rows, width // 8), ("F8_E4M3",))

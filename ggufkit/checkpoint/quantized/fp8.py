@@ -7,7 +7,7 @@
     NAME.weight_scale      F32 or BF16, (), (1,), (n_rows,) or (n_rows, 1)    w = f8 * scale
                            or bytes, which are exponents: 2**(byte - 127)
 
-The multiplication is the format's own, in float32; every 8-bit float is a float32.
+Weights are multiplied in float32, as the format says; every 8-bit float is exact in float32.
 """
 
 from __future__ import annotations
@@ -19,13 +19,20 @@ from typing import Any
 import numpy as np
 
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
-from ggufkit.checkpoint.quantized.packed import E8M0, Floats, Tensors, floats, renamed, virtual
+from ggufkit.checkpoint.quantized.packed import (
+    E8M0,
+    Floats,
+    Tensors,
+    dequantized_tensor,
+    floats,
+    replace_tensors,
+)
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of
 from ggufkit.errors import CheckpointError
 
 BLOCK = (128, 128)
 SCALES = ("F32", "BF16", "F16", *E8M0)
-# Scales of activations and caches: nothing of the weights.
+# Scales of activations and caches, which say nothing about the weights.
 ELSEWHERE = (
     ".input_scale",
     ".activation_scale",
@@ -60,14 +67,14 @@ TABLES = {
 
 @dataclass(frozen=True)
 class FP8(QuantizedWeight):
-    """A weight in 8-bit floats; `block` is the rows and columns of a scale."""
+    """A weight in 8-bit floats; `block` is the rows and columns that share a scale."""
 
     weight: CheckpointTensor
     scale: CheckpointTensor | None
     block: tuple[int, int]
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return rows of the matrix as float32."""
+        """Return rows as float32."""
         codes = read_bytes_of(self.weight, slice(start, stop))
         values: Floats = TABLES[self.weight.dtype][codes]
         if self.scale is None:
@@ -83,16 +90,18 @@ class FP8(QuantizedWeight):
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
-    """Return plain tensors for those in FP8.
+    """Replace FP8 tensors by plain ones, and describe the method.
 
     Raises
     ------
     CheckpointError
-        A scale has a shape that does not fit.
+        The shape of a scale does not fit.
     """
     block = tuple(config.get("weight_block_size") or BLOCK)
     if len(block) != 2 or not all(type(n) is int and n > 0 for n in block):
-        raise CheckpointError(f"config.json: weight_block_size is {str(block)[:60]}")
+        raise CheckpointError(
+            f"config.json: weight_block_size is {str(block)[:60]}, expected two positive integers"
+        )
     new: dict[str, CheckpointTensor] = {}
     drop = {name for name in tensors if name.endswith(ELSEWHERE)}
     for name, tensor in tensors.items():
@@ -102,24 +111,25 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
         scale = tensors.get(inverse) or tensors.get(plain)
         if scale is not None:
             drop.add(scale.name)
-        new[name] = virtual(tensor, name, tensor.shape, scaled(tensor, scale, block))
-    return renamed(tensors, drop, new), "FP8, widened"
+        new[name] = dequantized_tensor(tensor, name, tensor.shape, scaled(tensor, scale, block))
+    return replace_tensors(tensors, drop, new), "FP8, dequantized"
 
 
 def scaled(
     tensor: CheckpointTensor, scale: CheckpointTensor | None, block: tuple[int, ...] = BLOCK
 ) -> FP8:
-    """Return a weight with its scale: one, one per row, per block, or per group of a row.
+    """Return a weight with a scale per tensor, per row, per block, or per group of a row.
 
     Raises
     ------
     CheckpointError
-        The scale has a shape that does not fit.
+        The shape of the scale does not fit.
     """
     n_rows, n_cols = tensor.shape
     if scale is not None and scale.dtype not in SCALES:
         raise CheckpointError(
-            f"{scale.shard.path}: tensor {scale.name!r} is {scale.dtype}: no scale of FP8"
+            f"{scale.shard.path}: tensor {scale.name!r} is {scale.dtype}, expected a scale of FP8 "
+            f"in one of {', '.join(SCALES)}"
         )
     if scale is None or scale.shape in ((), (1,), (1, 1)):
         return FP8(tensor, scale, (n_rows or 1, n_cols or 1))

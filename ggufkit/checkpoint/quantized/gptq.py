@@ -3,7 +3,7 @@
 ::
 
     NAME.qweight  I32, (n_in * bits / 32, n_out)       the lowest bits are the first input
-    NAME.qzeros   I32, (n_groups, n_out * bits / 32)   less one, but in checkpoint_format gptq_v2
+    NAME.qzeros   I32, (n_groups, n_out * bits / 32)   minus one, except in gptq_v2
     NAME.scales   F16, (n_groups, n_out)
     NAME.g_idx    I32, (n_in,)                         the group of each input; may be missing
 
@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from ggufkit.checkpoint.quantized.integers import Codes, Integers, exact_type
+from ggufkit.checkpoint.quantized.integers import Codes, Integers, lossless_type_of
 from ggufkit.checkpoint.quantized.packed import (
     Tensors,
+    dequantized_tensor,
     expect,
     floats,
     part,
-    renamed,
+    replace_tensors,
     unpack,
-    virtual,
     whole,
 )
 from ggufkit.checkpoint.safetensors import CheckpointTensor
@@ -51,13 +51,13 @@ class GPTQ(Integers):
     symmetric: bool
 
     @property
-    def exact(self) -> TensorType | None:
-        """Q4_0 or Q8_0, if groups are whole blocks around a common zero."""
+    def lossless_type(self) -> TensorType | None:
+        """Q4_0 or Q8_0, if groups are whole blocks with a common zero point."""
         plain = self.symmetric and self.g_idx is None
-        return exact_type(self.bits, self.group_size) if plain else None
+        return lossless_type_of(self.bits, self.group_size) if plain else None
 
     def codes(self, start: int, stop: int) -> Codes:
-        """Return rows of the matrix: outputs, each over all inputs."""
+        """Return the codes of rows (outputs), each over all columns (inputs)."""
         words = np.ascontiguousarray(whole(self.qweight)[:, start:stop].T)
         codes = unpack(words, self.bits)
         scales = floats(self.scales)[:, start:stop]
@@ -67,12 +67,15 @@ class GPTQ(Integers):
         else:
             group = np.arange(codes.shape[1]) // self.group_size
         if group.size and not (group.min() >= 0 and group.max() < len(scales)):
-            raise CheckpointError(f"{self.qweight.name}: g_idx names groups that are not there")
+            raise CheckpointError(
+                f"{self.qweight.name}: g_idx has values from {group.min()} to {group.max()}, "
+                f"expected 0..{len(scales) - 1}"
+            )
         return Codes(codes, scales.T, zeros.T, group)
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
-    """Return plain tensors for the packed ones.
+    """Replace packed tensors by plain ones, and describe the method.
 
     Raises
     ------
@@ -81,7 +84,9 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
     """
     bits = config.get("bits")
     if bits not in BITS:
-        raise CheckpointError(f"config.json: GPTQ of {str(bits)[:20]} bits; known are {BITS}")
+        raise CheckpointError(
+            f"config.json: GPTQ with bits {str(bits)[:20]}, expected one of {BITS}"
+        )
     less_one = config.get("checkpoint_format", "gptq") != "gptq_v2"
     new: dict[str, CheckpointTensor] = {}
     drop: set[str] = set()
@@ -91,11 +96,11 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
         stem = name.removesuffix(".qweight")
         packed = _parts(tensors, stem, qweight, bits, config, less_one=less_one)
         n_in, n_out = qweight.shape[0] * 32 // bits, qweight.shape[1]
-        new[f"{stem}.weight"] = virtual(qweight, f"{stem}.weight", (n_out, n_in), packed)
+        new[f"{stem}.weight"] = dequantized_tensor(qweight, f"{stem}.weight", (n_out, n_in), packed)
         drop |= {f"{stem}.{part}" for part in ("qweight", "qzeros", "scales", "g_idx")}
         drop |= _zero_bias(tensors, stem)
     group = config.get("group_size")
-    return renamed(tensors, drop, new), f"GPTQ, {bits} bits, groups of {group}, widened"
+    return replace_tensors(tensors, drop, new), f"GPTQ, {bits} bits, groups of {group}, dequantized"
 
 
 def _parts(
@@ -109,7 +114,9 @@ def _parts(
 ) -> GPTQ:
     scales, qzeros = part(tensors, f"{stem}.scales"), part(tensors, f"{stem}.qzeros")
     if len(qweight.shape) != 2 or len(scales.shape) != 2 or not scales.shape[0]:
-        raise CheckpointError(f"{stem}: qweight {qweight.shape} and scales {scales.shape}: no GPTQ")
+        raise CheckpointError(
+            f"{stem}: GPTQ needs matrices, not qweight {qweight.shape} and scales {scales.shape}"
+        )
     n_in, n_out = qweight.shape[0] * 32 // bits, qweight.shape[1]
     n_groups = scales.shape[0]
     expect(qweight, (n_in * bits // 32, n_out), ("I32",))
@@ -127,7 +134,7 @@ def _parts(
 
 
 def _zero_bias(tensors: Tensors, stem: str) -> set[str]:
-    """Return the bias that some packers add to every layer, if it is all zero."""
+    """Return the name of the bias that some packers add to every layer, if it is all zero."""
     bias = tensors.get(f"{stem}.bias")
     if bias is None or floats(bias).any():
         return set()

@@ -1,17 +1,18 @@
-"""HQQ: codes of 1 to 8 bits with scales and zeros that are floats, in groups of either axis.
+"""HQQ: codes of 1 to 8 bits with float scales and zero points, in groups along either axis.
 
 ::
 
-    NAME.W_q      U8 or I32, packed       or floats whose bytes these are (view_as_float)
-    NAME.scale    F16 | BF16 | F32, a number per group
+    NAME.W_q      U8 or I32, packed       or the same bytes viewed as floats (view_as_float)
+    NAME.scale    F16 | BF16 | F32, one per group
     NAME.zero     likewise
     NAME.shape    I32 or I64, (2,): n_rows, n_cols
     NAME.axis, NAME.group_size, NAME.nbits   I32, ();  without group_size: rows or columns
     NAME.packing  U8: "8bit_u8", "4bit_u8", "3bit_32", "2bit_u8" or "1bit_u8"
 
-The matrix is seen as M: (n / group_size, group_size) with axis 1, (group_size, n / group_size)
-with axis 0; a group is a row or a column of it. k rows of M, a k-th of its height apart, share a
-row of W_q; the first has the highest bits. 3 bits: ten to an int32, the rows padded to tens.
+The matrix is reshaped to M: (n / group_size, group_size) with axis 1, (group_size, n / group_size)
+with axis 0; a group is a row or a column of M. k rows of M, spaced by a k-th of its height, share a
+row of W_q; the first has the highest bits. With 3 bits, ten rows share an int32, and the number of
+rows is padded to a multiple of ten.
 
     w = (code - zero) * scale
 """
@@ -30,11 +31,11 @@ from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.packed import (
     Floats,
     Tensors,
+    dequantized_tensor,
     expect,
     floats,
     part,
-    renamed,
-    virtual,
+    replace_tensors,
     whole,
 )
 from ggufkit.checkpoint.safetensors import DTYPE_BITS, CheckpointTensor
@@ -49,7 +50,7 @@ PACKINGS = {
     "1bit_u8": (1, 8, "U8"),
 }
 _FLOATS = ("F16", "BF16", "F32")
-#: What a layer in safetensors has, beside the bias.
+#: The tensors of a layer, except the bias.
 PARTS = (
     *("W_q", "scale", "zero", "shape", "axis", "group_size", "nbits", "packing"),
     *("quant_scale", "quant_zero", "compute_dtype", "unpack_view_dtype", "view_as_float"),
@@ -60,7 +61,7 @@ PARTS = (
 
 @dataclass(frozen=True)
 class HQQ(QuantizedWeight):
-    """A weight in codes with float zeros.
+    """A weight of codes with float zero points.
 
     Attributes
     ----------
@@ -69,11 +70,11 @@ class HQQ(QuantizedWeight):
     packing : str
         One of `PACKINGS`.
     n_cols : int
-        Of the weight.
+        Columns of the weight.
     height, width : int
-        Of M.
+        The shape of M.
     axis : {0, 1}
-        Along which a group lies in M.
+        The axis of M along which groups run.
     """
 
     codes: CheckpointTensor
@@ -86,7 +87,7 @@ class HQQ(QuantizedWeight):
     axis: int
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return rows of the matrix as float32."""
+        """Return rows as float32."""
         first, last = start * self.n_cols, stop * self.n_cols
         top, bottom = first // self.width, -(-last // self.width)
         codes = self._codes(np.arange(top, bottom)).astype(np.float32)
@@ -97,7 +98,7 @@ class HQQ(QuantizedWeight):
         return values[first - top * self.width :][: last - first].reshape(-1, self.n_cols)
 
     def _codes(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return rows of M as codes."""
+        """Return the codes of rows of M."""
         bits, per_element, _ = PACKINGS[self.packing]
         packed = whole(self.codes)
         place, row = np.divmod(rows, len(packed))
@@ -107,12 +108,12 @@ class HQQ(QuantizedWeight):
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
-    """Return plain tensors for the packed ones.
+    """Replace packed tensors by plain ones, and describe the method.
 
     Raises
     ------
     CheckpointError
-        Parts are missing or do not fit, or scales are quantized themselves.
+        Parts are missing or do not fit, or the scales are quantized, too.
     """
     new: Tensors = {}
     drop: set[str] = set()
@@ -121,20 +122,24 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
             continue
         stem = name.removesuffix(".W_q")
         shape, packed = _layer(tensors, stem, codes)
-        new[f"{stem}.weight"] = virtual(codes, f"{stem}.weight", shape, packed)
+        new[f"{stem}.weight"] = dequantized_tensor(codes, f"{stem}.weight", shape, packed)
         drop |= {f"{stem}.{each}" for each in PARTS}
-    return renamed(tensors, drop, new), "HQQ, widened"
+    return replace_tensors(tensors, drop, new), "HQQ, dequantized"
 
 
 def _layer(tensors: Tensors, stem: str, codes: CheckpointTensor) -> tuple[tuple[int, ...], HQQ]:
     if _number(tensors, f"{stem}.quant_scale") or _number(tensors, f"{stem}.quant_zero"):
-        raise CheckpointError(f"{stem}: HQQ scales that are quantized themselves can't be read")
+        raise CheckpointError(
+            f"{stem}: HQQ with quantized scales or zero points can't be read; use the original "
+            "model, or save it dequantized"
+        )
     shape = _shape(part(tensors, f"{stem}.shape"))
     axis, size = _number(tensors, f"{stem}.axis"), _number(tensors, f"{stem}.group_size")
     n = prod(shape)
     if axis not in (0, 1) or (size is not None and not (0 < size <= n and n % size == 0)):
         raise CheckpointError(
-            f"{stem}: HQQ with axis {axis} and groups of {size} for {n} weights: that can't be"
+            f"{stem}: HQQ with axis {axis} and groups of {size}; the axis must be 0 or 1, and the "
+            f"group size a divisor of {n} weights"
         )
     height, width = shape if size is None else (n // size, size) if axis else (size, n // size)
     packing = _text(part(tensors, f"{stem}.packing"))
@@ -148,10 +153,10 @@ def _layer(tensors: Tensors, stem: str, codes: CheckpointTensor) -> tuple[tuple[
 def _viewed(
     stem: str, codes: CheckpointTensor, packing: str, height: int, width: int
 ) -> CheckpointTensor:
-    """Return the packed codes as the integers that they are."""
+    """Return the packed codes with the dtype of their packing."""
     if packing not in PACKINGS:
         raise CheckpointError(
-            f"{stem}: HQQ packing {packing[:20]!r} can't be read; known are {', '.join(PACKINGS)}"
+            f"{stem}: HQQ packing {packing[:20]!r}, expected one of {', '.join(PACKINGS)}"
         )
     _, per_element, dtype = PACKINGS[packing]
     if codes.dtype != dtype and codes.dtype in _FLOATS:
@@ -160,18 +165,22 @@ def _viewed(
     padded = packing == "3bit_32"
     n_rows = -(-height // per_element)
     if not padded and height % per_element:
-        raise CheckpointError(f"{stem}: {height} rows of HQQ are not packed by {per_element}")
+        raise CheckpointError(
+            f"{stem}: HQQ packs {per_element} rows together, but {height} is not a multiple of that"
+        )
     expect(codes, (n_rows, width), (dtype,))
     return codes
 
 
 def _number(tensors: Tensors, name: str) -> int | None:
-    """Return a whole number, or None where there is none."""
+    """Return the integer that a tensor holds, or None without such a tensor."""
     tensor = tensors.get(name)
     if tensor is None:
         return None
     if tensor.shape not in ((), (1,)) or tensor.dtype not in ("I32", "I64", "U8", "BOOL"):
-        raise CheckpointError(f"{name}: {tensor.dtype} of shape {tensor.shape}: no whole number")
+        raise CheckpointError(
+            f"{name}: {tensor.dtype} of shape {tensor.shape}, expected a single integer"
+        )
     return int(whole(tensor).reshape(()))
 
 
@@ -179,11 +188,13 @@ def _shape(tensor: CheckpointTensor) -> tuple[int, int]:
     expect(tensor, (2,), ("I32", "I64"))
     n_rows, n_cols = (int(n) for n in whole(tensor))
     if n_rows < 1 or n_cols < 1:
-        raise CheckpointError(f"{tensor.name}: ({n_rows}, {n_cols}) is no shape")
+        raise CheckpointError(f"{tensor.name}: ({n_rows}, {n_cols}), expected two positive sizes")
     return n_rows, n_cols
 
 
 def _text(tensor: CheckpointTensor) -> str:
     if tensor.dtype != "U8" or tensor.nbytes > 64:
-        raise CheckpointError(f"{tensor.name}: no name of a packing")
+        raise CheckpointError(
+            f"{tensor.name}: {tensor.nbytes} bytes of {tensor.dtype}, expected the packing's name"
+        )
     return bytes(whole(tensor).reshape(-1)).decode("latin-1")

@@ -1,12 +1,12 @@
-"""Integers in groups with a scale each: what GPTQ, compressed-tensors, torchao and others share.
+"""Groups of integers with a scale each, as in GPTQ, compressed-tensors, torchao and others.
 
 ::
 
     w[row, col] = scale[row, g] * (code[row, col] - zero[row, g]),  g = group[col]
 
-Where a group is whole blocks of 32 and its scale is a float16, Q4_0 or Q8_0 has the same weights:
-its blocks are put together from the codes, and nothing is rounded. llama-quantize would search
-for a scale of its own and not find it, as the largest code seldom is -8 or 127.
+If a group consists of whole blocks of 32 and its scale fits float16, Q4_0 or Q8_0 can hold the same
+weights: blocks are assembled from the codes, and nothing is rounded. llama-quantize would derive
+another scale from the largest weight, since the largest code is seldom -8 or 127.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ggufkit.types import TensorType
 
 Bytes = NDArray[np.uint8]
 BLOCK = 32
-#: Bits of a code -> the type that has its grid.
-EXACT = {4: TensorType.Q4_0, 8: TensorType.Q8_0}
+#: Bits of a code -> the tensor type with the same grid.
+LOSSLESS = {4: TensorType.Q4_0, 8: TensorType.Q8_0}
 LIMITS = {TensorType.Q4_0: (-8, 7), TensorType.Q8_0: (-128, 127)}
 
 
@@ -38,9 +38,9 @@ class Codes:
     values : (n_rows, n_cols) int
         The codes.
     scales : (n_rows, n_groups) float32
-        A factor per group; a size of 1 counts for all.
+        The scale of each group.
     zeros : (n_rows, n_groups) int, or int
-        What is subtracted.
+        The zero point of each group.
     group : (n_cols,) int
         The group of each column.
     """
@@ -51,16 +51,16 @@ class Codes:
     group: NDArray[Any]
 
     def signed(self) -> NDArray[np.int32]:
-        """Return the codes less their zeros."""
+        """Return the codes minus their zero points."""
         zeros = self.zeros if isinstance(self.zeros, int) else self.zeros[:, self.group]
         return self.values.astype(np.int32) - np.int32(zeros)
 
-    def widened(self) -> Floats:
-        """Return the weights."""
+    def dequantized(self) -> Floats:
+        """Return the weights as float32."""
         return self.signed().astype(np.float32) * self.scales[:, self.group]
 
     def blocks(self, type_: TensorType) -> Bytes | None:
-        """Return the rows in Q4_0 or Q8_0, (n_rows, row_size), or None if that rounds."""
+        """Return (n_rows, row_size) blocks of Q4_0 or Q8_0, or None if rounding is needed."""
         n_cols = self.values.shape[1]
         signed = self.signed()
         low, high = LIMITS[type_]
@@ -84,21 +84,25 @@ class Codes:
 
 
 class Integers(QuantizedWeight):
-    """A weight that has codes, scales and zeros."""
+    """A weight of codes, scales and zero points."""
 
     @abstractmethod
     def codes(self, start: int, stop: int) -> Codes:
-        """Return some rows."""
+        """Return the codes of rows."""
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return rows of the matrix as float32."""
-        return self.codes(start, stop).widened()
+        """Return rows as float32."""
+        return self.codes(start, stop).dequantized()
 
     def blocks(self, start: int, stop: int) -> Bytes | None:
-        """Return rows in blocks of the type `exact`, or None where rounding would be needed."""
-        return None if self.exact is None else self.codes(start, stop).blocks(self.exact)
+        """Return rows as blocks of `lossless_type`, or None if they would have to be rounded."""
+        return (
+            None
+            if self.lossless_type is None
+            else self.codes(start, stop).blocks(self.lossless_type)
+        )
 
 
-def exact_type(bits: int, group_size: int) -> TensorType | None:
-    """Return the type that has the grid of symmetric codes, if a group is whole blocks."""
-    return None if group_size % BLOCK else EXACT.get(bits)
+def lossless_type_of(bits: int, group_size: int) -> TensorType | None:
+    """Return the tensor type with the grid of symmetric codes, if groups are whole blocks."""
+    return None if group_size % BLOCK else LOSSLESS.get(bits)

@@ -1,4 +1,4 @@
-"""NVIDIA ModelOpt: NVFP4 and FP8, also mixed; each weight is read by the parts that it has.
+"""NVIDIA ModelOpt: NVFP4 and FP8, also mixed; the parts of a weight tell its format.
 
 ::
 
@@ -7,7 +7,7 @@
            NAME.weight_scale_2  F32, ()           w = E2M1(code) * scale * scale_2
     FP8    NAME.weight          F8_E4M3, with NAME.weight_scale F32, () or per row or block
 
-``hf_quant_config.json`` repeats what the parts say and is not needed.
+``hf_quant_config.json`` only repeats what the parts say, and is not read.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ggufkit.checkpoint.quantized import fp4, fp8
-from ggufkit.checkpoint.quantized.packed import Tensors, part, renamed, virtual
+from ggufkit.checkpoint.quantized.packed import Tensors, dequantized_tensor, part, replace_tensors
 from ggufkit.errors import CheckpointError
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
-    """Return plain tensors for the packed ones.
+    """Replace packed tensors by plain ones, and describe the method.
 
     Raises
     ------
     CheckpointError
-        Another layout, or parts that are missing or do not fit.
+        The layout is not supported, or parts are missing or do not fit.
     """
     new: Tensors = {}
     kinds: set[str] = set()
@@ -36,23 +36,25 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
             continue
         if f"{name.removesuffix('.weight')}.pre_quant_scale" in tensors:
             raise CheckpointError(
-                f"{name}: ModelOpt's AWQ (pre_quant_scale) can't be read; known are NVFP4 and FP8"
+                f"{name}: ModelOpt's AWQ (pre_quant_scale) can't be read; use NVFP4 or FP8"
             )
         drop |= {f"{name}_scale", f"{name}_scale_2"}
         if tensor.dtype == "U8":
             scales = part(tensors, f"{name}_scale"), part(tensors, f"{name}_scale_2")
             found = fp4.nvfp4(tensor, *scales, inverse=False)
-            new[name] = virtual(tensor, name, *found)
+            new[name] = dequantized_tensor(tensor, name, *found)
             kinds.add("NVFP4")
         elif len(tensor.shape) == 2:
             packed = fp8.scaled(tensor, tensors.get(f"{name}_scale"))
-            new[name] = virtual(tensor, name, tensor.shape, packed)
+            new[name] = dequantized_tensor(tensor, name, tensor.shape, packed)
             kinds.add("FP8")
-    return renamed(tensors, drop, new), f"ModelOpt {' and '.join(sorted(kinds))}, widened"
+    return replace_tensors(
+        tensors, drop, new
+    ), f"ModelOpt {' and '.join(sorted(kinds))}, dequantized"
 
 
 def is_modelopt(tensors: Tensors) -> bool:
-    """Whether there are ModelOpt's parts, in a checkpoint whose config.json says nothing."""
+    """Whether tensors have the names of ModelOpt's parts; older config.json files don't name it."""
     return any(name.endswith(".weight_scale_2") for name in tensors) or any(
         tensor.dtype in fp8.TABLES and f"{name}_scale" in tensors
         for name, tensor in tensors.items()

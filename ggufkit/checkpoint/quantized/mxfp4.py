@@ -5,8 +5,8 @@
     NAME_blocks  U8, (n_experts, n_out, n_in / 32, 16)   two codes a byte, the lower nibble first
     NAME_scales  U8, (n_experts, n_out, n_in / 32)       exponents, 2**(byte - 127)
 
-The tensor that stands for both keeps the name of the blocks: NAME itself is, in checkpoints in
-16 bits, the same stack with its matrices transposed.
+The dequantized tensor keeps the name NAME_blocks: in 16-bit checkpoints, NAME is the same stack
+with transposed matrices.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ggufkit.checkpoint.quantized import fp4
-from ggufkit.checkpoint.quantized.packed import Tensors, part, renamed, virtual
+from ggufkit.checkpoint.quantized.packed import Tensors, dequantized_tensor, part, replace_tensors
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
-    """Return plain tensors for the packed ones.
+    """Replace packed tensors by plain ones, and describe the method.
 
     Raises
     ------
@@ -33,6 +33,6 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
             continue
         scales = part(tensors, f"{name.removesuffix('_blocks')}_scales")
         shape, packed = fp4.mxfp4(blocks, scales, native=True)
-        new[name] = virtual(blocks, name, shape, packed)
+        new[name] = dequantized_tensor(blocks, name, shape, packed)
         drop.add(scales.name)
-    return renamed(tensors, drop, new), "MXFP4" if new else ""
+    return replace_tensors(tensors, drop, new), "MXFP4" if new else ""

@@ -1,4 +1,4 @@
-"""What the methods share: tensors that are widened when their rows are read."""
+"""Functions that the quantization methods share."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats as Floats
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
 from ggufkit.errors import CheckpointError
-from ggufkit.types import Floats as Floats
 
 Tensors = dict[str, CheckpointTensor]
 
-#: Packed matrices that are kept while their rows are being asked for, piece by piece.
-KEPT = 4
+#: Packed matrices that are cached while their rows are read piece by piece.
+CACHED = 4
 
 #: Dtypes of scales that are exponents of two: 2**(byte - 127).
 E8M0 = ("U8", "F8_E8M0")
 
 
-def virtual(
+def dequantized_tensor(
     main: CheckpointTensor, name: str, shape: tuple[int, ...], parts: QuantizedWeight
 ) -> CheckpointTensor:
-    """Return a float32 tensor that `parts` widens, in the place of the packed tensor `main`."""
+    """Return a float32 tensor for `parts`; its data counts as that of the packed tensor `main`."""
     return CheckpointTensor(name, shape, "F32", main.shard, main.offset, main.nbytes, None, parts)
 
 
-def renamed(tensors: Tensors, drop: set[str], new: Mapping[str, CheckpointTensor]) -> Tensors:
-    """Return tensors sorted as the library lists them: `new` ones in, dropped ones out."""
+def replace_tensors(
+    tensors: Tensors, drop: set[str], new: Mapping[str, CheckpointTensor]
+) -> Tensors:
+    """Return tensors without those of `drop` and with those of `new`, sorted by name."""
     kept = {name: tensor for name, tensor in tensors.items() if name not in drop}
     return dict(sorted((kept | dict(new)).items()))
 
@@ -43,12 +45,14 @@ def part(tensors: Tensors, name: str) -> CheckpointTensor:
     Raises
     ------
     CheckpointError
-        It is missing.
+        The part is missing.
     """
     try:
         return tensors[name]
     except KeyError:
-        raise CheckpointError(f"tensor {name!r} is missing, which its weight needs") from None
+        raise CheckpointError(
+            f"tensor {name!r} is missing, a part of a quantized weight; is the download complete?"
+        ) from None
 
 
 def expect(tensor: CheckpointTensor, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
@@ -57,7 +61,7 @@ def expect(tensor: CheckpointTensor, shape: tuple[int, ...], dtypes: tuple[str, 
     Raises
     ------
     CheckpointError
-        It has another.
+        They are not the expected ones.
     """
     if tensor.shape != shape or tensor.dtype not in dtypes:
         raise CheckpointError(
@@ -66,9 +70,9 @@ def expect(tensor: CheckpointTensor, shape: tuple[int, ...], dtypes: tuple[str, 
         )
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=CACHED)
 def whole(tensor: CheckpointTensor) -> NDArray[Any]:
-    """Return all of a packed tensor; the last few are kept, read-only."""
+    """Return a complete packed tensor, read-only; the last few are cached."""
     values = read_raw(tensor)
     if tensor.dtype == "BF16":
         values = (values.astype(np.uint32) << 16).view(np.float32)
@@ -77,7 +81,7 @@ def whole(tensor: CheckpointTensor) -> NDArray[Any]:
 
 
 def floats(tensor: CheckpointTensor) -> Floats:
-    """Return all of a tensor of scales as float32; 8-bit ones are powers of two (E8M0)."""
+    """Return a complete tensor of scales as float32; 8-bit scales are powers of two (E8M0)."""
     if tensor.dtype in E8M0:
         exponents = read_bytes_of(tensor, slice(None)).astype(np.int32) - 127
         return np.ldexp(np.float32(1), exponents).astype(np.float32)
@@ -90,14 +94,14 @@ def unpack(words: NDArray[Any], bits: int) -> NDArray[np.int32]:
     Parameters
     ----------
     words : (..., n) int32
-        Packed; where bits do not divide 32 a code may span two words.
+        The words; if `bits` does not divide 32, a code may span two of them.
     bits : int
-        Of a code, from 1 to 8.
+        Bits per code, 1 to 8.
 
     Returns
     -------
     (..., n * 32 // bits) int32
-        The codes, from 0 on.
+        The codes, unsigned.
     """
     unsigned = np.ascontiguousarray(words).view(np.uint32)
     if 32 % bits == 0:
@@ -114,5 +118,5 @@ def unpack(words: NDArray[Any], bits: int) -> NDArray[np.int32]:
 
 
 def with_shape(tensor: CheckpointTensor, shape: tuple[int, ...]) -> CheckpointTensor:
-    """Return the same bytes as another shape."""
+    """Return a tensor of the same bytes with another shape."""
     return replace(tensor, shape=shape)

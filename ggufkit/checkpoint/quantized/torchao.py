@@ -1,4 +1,4 @@
-"""torchao: its tensors as safetensors holds them, flattened into their parts.
+"""torchao: tensor subclasses, flattened into their parts as in safetensors.
 
 ::
 
@@ -16,7 +16,7 @@
     float8            NAME._weight_qdata       F8_E4M3 or F8_E5M2, (n_rows, n_cols)
                       NAME._weight_scale       F32, (n_rows, 1), (1, 1), or per block
 
-Dtypes and shapes of the parts tell these apart. Layouts made for one kind of hardware (tiles,
+The dtypes and shapes of the parts tell the kind. Layouts for particular hardware (tiles,
 preshuffled int4, swizzled scales) are refused.
 """
 
@@ -33,14 +33,14 @@ from numpy.typing import NDArray
 from ggufkit.checkpoint.quantized import fp8
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.fp4 import nibbles
-from ggufkit.checkpoint.quantized.integers import Codes, Integers, exact_type
+from ggufkit.checkpoint.quantized.integers import Codes, Integers, lossless_type_of
 from ggufkit.checkpoint.quantized.packed import (
     Floats,
     Tensors,
+    dequantized_tensor,
     expect,
     floats,
-    renamed,
-    virtual,
+    replace_tensors,
     whole,
 )
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
@@ -54,7 +54,7 @@ _PARTS = ("qdata", "scale", "zero_point", "act_quant_scale", "act_quant_zero_poi
 
 @dataclass(frozen=True)
 class Int4(Integers):
-    """A weight in groups of 4-bit integers, with a float added to each group."""
+    """A weight in groups of 4-bit integers; each group has a scale and a float zero point."""
 
     qdata: CheckpointTensor
     scale: CheckpointTensor
@@ -62,25 +62,25 @@ class Int4(Integers):
     group_size: int
 
     @property
-    def exact(self) -> TensorType | None:
-        """Q4_0, if groups are whole blocks; their zero points have to be 0, too."""
-        return exact_type(4, self.group_size)
+    def lossless_type(self) -> TensorType | None:
+        """Q4_0, if groups are whole blocks; zero points have to be 0, too."""
+        return lossless_type_of(4, self.group_size)
 
     def codes(self, start: int, stop: int) -> Codes:
-        """Return some rows."""
+        """Return the codes of rows."""
         values = nibbles(read_bytes_of(self.qdata, slice(start, stop))).astype(np.int32)
         signed = (values ^ 8) - 8
         group = np.arange(values.shape[1]) // self.group_size
         return Codes(signed, floats(self.scale)[:, start:stop].T, 0, group)
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return rows of the matrix as float32."""
+        """Return rows as float32."""
         codes = self.codes(start, stop)
-        widened: Floats = codes.widened() + self._added(start, stop)[:, codes.group]
-        return widened
+        dequantized: Floats = codes.dequantized() + self._added(start, stop)[:, codes.group]
+        return dequantized
 
     def blocks(self, start: int, stop: int) -> NDArray[np.uint8] | None:
-        """Return rows as Q4_0 blocks, or None where rounding would be needed."""
+        """Return rows as Q4_0 blocks, or None if they would have to be rounded."""
         return None if self._added(start, stop).any() else super().blocks(start, stop)
 
     def _added(self, start: int, stop: int) -> Floats:
@@ -89,7 +89,7 @@ class Int4(Integers):
 
 @dataclass(frozen=True)
 class TorchaoInt8(Integers):
-    """A weight in integers of a byte each."""
+    """A weight of one-byte integers."""
 
     qdata: CheckpointTensor
     scale: CheckpointTensor
@@ -97,12 +97,12 @@ class TorchaoInt8(Integers):
     group_size: int
 
     @property
-    def exact(self) -> TensorType | None:
-        """Q8_0, if groups are whole blocks; their zero points have to be 0, too."""
-        return exact_type(8, self.group_size)
+    def lossless_type(self) -> TensorType | None:
+        """Q8_0, if groups are whole blocks; zero points have to be 0, too."""
+        return lossless_type_of(8, self.group_size)
 
     def codes(self, start: int, stop: int) -> Codes:
-        """Return some rows."""
+        """Return the codes of rows."""
         values = read_raw(self.qdata, slice(start, stop))
         scales = self._rows_of(floats(self.scale), start, stop)
         zeros: NDArray[Any] | int = 0
@@ -118,12 +118,12 @@ class TorchaoInt8(Integers):
 
 
 def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
-    """Return plain tensors for the packed ones.
+    """Replace packed tensors by plain ones, and describe the method.
 
     Raises
     ------
     CheckpointError
-        Another layout, or parts that are missing or do not fit.
+        The layout is not supported, or parts are missing or do not fit.
     """
     new: Tensors = {}
     drop: set[str] = set()
@@ -133,10 +133,13 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
             continue
         weight, stem = f"{match[1]}.{match[2]}", name.removesuffix("qdata")
         if f"{stem}act_pre_scale" in tensors:
-            raise CheckpointError(f"{weight}: torchao's AWQ (act_pre_scale) can't be read")
-        new[weight] = virtual(qdata, weight, *_weight(tensors, stem, qdata))
+            raise CheckpointError(
+                f"{weight}: torchao's AWQ (act_pre_scale) can't be read; use the original model, "
+                "or save it dequantized"
+            )
+        new[weight] = dequantized_tensor(qdata, weight, *_weight(tensors, stem, qdata))
         drop |= {f"{stem}{each}" for each in _PARTS}
-    return renamed(tensors, drop, new), "torchao, widened"
+    return replace_tensors(tensors, drop, new), "torchao, dequantized"
 
 
 def _weight(
@@ -174,7 +177,7 @@ def _int4(
 
 
 def _block(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the rows and columns that a scale is for."""
+    """Return the rows and columns that share a scale; () if the shapes do not fit."""
     if len(scales) != 2 or not all(scales) or shape[0] % scales[0] or shape[1] % scales[1]:
         return ()
     return shape[0] // scales[0], shape[1] // scales[1]
@@ -183,8 +186,8 @@ def _block(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[int, ...]:
 def _unknown(qdata: CheckpointTensor) -> CheckpointError:
     return CheckpointError(
         f"{qdata.shard.path}: tensor {qdata.name!r} is {qdata.dtype} of shape {qdata.shape}: a "
-        "layout of torchao that can't be read; known are plain int4, int8, intx and float8. Take "
-        "the original, or save it dequantized"
+        "layout of torchao that can't be read; known are plain int4, int8, intx and float8. Use "
+        "the original model, or save it dequantized"
     )
 
 

@@ -1,8 +1,8 @@
 """Torch checkpoints (``pytorch_model.bin``, ``.pt``, ``.pth``) without torch.
 
-A ZIP archive of storages and a pickle that says which tensors are views of them; see `archive`
-and `unpickle`. Tensors that lie row after row are plain ranges of the file, as in safetensors;
-others (saved transposed) keep their strides and are put in order when they are read.
+A ZIP archive of storages, and a pickle that describes tensors as views of them; see `archive`
+and `unpickle`. Tensors in row-major order are plain ranges of the file, as in safetensors; others
+(saved transposed) keep their strides and are reordered when they are read.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PICKLE_NAME = "data.pkl"
 
 
 def read_torch_header(path: Path) -> dict[str, CheckpointTensor]:
-    """Return the tensors of a torch checkpoint, in its own order. Nothing of it is run.
+    """Return the tensors of a torch checkpoint, in its order. Nothing of it is run.
 
     Raises
     ------
     UnsafePickleError
-        It holds anything but tensors.
+        The file holds anything but tensors.
     CheckpointError
-        It is damaged, in the format of torch before 1.6, or can't be read.
+        The file is damaged, in the format of torch before 1.6, or can't be read.
     """
     try:
         with path.open("rb") as file:
@@ -46,7 +46,7 @@ def read_torch_header(path: Path) -> dict[str, CheckpointTensor]:
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
     if order not in (b"", b"little"):
-        raise CheckpointError(f"{path}: saved in byte order {order!r}; only 'little' can be read")
+        raise CheckpointError(f"{path}: saved in byte order {order!r}, expected 'little'")
     shard = ShardFile(path, status.st_size, status.st_mtime_ns)
     tensors = unpickle_tensors(pickled, f"{path}: {PICKLE_NAME}")
     return {name: _place(name, tensor, shard, entries) for name, tensor in tensors.items()}
@@ -54,10 +54,10 @@ def read_torch_header(path: Path) -> dict[str, CheckpointTensor]:
 
 def _read(file: IO[bytes], path: Path, entries: dict[str, Span], name: str, limit: int) -> bytes:
     if name not in entries:
-        raise CheckpointError(f"{path}: has no {name}; is this a torch checkpoint?")
+        raise CheckpointError(f"{path}: {name} is missing; is this a torch checkpoint?")
     offset, length = entries[name]
     if length > limit:
-        raise CheckpointError(f"{path}: {name} has {length} bytes, more than {limit}")
+        raise CheckpointError(f"{path}: {name} has {length} bytes, expected at most {limit}")
     file.seek(offset)
     return file.read(length)
 
@@ -65,7 +65,7 @@ def _read(file: IO[bytes], path: Path, entries: dict[str, Span], name: str, limi
 def _place(
     name: str, tensor: PickledTensor, shard: ShardFile, entries: dict[str, Span]
 ) -> CheckpointTensor:
-    """Return where a tensor lies, once it is known to lie inside its storage."""
+    """Return where a tensor's data is, after checking that its storage holds all of it."""
     where = f"{shard.path}: tensor {name[:200]!r}"
     entry = entries.get(f"data/{tensor.storage.key}")
     if entry is None:
@@ -75,11 +75,11 @@ def _place(
     n_elements = math.prod(tensor.shape)
     extent = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
     end = tensor.offset + extent + 1 if n_elements else tensor.offset
-    # The second: no tensor is larger than what is stored of it, however its strides repeat it.
+    # The second condition: strides must not repeat elements until a tensor exceeds its storage.
     if end * item > length or n_elements * item > length:
         raise CheckpointError(
             f"{where}: shape {tensor.shape} with strides {tensor.strides} from element "
-            f"{tensor.offset} on does not lie in its storage of {length} bytes"
+            f"{tensor.offset} on exceeds its storage of {length} bytes"
         )
     in_order = n_elements == 0 or _is_in_order(tensor)
     return CheckpointTensor(
@@ -94,7 +94,7 @@ def _place(
 
 
 def _is_in_order(tensor: PickledTensor) -> bool:
-    """Whether the last axis runs fastest, without gaps; axes of length 1 don't matter."""
+    """Whether elements are in row-major order without gaps; axes of length 1 don't matter."""
     expected = 1
     for n, step in reversed([*zip(tensor.shape, tensor.strides, strict=True)]):
         if n != 1 and step != expected:

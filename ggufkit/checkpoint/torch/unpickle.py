@@ -1,9 +1,9 @@
-"""Read the pickle of a torch checkpoint without running anything.
+"""Read the pickle of a torch checkpoint without running it.
 
-A pickle is a program: it may import any function and call it. Here every opcode that describes
-tensors is interpreted by hand, and a global is nothing but its name. `GLOBALS` lists the names
-that mean something; any other, and any opcode that does not occur in a checkpoint, is an error.
-There is no fallback. ``pickletools`` splits the bytes into opcodes; it runs none of them.
+A pickle is a program: it may import any function and call it. Here the opcodes that describe
+tensors are interpreted by hand, and a global is only a name. `GLOBALS` lists the names that are
+allowed; any other name, and any opcode that does not occur in checkpoints, is an error. There is
+no fallback. ``pickletools`` splits the bytes into opcodes, and runs none of them.
 
 A tensor is pickled as::
 
@@ -49,7 +49,7 @@ class Global:
 
 @dataclass(frozen=True)
 class Storage:
-    """Elements in one entry of the archive; `dtype` is None where the tensor says it."""
+    """Elements in one entry of the archive; `dtype` is None if each tensor gives its own."""
 
     key: str
     dtype: str | None
@@ -58,7 +58,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class PickledTensor:
-    """A tensor: what a checkpoint's pickle consists of. Offset and strides count elements."""
+    """A view of a storage. Offset and strides count elements."""
 
     storage: Storage
     dtype: str
@@ -68,7 +68,7 @@ class PickledTensor:
 
 
 class _Mark:
-    """Where a list of arguments begins on the stack."""
+    """Marks the beginning of a list of arguments on the stack."""
 
 
 ORDERED_DICT = Global("collections", "OrderedDict")
@@ -76,7 +76,7 @@ _V2 = Global("torch._utils", "_rebuild_tensor_v2")
 _V3 = Global("torch._utils", "_rebuild_tensor_v3")
 _PARAMETER = Global("torch._utils", "_rebuild_parameter")
 _UNTYPED = Global("torch.storage", "UntypedStorage")
-# Quantized tensors are classes of their own: safetensors holds their parts, a pickle rebuilds them.
+# Quantized tensors are subclasses: safetensors stores their parts, a pickle calls their classes.
 SUBCLASSES = {
     Global("torch._tensor", "_rebuild_from_type"),
     Global("torch._tensor", "_rebuild_from_type_v2"),
@@ -94,34 +94,34 @@ def unpickle_tensors(data: bytes, where: str) -> dict[str, PickledTensor]:
     data : bytes
         The pickle.
     where : str
-        What to call it in errors.
+        Its name in error messages.
 
     Raises
     ------
     UnsafePickleError
-        It does something else than describing tensors.
+        The pickle does anything but describe tensors.
     CheckpointError
-        It is damaged, or no mapping of names to tensors.
+        The pickle is damaged, or not a mapping of names to tensors.
     """
     try:
-        with warnings.catch_warnings():  # of pickletools, on strings with odd escapes
+        with warnings.catch_warnings():  # pickletools warns about strings with odd escapes
             warnings.simplefilter("ignore", DeprecationWarning)
             found = _Interpreter(where).run(data)
     except (IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{where}: damaged pickle: {error}") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"{where}: holds no state dict, but {_describe(found)}")
+        raise CheckpointError(f"{where}: expected a state dict, found {_describe(found)}")
     for name, value in found.items():
         if not isinstance(name, str) or not isinstance(value, PickledTensor):
             raise CheckpointError(
-                f"{where}: {str(name)[:200]!r} is no tensor, but {_describe(value)}; "
-                "save the model's state dict alone, as safetensors if you can"
+                f"{where}: {str(name)[:200]!r} must be a tensor, found {_describe(value)}; "
+                "save only the model's state dict, preferably as safetensors"
             )
     return found
 
 
 def _describe(value: object) -> str:
-    return value.name if isinstance(value, Global) else f"of type {type(value).__name__}"
+    return value.name if isinstance(value, Global) else f"an object of type {type(value).__name__}"
 
 
 class _Interpreter:
@@ -138,13 +138,13 @@ class _Interpreter:
             handler = _HANDLERS.get(opcode.name)
             if handler is None:
                 raise UnsafePickleError(
-                    f"{self.where}: opcode {opcode.name} at byte {position} has no place in a "
+                    f"{self.where}: opcode {opcode.name} at byte {position} does not belong in a "
                     "checkpoint; it was not run"
                 )
             handler(self, argument)
             if len(self.stack) > MAX_STACK or len(self.memo) > MAX_MEMO:
-                raise CheckpointError(f"{self.where}: damaged pickle: it grows without end")
-        raise ValueError("it has no end")
+                raise CheckpointError(f"{self.where}: damaged pickle: it grows without limit")
+        raise ValueError("its end is missing")
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -162,7 +162,7 @@ class _Interpreter:
                 del self.stack[at:]
                 self.n_marks -= 1
                 return items
-        raise ValueError("a list without its beginning")
+        raise ValueError("a list has no beginning")
 
     def pop(self, n: int) -> tuple[Any, ...]:
         if n > len(self.stack):
@@ -185,17 +185,16 @@ class _Interpreter:
 
     def resolve(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise TypeError("a global without a name")
+            raise TypeError("a global has no name")
         wanted = Global(module, name)
         if wanted in SUBCLASSES or module.partition(".")[0] in QUANTIZERS:
             raise UnsafePickleError(
-                f"{self.where}: holds tensors of a class of their own ({module[:60]}.{name[:60]}), "
-                "as torchao and HQQ make them; nothing was run. They can be read from safetensors: "
-                "save the model so, or dequantized"
+                f"{self.where}: holds tensors of the class {module[:60]}.{name[:60]}, as torchao "
+                "and HQQ make them; nothing was run. Save the model as safetensors, or dequantized"
             )
         if wanted not in GLOBALS:
             raise UnsafePickleError(
-                f"{self.where}: wants {module[:100]!r}.{name[:100]!r}, which has no place in "
+                f"{self.where}: imports {module[:100]!r}.{name[:100]!r}, which does not belong in "
                 "a checkpoint; nothing was run. Do not load this file with other tools"
             )
         self.push(wanted)
@@ -203,18 +202,18 @@ class _Interpreter:
     def persistent(self, _: Any) -> None:
         (identity,) = self.pop(1)
         if not isinstance(identity, tuple) or len(identity) != 5:
-            raise ValueError("a storage that is none")
+            raise ValueError("a storage has an invalid description")
         kind, storage, key, _device, n = identity
         if kind != "storage" or not isinstance(key, str) or type(n) is not int or n < 0:
-            raise ValueError("a storage that is none")
+            raise ValueError("a storage has an invalid description")
         if not isinstance(storage, Global) or not storage.name.endswith("Storage"):
-            raise ValueError("a storage of no known type")
+            raise ValueError("a storage has an unknown type")
         self.push(Storage(key, DTYPES.get(storage.name), n))
 
     def reduce(self, _: Any) -> None:
         function, arguments = self.pop(2)
         if not isinstance(arguments, tuple):
-            raise TypeError("a call without arguments")
+            raise TypeError("a call has no arguments")
         if function == ORDERED_DICT and arguments in ((), ([],)):
             self.push({})
         elif function in (_V2, _V3):
@@ -223,45 +222,47 @@ class _Interpreter:
             self.push(arguments[0])
         else:
             raise UnsafePickleError(
-                f"{self.where}: calls {_describe(function)}, which has no place in a checkpoint; "
-                "nothing was run"
+                f"{self.where}: calls {_describe(function)}, which does not belong in a "
+                "checkpoint; nothing was run"
             )
 
     def build(self, _: Any) -> None:
-        """Take the attributes of a state dict (``_metadata``) and drop them."""
+        """Drop the attributes of a state dict (``_metadata``)."""
         (_state,) = self.pop(1)
         if not isinstance(self.stack[-1], dict):
-            raise UnsafePickleError(f"{self.where}: sets attributes of something not a state dict")
+            raise UnsafePickleError(
+                f"{self.where}: sets attributes of an object that is not a state dict"
+            )
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
-            raise ValueError("items of something that is no dict")
+            raise ValueError("items are set on an object that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int):
-                raise TypeError("a key that is no text")
+                raise TypeError("a key is neither text nor an integer")
             target[key] = value
 
     def append(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], list):
-            raise ValueError("elements of something that is no list")
+            raise ValueError("elements are added to an object that is not a list")
         self.stack[-1].extend(items)
 
 
 def _tensor(arguments: tuple[Any, ...]) -> PickledTensor:
     storage, offset, shape, strides = arguments[:4]
     if not isinstance(storage, Storage) or not all(isinstance(t, tuple) for t in (shape, strides)):
-        raise ValueError("a tensor that is none")
+        raise ValueError("a tensor has an invalid description")
     if len(shape) != len(strides) or len(shape) > MAX_DIMS:
-        raise ValueError("a tensor whose shape and strides differ")
+        raise ValueError("a tensor's shape and strides differ in length")
     if not all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *strides)):
-        raise ValueError("a tensor whose shape and strides are no counts")
+        raise ValueError("a tensor's shape or strides are not non-negative integers")
     dtype = storage.dtype
     if dtype is None:
         named = arguments[6] if len(arguments) > 6 else None
         dtype = DTYPES.get(named.name) if isinstance(named, Global) else None
     if dtype is None:
-        raise ValueError("a tensor without a dtype")
+        raise ValueError("a tensor has no dtype")
     return PickledTensor(storage, dtype, offset, shape, strides)
 
 

@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
         name=args.name,
         allow_requantize=args.allow_requantize,
         stream=args.stream,
-        keep=converting.cache_bytes(args, streamed=args.stream or is_remote(args.source)),
+        cache_bytes=converting.cache_bytes(args, streamed=args.stream or is_remote(args.source)),
         self_test=not args.no_self_test,
         merge_lora=args.merge_lora,
         generic=args.generic,

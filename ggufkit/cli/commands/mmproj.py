@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         revision=args.revision,
         name=args.name,
         stream=args.stream,
-        keep=converting.cache_bytes(args, streamed=args.stream),
+        cache_bytes=converting.cache_bytes(args, streamed=args.stream),
     )
     plan = plan_ladder(source, converting.default_folder(args))
     fields = {"projector": source.projector, "tensors": len(source.tensors)}

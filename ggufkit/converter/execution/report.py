@@ -21,7 +21,7 @@ class TaskResult:
     number : int
         The task's.
     tensor : str
-        Name of the tensor whose rows they were.
+        Name of the tensor that the rows belong to.
     written : int
         Bytes, in all files.
     sums : mapping of str to ErrorSums

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.hub import REPO_ID, fetch_files
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_header
 from ggufkit.checkpoint.torch.torchfile import read_torch_header
 from ggufkit.converter.lora.settings import Settings, parse_settings
 from ggufkit.errors import ConversionError, MissingFileError
 from ggufkit.io.guarded_files import find_file, has_file, read_json
-from ggufkit.types import Floats
 
 if TYPE_CHECKING:
     from typing import Self

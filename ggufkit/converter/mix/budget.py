@@ -1,8 +1,8 @@
 """Mixes by budget: the type of every tensor that loses least within a limit of bytes.
 
 The loss of a mix is a sum over tensors: the relative squared error that a type was measured to
-give (`ggufkit.converter.mix.measure`), times how much the model minds
-(`ggufkit.converter.mix.sensitivity`). What is chosen is the least sum within the limit
+give (`ggufkit.converter.mix.measure`), times the model's sensitivity to it
+(`ggufkit.converter.mix.sensitivity`). The least sum within the limit is chosen
 (`ggufkit.converter.mix.knapsack`).
 """
 
@@ -31,31 +31,31 @@ from ggufkit.errors import ConversionError
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
 from ggufkit.types import TensorType as T
 
-#: What tensors can become; those that need importance only where there is some.
+#: Types to choose from; those that need importance only for tensors with an importance.
 TYPES = (
     *(T.Q2_K, T.Q3_K, T.IQ3_S, T.IQ4_XS, T.IQ4_NL, T.Q4_0, T.Q4_1, T.Q4_K),
     *(T.Q5_0, T.Q5_1, T.Q5_K, T.Q6_K, T.Q8_0),
     *(T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS),
 )
-#: Fewest bits per weight, by role: what weights alone say least about.
+#: Fewest bits per weight, by role: errors of weights predict the loss worst for these.
 MIN_BITS = {"token_embd": 3.0, "tied_embd": 4.0, "output": 4.0}
 _TRIES = 8
 
 
 @dataclass(frozen=True)
 class MixOptions:
-    """What mixes are made of.
+    """Restrictions on mixes, and the sensitivities that they are rated by.
 
     Attributes
     ----------
     types : tuple of TensorType
-        The choice.
+        The types that tensors may have.
     min_bits : mapping of str to float
         Fewest bits per weight, by role or group.
     sensitivity : Sensitivity
-        How much the model minds.
+        How much errors in each group of tensors cost.
     exact : bool
-        Whether a tensor may also stay as the source has it.
+        Whether a tensor may also keep the source's weights exactly.
     """
 
     types: tuple[T, ...] = TYPES
@@ -238,9 +238,10 @@ class Budget:
 def _solve_within(
     items: Sequence[Sequence[Option]], excess_of: Callable[[Sequence[int]], int], name: str
 ) -> Solution:
-    """Solve the knapsack for the room that a limit leaves beside all that is no tensor's data.
+    """Solve the knapsack within a limit that counts more, or less, than the tensors' data.
 
-    That is found by trying: headers of splits count too, and what stays in RAM does not for VRAM.
+    Headers of splits count too; for VRAM, tensors that stay in RAM do not. So the room that is
+    left for tensors is found by trying.
     """
     least = [min(range(len(row)), key=lambda i: row[i].n_bytes) for row in items]
     room = -excess_of(least)

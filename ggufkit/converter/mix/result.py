@@ -1,4 +1,4 @@
-"""What is asked of a mix, and what comes out."""
+"""The limit that a mix has to keep, and the mix that was found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Limit:
     name : str
         What the rung is called.
     excess : callable
-        Returns the bytes that a rung has too many; below 0 are bytes to spare.
+        Returns by how many bytes a rung exceeds the limit; negative if it stays below.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Share:
     error : float
         Relative squared error.
     sensitivity : float
-        How much the model minds.
+        Expected loss per unit of relative error, see `ggufkit.converter.mix.sensitivity`.
     """
 
     group: str
@@ -82,7 +82,7 @@ class Mix:
     bound : float
         No mix of these types within the limit has a smaller loss.
     nearest : Rung
-        Of the fixed recipes, the one whose size is nearest.
+        The standard file type that is nearest in size.
     nearest_loss : float or None
         The loss of that one, where all its types were measured.
     """

@@ -1,9 +1,9 @@
-"""How much the model minds errors in a tensor: a weight per role and depth.
+"""How sensitive a model's output is to errors in its tensors: a weight per role and depth.
 
 For small errors, the divergence of a quantized model's predictions from the source's is close to
 a sum over its tensors, each tensor's share being its relative squared error times a number of its
 own. These numbers are alike for the tensors of a role, less so for its first and last blocks;
-`ggufkit.publish.sensitivity` measures them. ``DEFAULT`` is for models where nobody has.
+`ggufkit.publish.sensitivity` measures them. ``DEFAULT`` is for models that were not measured.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ class Plan:
     importance : mapping of str to ndarray
         Tensor name to importance, (n_matrices, n_cols) float32.
     skipped : mapping of str to str
-        Rungs that were asked for by range but can't be made, and why.
+        Rungs of a requested range that can't be made, and why.
     search, nonfinite
         See `make_plan`.
     imatrix : dict or None

@@ -194,10 +194,10 @@ RECIPES = MappingProxyType({recipe.name: recipe for recipe in _ORDERED})
 
 ALIASES = MappingProxyType({"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"})
 
-# What is made, and what is looked for in a ladder, where no file type is named.
+# The file type to make, or to take from a ladder, if none is named.
 DEFAULT_LADDER = "Q4_K_M"
 
-# What a tensor gets whose rows are not whole blocks of the type on the left (tensor_type_fallback).
+# Replacements for types whose blocks do not divide a tensor's rows (tensor_type_fallback).
 FALLBACK = MappingProxyType(
     {
         T.IQ1_S: T.IQ4_NL,

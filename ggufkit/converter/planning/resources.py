@@ -1,4 +1,4 @@
-"""What executing a plan takes of disk, memory and network, known before it begins."""
+"""Disk, memory and network traffic that executing a plan needs, estimated beforehand."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ TASK_BYTES = 24
 
 @dataclass(frozen=True)
 class ResourceEstimate:
-    """Bytes that are taken.
+    """Upper bounds in bytes.
 
     Attributes
     ----------
     disk : int
-        Of the files that are there at a time, at most.
+        The files that exist at the same time.
     memory : int
-        Of the process, about at most.
+        The process; approximate.
     network : int
-        Of weights that are fetched, at most; 0 if they are here.
+        Weights to download; 0 if they are local.
     """
 
     disk: int
@@ -47,7 +47,7 @@ def jobs_of(plan: Plan, jobs: int | None = None) -> int:
 def estimate_resources(
     plan: Plan, jobs: int | None = None, *, handed_over: bool = False
 ) -> ResourceEstimate:
-    """Return what executing a plan takes.
+    """Estimate what executing a plan needs.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def estimate_resources(
     jobs : int, optional
         Tasks at a time, in threads.
     handed_over : bool
-        Whether each file is removed when it is whole.
+        Whether each file is sent away and removed as soon as it is complete.
     """
     if handed_over:
         plan = replace(plan, by_part=True)  # as it will be executed
@@ -78,10 +78,10 @@ def all_bytes(plan: Plan) -> int:
 
 
 def peak_bytes(plan: Plan, jobs: int) -> int:
-    """Return how much of the disk a plan takes at most whose files are handed over one by one.
+    """Return the most disk space that a plan needs if each complete file is sent away.
 
-    That is: what is written of the files under way, the tasks that are ahead of those, and a
-    whole file that is being handed over.
+    That is: the written part of the unfinished files, the tasks that run ahead of them, and one
+    complete file that is being sent.
     """
     sizes = {part.path: part.layout.file_size for part in plan.parts}
     touched = [set(_places(plan, tensor)) & sizes.keys() for tensor in plan.tensors]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.gguf.naming import build_name
-from ggufkit.types import FileType, Floats, Shape, TensorType
+from ggufkit.types import FileType, Shape, TensorType
 
 if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata

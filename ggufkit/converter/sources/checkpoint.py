@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.architectures.from_gguf_py import generic_architecture
 from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import pooling_mode
 from ggufkit.converter.sources.base import (
+    FILE_TYPE_KEY,
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
     Reader,
@@ -32,7 +34,6 @@ from ggufkit.errors import (
 )
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.matching import MappedTensor, map_tensors
-from ggufkit.mapping.row_transforms import is_row_gather
 from ggufkit.mapping.spec import (
     Context,
     complete_config,
@@ -40,10 +41,10 @@ from ggufkit.mapping.spec import (
     write_hparams,
     write_leading_hparams,
 )
-from ggufkit.mapping.transforms import Transform
+from ggufkit.mapping.transforms import Change, Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
 from ggufkit.tokenizers import self_test as check_tokenizer
-from ggufkit.types import FileType, Floats, TensorType
+from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -236,11 +237,13 @@ class CheckpointSource(Source):
             self_test=tested,
             base_metadata=model.metadata(checkpoint, tensors, name),
             n_remote=checkpoint.n_remote,
-            cached_bytes=min(checkpoint.keep, checkpoint.n_remote),
+            cached_bytes=min(checkpoint.cache_bytes, checkpoint.n_remote),
         )
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`."""
+        if FILE_TYPE_KEY not in self.base_metadata:  # MPT's and GPT-NeoX's files have none
+            return self.base_metadata.copy()
         if file_type in FLOATS and any(t.source_type is TensorType.MXFP4 for t in self.tensors):
             file_type = FileType.MXFP4_MOE  # what the converter says of such files
         return super().metadata(file_type)
@@ -316,7 +319,9 @@ def _describe(checkpoint: Checkpoint, mapped: MappedTensor) -> SourceTensor:
         len(shape) < 2 or mapped.name.endswith(ALWAYS_F32) or not mapped.name.endswith(".weight")
     )
     blocks = None if fixed else _blocks(stored, mapped.transform, shape)
-    if blocks is not None and all(tensor.packing.kept for tensor in stored if tensor.packing):
+    if blocks is not None and all(
+        tensor.packing.keeps_blocks for tensor in stored if tensor.packing
+    ):
         return SourceTensor(mapped.name, shape, blocks, None, blocks)
     source_type = source_type_of(checkpoint, mapped)
     return SourceTensor(mapped.name, shape, source_type, TensorType.F32 if fixed else None, blocks)
@@ -326,9 +331,9 @@ def _blocks(
     stored: list[CheckpointTensor], transform: Transform, shape: tuple[int, ...]
 ) -> TensorType | None:
     """Return the type whose blocks the parts of a tensor are, if all are."""
-    types = {None if tensor.packing is None else tensor.packing.exact for tensor in stored}
+    types = {None if tensor.packing is None else tensor.packing.lossless_type for tensor in stored}
     found = types.pop() if len(types) == 1 else None
-    if found is None or not is_row_gather(transform) or shape[-1] % found.block_size:
+    if found is None or transform.change > Change.ROWS or shape[-1] % found.block_size:
         return None
     return found
 

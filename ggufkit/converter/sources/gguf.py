@@ -39,7 +39,7 @@ class GGUFSource(Source):
 
     @classmethod
     def open(
-        cls, path: str | Path, *, allow_requantize: bool = False, keep: int = CACHE_BYTES
+        cls, path: str | Path, *, allow_requantize: bool = False, cache_bytes: int = CACHE_BYTES
     ) -> GGUFSource:
         """Read the head of a GGUF file.
 
@@ -50,7 +50,7 @@ class GGUFSource(Source):
             ranges.
         allow_requantize : bool
             Also take a file whose weights are quantized already.
-        keep : int
+        cache_bytes : int
             Bytes of fetched ranges that each process keeps.
 
         Raises
@@ -67,7 +67,7 @@ class GGUFSource(Source):
             metadata = file.metadata.copy()
             for key in (NO, COUNT, TENSORS_COUNT):
                 metadata.pop(key, None)
-            shards = [_shard_of(part, name, keep) for part in file.parts]
+            shards = [_shard_of(part, name, cache_bytes) for part in file.parts]
             n_remote = sum(s.size for s in shards if isinstance(s, RemoteShard))
             return cls(
                 tensors=tuple(SourceTensor(info.name, info.shape, info.type) for info in infos),
@@ -85,7 +85,7 @@ class GGUFSource(Source):
                     for info in part.tensors.values()
                 },
                 n_remote=n_remote,
-                cached_bytes=min(keep, n_remote),
+                cached_bytes=min(cache_bytes, n_remote),
             )
 
     def reader(self, tensor: SourceTensor) -> BlockReader:
@@ -93,10 +93,12 @@ class GGUFSource(Source):
         return self.readers[tensor.name]
 
 
-def _shard_of(part: GGUFFile, name: str, keep: int) -> Shard:
+def _shard_of(part: GGUFFile, name: str, cache_bytes: int) -> Shard:
     """Return what a part's bytes are read from."""
     if isinstance(part, RemoteFile):
-        return RemoteShard(PurePosixPath(str(part.path)), part.source.url, part.file_size, keep)
+        return RemoteShard(
+            PurePosixPath(str(part.path)), part.source.url, part.file_size, cache_bytes
+        )
     path = Path(part.path or name)
     status = path.stat()
     return ShardFile(path, status.st_size, status.st_mtime_ns)

@@ -66,13 +66,13 @@ class MmprojSource(Source):
         revision: str | None = None,
         name: str | None = None,
         stream: bool = False,
-        keep: int = CACHE_BYTES,
+        cache_bytes: int = CACHE_BYTES,
     ) -> MmprojSource:
         """Match a checkpoint's vision tensors with what llama.cpp's clip.cpp reads.
 
         Parameters
         ----------
-        source, revision, name, stream, keep
+        source, revision, name, stream, cache_bytes
             See `ggufkit.converter.ladder.open_source`; a GGUF file is no source.
         outtype : {"f32", "f16", "bf16", "q8_0"}
             Type of the matrices.
@@ -84,7 +84,9 @@ class MmprojSource(Source):
         CheckpointError, ConversionError
             A file is missing or malformed, or tensors do not fit.
         """
-        checkpoint = Checkpoint.open(source, revision=revision, stream=stream, keep=keep)
+        checkpoint = Checkpoint.open(
+            source, revision=revision, stream=stream, cache_bytes=cache_bytes
+        )
         family = find_vision(checkpoint.config)
         with config_errors(family.architecture):
             config = family.complete(checkpoint.config, _processor(checkpoint.path))
@@ -106,7 +108,7 @@ class MmprojSource(Source):
             base_metadata=metadata,
             file_types=(file_type,),
             n_remote=checkpoint.n_remote,
-            cached_bytes=min(checkpoint.keep, checkpoint.n_remote),
+            cached_bytes=min(checkpoint.cache_bytes, checkpoint.n_remote),
         )
 
     @property

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ggufkit.types import Floats
+from ggufkit.arrays import Floats
 
 # More than any version's parameters take: what is too much is not looked at.
 _BLOB_BYTES = 2048

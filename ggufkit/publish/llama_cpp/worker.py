@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ggufkit.arrays import Floats
 from ggufkit.publish.llama_cpp.api import LoadError, Model
-from ggufkit.types import Floats
 
 
 def generate(path: str, prompt: str, n_predict: int, n_ctx: int) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""What llama.cpp insists on: facts that the rules share.
+"""What llama.cpp requires: facts that the rules share.
 
 Source: src/llama-arch.cpp, src/llama-model.cpp, ``load_arch_hparams`` of src/models/*.cpp and
-src/llama-vocab.cpp of llama.cpp, autumn 2026. Only what is asked for whatever the model's size
-and options is listed as required.
+src/llama-vocab.cpp of llama.cpp, autumn 2026. Only keys required regardless of the
+model's size and options are listed.
 """
 
 from __future__ import annotations
