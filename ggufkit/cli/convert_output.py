@@ -147,12 +147,10 @@ def unverified(origin: Mapping[str, Any]) -> None:
     render.note("Compare its answers with the original model before anyone relies on it.")
     if generic["transformed"]:
         names = ", ".join(generic["transformed"])
-        render.warning(
-            f"In other {generic['table']} models, these are transformed: {names}."
-        )
+        render.warning(f"In other {generic['table']} models, these are transformed: {names}.")
     if generic["absent"]:
         lacks = ", ".join(generic["absent"])
-        render.note(f"Listed by the table, but not in the checkpoint, which may not need them: {lacks}.")
+        render.note(f"In the table, but neither in the checkpoint nor perhaps needed: {lacks}.")
 
 
 def _self_test(plan: Plan) -> str | None:
