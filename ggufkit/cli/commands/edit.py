@@ -29,7 +29,11 @@ def add_arguments(parser: CommandParser) -> None:
     add("file", type=Path, metavar="FILE", help="GGUF file; of a split model, the first part")
     add("-o", "--out", type=Path, metavar="OUT", help="write another file and leave FILE unchanged")
     many = partial(add, action="append", default=[])
-    many("--set", metavar="KEY=VALUE", help="set a key; like the following options, repeatable")
+    many(
+        "--set",
+        metavar="KEY=VALUE",
+        help="set a key; repeatable, as the next six are",
+    )
     many("--delete", metavar="KEY", help="delete a key")
     many("--rename", type=_pair, metavar="OLD=NEW", help="rename a key")
     many("--retype", type=_pair, metavar="KEY=TYPE", help="change the type of a key")
