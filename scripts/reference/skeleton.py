@@ -64,7 +64,7 @@ def skeleton(
     lines = [
         f'"""{config["architectures"][0]}.',
         "",
-        f"Source: llama.cpp {found['converter']}; transformers models/{config.get('model_type')}.",
+        f"Source: llama.cpp {found['converter']}; transformers {config.get('model_type')}.",
         '"""',
         "",
         f"from ggufkit.mapping.blocks import {_imports(weights)}",
