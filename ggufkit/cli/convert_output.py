@@ -34,8 +34,8 @@ def announce(needs: ResourceEstimate) -> None:
 def _needed(needs: ResourceEstimate) -> str:
     fetched = f", {render.size(needs.network)} to fetch" if needs.network else ""
     return (
-        f"Needs at most {render.size(needs.disk)} of disk space at a time and about "
-        f"{render.size(needs.memory)} of memory{fetched}."
+        f"At most {render.size(needs.disk)} of disk space at a time, "
+        f"about {render.size(needs.memory)} of memory{fetched}."
     )
 
 
