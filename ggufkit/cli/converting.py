@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared, refuse
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def carry_out(
     (Ladder, str or None)
         The result, and the repository's address.
     """
-    from ggufkit.cli import convert_output, render
+    from ggufkit.cli import convert_output
     from ggufkit.converter.execution.executors import open_executor
     from ggufkit.converter.ladder import run_plan
 
@@ -209,7 +210,6 @@ def write_file(
     notes : sequence of str
         What follows for people.
     """
-    from ggufkit.cli import render
     from ggufkit.cli.json_output import emit
 
     (part,) = plan.parts

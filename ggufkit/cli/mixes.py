@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, positive
 
 if TYPE_CHECKING:
@@ -92,7 +93,6 @@ def choose(args: argparse.Namespace, source: Source, planning: dict[str, Any]) -
         return []
     from concurrent.futures import ThreadPoolExecutor
 
-    from ggufkit.cli import render
     from ggufkit.converter.execution.executors import open_executor
     from ggufkit.converter.mix.budget import Budget
     from ggufkit.converter.mix.measure import count_tasks, measure_errors
@@ -117,7 +117,6 @@ def show(mixes: Sequence[Mix], *, as_json: bool) -> None:
     """Say what was chosen and why, by groups of tensors."""
     if as_json:
         return
-    from ggufkit.cli import render
 
     for mix in mixes:
         render.heading(f"{mix.recipe.name}: what each part of the model gets, and what it costs")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared, positive, refuse
 from ggufkit.cli.json_output import emit
 from ggufkit.cli.memory_arguments import add_memory_arguments, run_fit
@@ -77,8 +78,6 @@ def _print_json(found: Fit, *, with_table: bool) -> None:
 
 
 def _show(found: Fit, *, with_table: bool) -> None:
-    from ggufkit.cli import render
-
     render.heading(found.sentence)
     if with_table:
         _show_table(found)
@@ -89,8 +88,6 @@ def _show(found: Fit, *, with_table: bool) -> None:
 
 
 def _show_rungs(found: Fit) -> None:
-    from ggufkit.cli import render
-
     shown = [_columns_of(placed) for placed in found.placements]
     unused = {
         *(() if found.memory.vram else ("VRAM", "GPU layers")),
@@ -120,7 +117,6 @@ def _columns_of(placed: Placement) -> dict[str, str]:
 
 
 def _show_table(found: Fit) -> None:
-    from ggufkit.cli import render
     from ggufkit.toolbox.fit.fit import table
 
     by_context = table(found)

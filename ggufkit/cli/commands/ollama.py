@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared, positive
 from ggufkit.cli.json_output import emit
 
@@ -98,7 +99,6 @@ def _write_modelfiles(args: argparse.Namespace, entries: list[NamedFile]) -> lis
 
 
 def _store(args: argparse.Namespace, entries: list[NamedFile]) -> list[str]:
-    from ggufkit.cli import render
     from ggufkit.publish.ollama.names import default_store
     from ggufkit.publish.ollama.store import import_model, is_taken
 
@@ -122,7 +122,6 @@ def _store(args: argparse.Namespace, entries: list[NamedFile]) -> list[str]:
 
 
 def _send(args: argparse.Namespace, entries: list[NamedFile]) -> list[str]:
-    from ggufkit.cli import render
     from ggufkit.publish.ollama.client import connect, refuse_tagged, send
 
     total = sum(entry.model.n_bytes for entry in entries)
@@ -140,8 +139,6 @@ def _send(args: argparse.Namespace, entries: list[NamedFile]) -> list[str]:
 
 
 def _show(args: argparse.Namespace, entries: list[NamedFile], done: list[str]) -> int:
-    from ggufkit.cli import render
-
     if args.json:
         facts = [_facts(entry, how) for entry, how in zip(entries, done, strict=True)]
         emit(facts)

@@ -15,6 +15,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, UsageError, positive
 from ggufkit.cli.json_output import emit
 
@@ -76,9 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(piece: str) -> None:
-    from ggufkit.cli.render import plain
-
-    sys.stdout.write("\n".join(map(plain, piece.split("\n"))))
+    sys.stdout.write("\n".join(map(render.plain, piece.split("\n"))))
     sys.stdout.flush()
 
 

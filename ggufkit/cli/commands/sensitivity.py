@@ -12,6 +12,7 @@ import argparse
 import os
 from pathlib import Path
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared, positive, tensor_type
 from ggufkit.cli.json_output import emit
 
@@ -50,7 +51,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write the file and show it."""
-    from ggufkit.cli import render
     from ggufkit.converter.ladder import open_source
     from ggufkit.errors import CheckpointError, OutputError
     from ggufkit.publish.sensitivity import count_files, learn

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared, positive
 from ggufkit.cli.json_output import emit
 
@@ -95,7 +96,6 @@ def _files(args: argparse.Namespace) -> list[Path]:
 
 
 def _measure(args: argparse.Namespace, files: list[Path]) -> dict[Path, Quality]:
-    from ggufkit.cli import render
     from ggufkit.errors import CheckpointError
     from ggufkit.publish.evaluate import measure
 
@@ -116,8 +116,6 @@ def _show(
     said: dict[Path, Generation | None],
     quality: dict[Path, Quality],
 ) -> None:
-    from ggufkit.cli import render
-
     if args.json:
         listed = [_as_dict(path, said[path], quality.get(path)) for path in said]
         emit(listed)

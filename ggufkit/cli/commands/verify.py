@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 
@@ -50,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _against_sums(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.errors import MissingFileError
     from ggufkit.toolbox.hash import hash_file, read_manifest
 
@@ -72,7 +72,7 @@ def _against_sums(args: argparse.Namespace) -> int:
 
 
 def _against_source(args: argparse.Namespace) -> int:
-    from ggufkit.cli import model_files, render
+    from ggufkit.cli import model_files
     from ggufkit.toolbox.verify import verify
 
     with render.progress(
@@ -113,7 +113,6 @@ def _as_dict(found: Verification) -> dict[str, object]:
 
 
 def _show(found: Verification, source: str) -> None:
-    from ggufkit.cli import render
     from ggufkit.cli.metadata_changes import metadata_rows
 
     made = f"{found.recipe} of {source}"
