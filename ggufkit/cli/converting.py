@@ -85,16 +85,10 @@ def add_streaming(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_revision(parser: argparse._ActionsContainer) -> None:
-    """Declare which state of a repository is read."""
-    text = "branch, tag or commit of a Hub repository"
-    parser.add_argument("--revision", metavar="REVISION", help=text)
-
-
-def add_name(parser: argparse._ActionsContainer) -> None:
-    """Declare another name for the model."""
-    text = "model name; default: that of the model card or the folder"
-    parser.add_argument("--name", metavar="NAME", help=text)
+def add_outtype(parser: argparse.ArgumentParser, default: str) -> None:
+    """Declare the type of matrices, where it is not chosen by a ladder."""
+    text = "type of the matrices; default: %(default)s"
+    parser.add_argument("--outtype", choices=OUTTYPES, default=default, help=text)
 
 
 def add_metadata(parser: argparse._ActionsContainer) -> None:
@@ -106,7 +100,7 @@ def add_metadata(parser: argparse._ActionsContainer) -> None:
         action="store_true",
         help="do not test the file's tokenizer against the original",
     )
-    add_name(parser)
+    add_shared(parser, "--name")
     add(
         "--generic",
         nargs="?",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli import render
-from ggufkit.cli.arguments import CommandParser, positive
+from ggufkit.cli.arguments import CommandParser, add_count
 
 if TYPE_CHECKING:
     from ggufkit.converter.mix.budget import Budget, MixOptions
@@ -39,13 +39,8 @@ def add_arguments(parser: CommandParser) -> None:
     )
     add("--bpw", **several, type=float, metavar="BITS", help="maximum bits per weight")
     add("--fit-vram", **several, metavar="SIZE", help="memory of a GPU that must hold everything")
-    add(
-        "--context",
-        type=positive,
-        default=CONTEXT,
-        metavar="N",
-        help="with --fit-vram: tokens that must fit, too; default: %(default)s",
-    )
+    text = "with --fit-vram: tokens that must fit, too"
+    add_count(group, "--context", default=CONTEXT, text=text)
     add("--mix-types", metavar="TYPES", help="tensor types to choose from")
     add("--min-bits", **several, metavar="ROLE=BITS", help="minimum bits per weight of a role")
     add(

@@ -13,7 +13,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ggufkit.cli import render
-from ggufkit.cli.arguments import CommandParser, add_shared, positive, refuse
+from ggufkit.cli.arguments import CommandParser, add_count, add_shared, refuse
 from ggufkit.cli.json_output import emit
 from ggufkit.cli.memory_arguments import add_memory_arguments, run_fit
 
@@ -30,20 +30,8 @@ def add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--kv-k", metavar="TYPE", help="type of the keys, if not that of --kv")
     add("--kv-v", metavar="TYPE", help="type of the values, if not that of --kv")
-    add(
-        "--parallel",
-        type=positive,
-        metavar="N",
-        default=1,
-        help="sequences that share the context; default: %(default)s",
-    )
-    add(
-        "--ubatch",
-        type=positive,
-        metavar="N",
-        default=512,
-        help="tokens computed at a time; default: %(default)s",
-    )
+    add_count(parser, "--parallel", default=1, text="sequences that share the context")
+    add_count(parser, "--ubatch", default=512, text="tokens computed at a time")
     add("--table", action="store_true", help="show GiB for several context lengths")
     add_shared(parser, "--json")
 

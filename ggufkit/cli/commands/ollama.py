@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli import render
-from ggufkit.cli.arguments import CommandParser, add_shared, positive
+from ggufkit.cli.arguments import CommandParser, add_count, add_shared
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def add_arguments(parser: CommandParser) -> None:
     add("--name", metavar="NAME", help="[NAMESPACE/]NAME; default: the name in the file")
     add("--tag", metavar="TAG", help="tag of a single file; default: its file type")
     add("--system", metavar="TEXT", default="", help="system message")
-    add("--num-ctx", type=positive, metavar="N", help="tokens of context")
+    add_count(parser, "--num-ctx", text="tokens of context")
     add("--adapter", type=Path, metavar="FILE", help="LoRA adapter, as GGUF")
     put = parser.add_mutually_exclusive_group().add_argument
     put(

@@ -31,7 +31,7 @@ def add_arguments(parser: CommandParser) -> None:
     add("--recipe", metavar="TYPE", help="file type; default: that in the file")
     add("--imatrix", type=Path, metavar="FILE", help="importance matrix, as given to convert")
     add("--via", choices=("f32", "f16", "bf16"), help="as given to convert")
-    add("--revision", metavar="REVISION", help="branch, tag or commit of a Hub repository")
+    add_shared(parser, "--revision")
     add("--pre", metavar="NAME", help="as given to convert")
     add("--name", metavar="NAME", help="as given to convert")
     add("--allow-requantize", action="store_true", help="accept a quantized source")
