@@ -41,6 +41,14 @@ _OLD_NORMS = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
 _LAYER = "encoder.layer.{i}"
 TOKEN_TYPES = {"type_vocab_size": RowCount("token_types.weight")}
 
+# llama.cpp counts positions itself; the rest is for tasks that it doesn't do
+IGNORE = (
+    "*embeddings.position_ids",
+    "*pooler.dense.*",
+    "cls.predictions*",
+    "cls.seq_relationship*",
+)
+
 BERT = Architecture(
     name="bert",
     title="BERT, BGE, GTE, MiniLM",
@@ -69,13 +77,7 @@ BERT = Architecture(
         Weight("cls.output", "classifier", optional=True),
     ),
     rename=((r"^bert\.", ""), *_OLD_NORMS),
-    # positions are counted by llama.cpp; the rest is for tasks that it doesn't do
-    ignore=(
-        "*embeddings.position_ids",
-        "*pooler.dense.*",
-        "cls.predictions*",
-        "cls.seq_relationship*",
-    ),
+    ignore=IGNORE,
     export=ExportSpec(
         "bert",
         matches=HasTokenizer("bert"),
@@ -175,7 +177,7 @@ DISTILBERT = Architecture(
         Weight("cls.output", "classifier.out_proj", optional=True),
     ),
     rename=((r"^distilbert\.", ""), (r"^classifier\.(?!out_proj)", "classifier.out_proj.")),
-    # the part that fills in masked tokens; positions are counted by llama.cpp
+    # the part that fills in masked tokens; llama.cpp counts positions itself
     ignore=("vocab_*", "*embeddings.position_ids"),
     export=ExportSpec(
         "distilbert",

@@ -3,6 +3,8 @@
 Source: llama.cpp conversion/llama4.py Llama4Model; transformers llama4.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from ggufkit.architectures.llama import LLAMA

@@ -3,6 +3,8 @@
 Source: llama.cpp conversion/mistral3.py Mistral3Model; transformers mistral3, ministral3.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -5,7 +5,7 @@ Source: llama.cpp conversion/bert.py NomicBertModel; the modeling code in the mo
 
 from typing import Any
 
-from ggufkit.architectures.bert import BERT, TOKEN_TYPES
+from ggufkit.architectures.bert import BERT, IGNORE, TOKEN_TYPES
 from ggufkit.errors import ConversionError
 from ggufkit.mapping.blocks import replaced
 from ggufkit.mapping.export_spec import (
@@ -47,13 +47,6 @@ def trained_context(config: Config) -> int:
 
 
 _LAYER = "encoder.layers.{i}"
-# positions are counted by llama.cpp; the rest is for tasks that it doesn't do
-IGNORE = (
-    "*embeddings.position_ids",
-    "*pooler.dense.*",
-    "cls.predictions*",
-    "cls.seq_relationship*",
-)
 
 COMMON_WEIGHTS = (
     Weight("token_embd", "embeddings.word_embeddings"),
