@@ -32,9 +32,9 @@ SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
 WORKER = "from distributed.cli.dask_worker import main; main()"
 KILLS = 20
 # Every task takes a while, so that workers die in the middle of one.
-SLOW = "import time; from ggufkit.converter.execution import report; real = report.error_sums\n"
+SLOW = "import time; from ggufkit.codecs import error_sums as sums; real = sums.error_sums\n"
 SLOW += "def slow(*a):\n    time.sleep(0.02)\n    return real(*a)\n"
-SLOW += "report.error_sums = slow\n"
+SLOW += "sums.error_sums = slow\n"
 
 
 @pytest.fixture(scope="module")

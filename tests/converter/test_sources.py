@@ -78,7 +78,7 @@ def test_a_gguf_file_on_the_web_gives_the_bytes_of_a_local_one(
 
 
 def test_what_is_fetched_is_known_before(server: Ranges, files: Path, tmp_path: Path) -> None:
-    source = open_source(f"{server.url}/model.gguf", keep=0)
+    source = open_source(f"{server.url}/model.gguf", cache_bytes=0)
     needs = estimate_resources(plan_ladder(source, tmp_path, "Q8_0"))
     assert needs.network == (files / "model.gguf").stat().st_size
     assert source.cached_bytes == 0
