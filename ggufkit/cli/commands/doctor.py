@@ -106,11 +106,8 @@ def _agree(
     from ggufkit import kernels
     from ggufkit.codecs import CODECS
 
-    codec, encode, decode = (
-        CODECS[tensor_type],
-        kernels.encoder(tensor_type),
-        kernels.decoder(tensor_type),
-    )
+    codec = CODECS[tensor_type]
+    encode, decode = kernels.encoder(tensor_type), kernels.decoder(tensor_type)
     with np.errstate(all="ignore"):
         if codec.encode is None:
             return True

@@ -72,12 +72,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _n_weights(path: Path) -> int:
-    from math import prod
-
     from ggufkit.gguf.open import open_gguf
 
     with open_gguf(path) as file:
-        return sum(prod(info.shape) for info in file.tensors.values())
+        return sum(info.n_weights for info in file.tensors.values())
 
 
 def _show(plan: ExportPlan, *, as_json: bool) -> None:
