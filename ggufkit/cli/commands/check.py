@@ -169,9 +169,8 @@ def _text(path: Path, finding: Finding) -> str:
 
 
 def _show_fixes(findings: Sequence[Finding], edits: Sequence[Edit], *, dry_run: bool) -> None:
-    render.table(
-        ("rule", "the change"), [(f.rule, f.fix.what) for f in findings if f.fix], fold=True
-    )
+    rows = [(finding.rule, finding.fix.what) for finding in findings if finding.fix]
+    render.table(("rule", "the change"), rows, fold=True)
     for done in edits:
         how = done.how.replace("in place", "edited in place")
         render.heading(f"{done.path}: {'would be ' if dry_run else ''}{how}")
