@@ -120,11 +120,9 @@ def _problem(
     there = [other for other in others if other in given]
     if option not in given or bool(there) is required:
         return None
-    return (
-        f"{option} needs {' or '.join(others)}"
-        if required
-        else (f"{option} has no effect with {' and '.join(there)}")
-    )
+    if required:
+        return f"{option} needs {' or '.join(others)}"
+    return f"{option} has no effect with {' and '.join(there)}"
 
 
 def names_of(action: argparse.Action) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli import render
+from ggufkit.cli import convert_output, render
 from ggufkit.cli.arguments import CommandParser, add_shared, refuse
+from ggufkit.cli.json_output import emit
+from ggufkit.gguf.split import parse_size
 
 if TYPE_CHECKING:
     from ggufkit.converter.ladder import Ladder
@@ -120,8 +122,6 @@ def add_metadata(parser: argparse._ActionsContainer) -> None:
 
 def cache_bytes(args: argparse.Namespace, *, streamed: bool) -> int:
     """Return the size that ``--cache`` gives, which only sources on the web may have."""
-    from ggufkit.gguf.split import parse_size
-
     if not streamed:
         refuse(args, "without --stream", "--cache")
     return 0 if args.cache == "0" else parse_size(args.cache)
@@ -152,7 +152,6 @@ def carry_out(
     (Ladder, str or None)
         The result, and the repository's address.
     """
-    from ggufkit.cli import convert_output
     from ggufkit.converter.execution.executors import open_executor
     from ggufkit.converter.ladder import run_plan
 
@@ -204,8 +203,6 @@ def write_file(
     notes : sequence of str
         What follows for people.
     """
-    from ggufkit.cli.json_output import emit
-
     (part,) = plan.parts
     done, url = (None, None) if args.dry_run else carry_out(args, plan)
     if args.json:

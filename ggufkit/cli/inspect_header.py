@@ -116,21 +116,19 @@ def _show_types(file: GGUFModel) -> None:
     total = sum(row["n_bytes"] for row in mix) or 1
     if mix:
         render.blank()
-        render.table(
-            ("type", "tensors", "weights", "size", "share", ""),
-            [
-                (
-                    row["type"],
-                    str(row["n_tensors"]),
-                    render.count(row["n_weights"]),
-                    render.size(row["n_bytes"]),
-                    f"{row['n_bytes'] / total:.1%}",
-                    render.bar(row["n_bytes"] / total),
-                )
-                for row in mix
-            ],
-            right=("tensors", "weights", "size", "share"),
-        )
+        columns = ("type", "tensors", "weights", "size", "share", "")
+        rows = [
+            (
+                row["type"],
+                str(row["n_tensors"]),
+                render.count(row["n_weights"]),
+                render.size(row["n_bytes"]),
+                f"{row['n_bytes'] / total:.1%}",
+                render.bar(row["n_bytes"] / total),
+            )
+            for row in mix
+        ]
+        render.table(columns, rows, right=columns[1:5])
 
 
 def _show_tensors(file: GGUFModel, wanted: Callable[[str], bool]) -> None:
@@ -139,14 +137,11 @@ def _show_tensors(file: GGUFModel, wanted: Callable[[str], bool]) -> None:
         return
     render.blank()
     render.heading(f"Tensors: {len(infos)}")
-    render.table(
-        ("name", "type", "size", "shape"),
-        [
-            (info.name, info.type.name, render.size(info.nbytes), " x ".join(map(str, info.shape)))
-            for info in infos
-        ],
-        right=("size",),
-    )
+    rows = [
+        (info.name, info.type.name, render.size(info.nbytes), " x ".join(map(str, info.shape)))
+        for info in infos
+    ]
+    render.table(("name", "type", "size", "shape"), rows, right=("size",))
 
 
 def _metadata_row(metadata: Metadata, key: str) -> tuple[str, str, str]:

@@ -6,7 +6,8 @@ import re
 
 from ggufkit.cli import render
 from ggufkit.cli.json_output import emit
-from ggufkit.errors import MissingFileError, RemoteError
+from ggufkit.cli.model_files import count_weights
+from ggufkit.errors import GGUFKitError, MissingFileError, RemoteError
 
 _PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
@@ -93,16 +94,12 @@ def ladder_of(files: dict[str, int]) -> dict[str, tuple[int, int]]:
 
 def _n_weights(repo_id: str, revision: str | None, files: dict[str, tuple[int, int]]) -> int | None:
     """Return the model's weights, as the head of its smallest file says."""
-    from ggufkit.errors import GGUFKitError
-    from ggufkit.gguf.open import open_gguf
-
     models = [name for name in files if not name.rpartition("/")[2].startswith("mmproj")]
     if not models:
         return None
     smallest = min(models, key=lambda name: files[name][1])
     at = f"@{revision}" if revision else ""
     try:
-        with open_gguf(f"hf:{repo_id}/{smallest}{at}") as model:
-            return sum(info.n_weights for info in model.tensors.values())
+        return count_weights(f"hf:{repo_id}/{smallest}{at}")
     except GGUFKitError:  # sizes are worth a list without it
         return None

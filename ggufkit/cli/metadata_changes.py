@@ -28,10 +28,9 @@ def json_keys(keys: tuple[KeyDifference, ...]) -> list[dict[str, Any]]:
 def _json_typed(value: TypedValue | None) -> dict[str, Any] | None:
     if value is None:
         return None
-    pair: dict[str, Any] = {"type": "ARRAY", "items": value.type.name}
-    if not value.is_array:
-        pair = {"type": value.type.name}
-    return {**pair, "value": value.value}
+    name = value.type.name
+    kind = {"type": "ARRAY", "items": name} if value.is_array else {"type": name}
+    return {**kind, "value": value.value}
 
 
 def metadata_rows(keys: tuple[KeyDifference, ...]) -> Iterator[tuple[str, str, str, str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ggufkit.converter.mix.budget import Budget, MixOptions
     from ggufkit.converter.mix.result import Limit, Mix
     from ggufkit.converter.planning.plan import Plan
-    from ggufkit.converter.planning.rules import Recipe
     from ggufkit.converter.sources.base import Source
     from ggufkit.types import TensorType
 
@@ -30,56 +30,22 @@ def add_arguments(parser: CommandParser) -> None:
         "mixes by budget", "choose the type of each tensor for the least loss; see docs/budget.md"
     )
     add = group.add_argument
-    several: dict[str, Any] = {"action": "append", "default": []}
-    add(
-        "--budget",
-        **several,
-        metavar="SIZE",
-        help="maximum size of the file: 7.5GiB, or a file type",
-    )
-    add("--bpw", **several, type=float, metavar="BITS", help="maximum bits per weight")
-    add("--fit-vram", **several, metavar="SIZE", help="memory of a GPU that must hold everything")
+    many = partial(add, action="append", default=[])
+    file: dict[str, Any] = {"type": Path, "metavar": "FILE"}
+    many("--budget", metavar="SIZE", help="maximum size of the file: 7.5GiB, or a file type")
+    many("--bpw", type=float, metavar="BITS", help="maximum bits per weight")
+    many("--fit-vram", metavar="SIZE", help="memory of a GPU that must hold everything")
     text = "with --fit-vram: tokens that must fit, too"
     add_count(group, "--context", default=CONTEXT, text=text)
     add("--mix-types", metavar="TYPES", help="tensor types to choose from")
-    add("--min-bits", **several, metavar="ROLE=BITS", help="minimum bits per weight of a role")
-    add(
-        "--sensitivity",
-        type=Path,
-        metavar="FILE",
-        help="sensitivity of this model to errors, from 'ggufkit sensitivity'",
-    )
-    add(
-        "--recipe",
-        **several,
-        type=Path,
-        metavar="FILE",
-        help="use the types of a recipe that a mix wrote",
-    )
-    add(
-        "--tensor-type-file",
-        **several,
-        type=Path,
-        metavar="FILE",
-        help="read PATTERN=TYPE words, as for --tensor-type",
-    )
+    many("--min-bits", metavar="ROLE=BITS", help="minimum bits per weight of a role")
+    text = "sensitivity of this model to errors, from 'ggufkit sensitivity'"
+    add("--sensitivity", **file, help=text)
+    many("--recipe", **file, help="use the types of a recipe that a mix wrote")
+    many("--tensor-type-file", **file, help="read PATTERN=TYPE words, as for --tensor-type")
     parser.declare("--context", requires="--fit-vram")
     limits = ("--budget", "--bpw", "--fit-vram")
     parser.declare("--mix-types", "--min-bits", "--sensitivity", requires=limits)
-
-
-def read(args: argparse.Namespace) -> list[Recipe]:
-    """Read the recipes that are files."""
-    from ggufkit.converter.mix.recipe_file import read_recipe
-
-    return [read_recipe(path) for path in args.recipe]
-
-
-def listed_types(args: argparse.Namespace) -> list[str]:
-    """Return the words of the files of tensor types."""
-    from ggufkit.converter.mix.recipe_file import read_tensor_types
-
-    return [word for path in args.tensor_type_file for word in read_tensor_types(path)]
 
 
 def choose(args: argparse.Namespace, source: Source, planning: dict[str, Any]) -> list[Mix]:
@@ -112,7 +78,6 @@ def show(mixes: Sequence[Mix], *, as_json: bool) -> None:
     """Say what was chosen and why, by groups of tensors."""
     if as_json:
         return
-
     for mix in mixes:
         render.heading(f"{mix.recipe.name}: types and loss of each part of the model")
         total = mix.loss or 1.0
@@ -128,11 +93,8 @@ def show(mixes: Sequence[Mix], *, as_json: bool) -> None:
             )
             for group, names in parts.items()
         ]
-        render.table(
-            ("part", "sensitivity", "types", "share of loss"),
-            rows,
-            right=("sensitivity", "share of loss"),
-        )
+        columns = ("part", "sensitivity", "types", "share of loss")
+        render.table(columns, rows, right=(columns[1], columns[3]))
         for line in _verdict(mix):
             render.note(line)
 
@@ -151,10 +113,7 @@ def write(mixes: Sequence[Mix], plan: Plan) -> None:
 
 
 def _counted(types: Iterator[str]) -> str:
-    counts: defaultdict[str, int] = defaultdict(int)
-    for type_ in types:
-        counts[type_] += 1
-    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    ordered = Counter(types).most_common()
     return " ".join(type_ if n == 1 else f"{n}x{type_}" for type_, n in ordered)
 
 

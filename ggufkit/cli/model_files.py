@@ -8,15 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli import json_output, render
+from ggufkit.gguf.open import open_gguf
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.copying import CopyTarget
 
 
+def add_files(parser: argparse.ArgumentParser, out: str = "file to write") -> None:
+    """Declare what `run_copy` reads and writes."""
+    text = "GGUF file, or any part of a split one"
+    parser.add_argument("file", type=Path, metavar="FILE", help=text)
+    parser.add_argument("out", type=Path, metavar="OUT", help=out)
+
+
+def count_weights(path: str | Path) -> int:
+    """Return the weights of a model, all parts together."""
+    with open_gguf(path) as model:
+        return sum(info.n_weights for info in model.tensors.values())
+
+
 def tensor_bytes(path: Path) -> int:
     """Return the bytes of a model's tensors, all parts together."""
-    from ggufkit.gguf.open import open_gguf
-
     with open_gguf(path) as model:
         return sum(info.nbytes for info in model.tensors.values())
 

@@ -127,12 +127,7 @@ def generate(
             pieces.append(event["piece"])
             heard(event["piece"])
         result = event.get("result", result)
-    return Generation(
-        "".join(pieces),
-        result["load_seconds"],
-        result["prompt_per_second"],
-        result["tokens_per_second"],
-    )
+    return Generation("".join(pieces), **result)
 
 
 def measure(
@@ -185,9 +180,7 @@ def measure(
                 if "step" in event:
                     progress(1)
                 if "result" in event:
-                    values = event["result"]
-                    values.pop("n_chunks")
-                    results.append(Quality(**values))
+                    results.append(Quality(**event["result"]))
         return results
 
 

@@ -89,8 +89,9 @@ def _fetch(repo_id: str, rung: str, name: str) -> Path:
     try:
         commit = HfApi().model_info(repo_id).sha
         files = HfApi().list_repo_files(repo_id, revision=commit)
-        first = choose(files, rung, name)
-        parts = _parts(first, files)
+        first = re.escape(choose(files, rung, name))
+        pattern = first.replace(r"\-00001\-of", r"\-\d{5}\-of")
+        parts = sorted(part for part in files if re.fullmatch(pattern, part))
         paths = [hf_hub_download(repo_id, part, revision=commit) for part in parts]
     except (HfHubHTTPError, OSError) as error:
         if isinstance(error, MissingFileError):
@@ -98,8 +99,3 @@ def _fetch(repo_id: str, rung: str, name: str) -> Path:
         reason = str(error).strip().splitlines()[:1] or [repr(error)]
         raise CheckpointError(f"{repo_id}: can't be fetched: {reason[0]}") from error
     return Path(paths[0])
-
-
-def _parts(first: str, files: Iterable[str]) -> list[str]:
-    pattern = re.escape(first).replace(r"\-00001\-of", r"\-\d{5}\-of")
-    return sorted(name for name in files if re.fullmatch(pattern, name))

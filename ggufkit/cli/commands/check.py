@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, UsageError, add_shared
 from ggufkit.cli.json_output import emit
+from ggufkit.gguf.split import parse_part_name, part_name
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.checks.rule import Finding
@@ -66,10 +67,6 @@ def run(args: argparse.Namespace) -> int:
     return int(any(report["counts"][word] for report in reports for word in counted))
 
 
-def _is_shown(finding: Finding, least: str) -> bool:
-    return _SEVERITIES.index(finding.severity.word) <= _SEVERITIES.index(least)
-
-
 def _list_rules(*, as_json: bool) -> int:
     from ggufkit.toolbox.checks.rules import GROUPS
 
@@ -89,8 +86,6 @@ def _list_rules(*, as_json: bool) -> int:
 
 def _models(paths: Sequence[Path]) -> list[Path]:
     """Return one file of each model: parts of a split are checked together."""
-    from ggufkit.gguf.split import parse_part_name
-
     models: dict[object, Path] = {}
     for path in paths:
         part = parse_part_name(path.name)
@@ -100,8 +95,6 @@ def _models(paths: Sequence[Path]) -> list[Path]:
 
 def _parts(path: Path) -> list[Path]:
     """Return the files of a model, whether they are there or not."""
-    from ggufkit.gguf.split import parse_part_name, part_name
-
     found = parse_part_name(path.name)
     if found is None:
         return [path]
@@ -121,7 +114,8 @@ def _check(path: Path, args: argparse.Namespace) -> dict[str, Any]:
             _show_fixes(findings, edits, dry_run=args.dry_run)
         if not args.dry_run:
             findings = _find(path, args)
-    shown = [f for f in findings if _is_shown(f, args.severity)]
+    severities = _SEVERITIES[: _SEVERITIES.index(args.severity) + 1]
+    shown = [finding for finding in findings if finding.severity.word in severities]
     counts = {word: sum(f.severity.word == word for f in findings) for word in _SEVERITIES}
     if not args.json:
         _show(path, shown, counts)
@@ -175,9 +169,8 @@ def _text(path: Path, finding: Finding) -> str:
 
 
 def _show_fixes(findings: Sequence[Finding], edits: Sequence[Edit], *, dry_run: bool) -> None:
-    render.table(
-        ("rule", "the change"), [(f.rule, f.fix.what) for f in findings if f.fix], fold=True
-    )
+    rows = [(finding.rule, finding.fix.what) for finding in findings if finding.fix]
+    render.table(("rule", "the change"), rows, fold=True)
     for done in edits:
         how = done.how.replace("in place", "edited in place")
         render.heading(f"{done.path}: {'would be ' if dry_run else ''}{how}")

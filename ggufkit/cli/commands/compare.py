@@ -16,6 +16,7 @@ from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 from ggufkit.cli.model_files import tensor_bytes
+from ggufkit.io.text import write_text_atomic
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.compare.compare import Comparison, Measure
@@ -37,6 +38,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print and write."""
     from ggufkit.toolbox.compare.compare import compare, expand
+    from ggufkit.toolbox.compare.page import page
 
     if args.html is not None:
         _check_output(args.html, force=args.force)
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     with render.progress(total, "compare", enabled=not args.quiet) as advance:
         found = compare(args.source, files, imatrix=args.imatrix, jobs=args.jobs, progress=advance)
     if args.html is not None:
-        _write(found, args.html)
+        write_text_atomic(args.html, page(found))
     if args.json:
         emit(found.as_dict())
     else:
@@ -65,20 +67,9 @@ def _check_output(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path}: no such folder")
 
 
-def _write(found: Comparison, path: Path) -> None:
-    from ggufkit.io.text import write_text_atomic
-    from ggufkit.toolbox.compare.page import page
-
-    write_text_atomic(path, page(found))
-
-
 def _show(found: Comparison, *, with_tensors: bool) -> None:
     render.heading(f"{found.source}: {len(found.shapes)} tensors")
-    weighted = ("weighted",) if found.weighted else ()
-    columns = (
-        *("type", "size", "bpw", "relative", *weighted),
-        *("RMSE", "max error", "cosine", "file"),
-    )
+    columns = ("type", "size", "bpw", *_titles(found), "file")
     rows = [
         (
             *(rung.name, render.size(rung.n_bytes), f"{rung.bits_per_weight:.2f}"),
@@ -100,14 +91,19 @@ def _show_tensors(found: Comparison) -> None:
     for rung in found.rungs:
         render.blank()
         render.heading(rung.name)
-        weighted = ("weighted",) if found.weighted else ()
-        columns = ("type", "relative", *weighted, "RMSE", "max error", "cosine", "tensor")
+        columns = ("type", *_titles(found), "tensor")
         worst = sorted(rung.measures.items(), key=lambda pair: -pair[1].relative)
         rows = [
             (rung.tensors[name].type.name, *_measures(measure, weighted=found.weighted), name)
             for name, measure in worst
         ]
         render.table(columns, rows, right=columns[1:-1])
+
+
+def _titles(found: Comparison) -> tuple[str, ...]:
+    """Return the titles of what `_measures` returns."""
+    weighted = ("weighted",) if found.weighted else ()
+    return ("relative", *weighted, "RMSE", "max error", "cosine")
 
 
 def _measures(measure: Measure, *, weighted: bool) -> tuple[str, ...]:

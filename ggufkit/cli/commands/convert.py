@@ -11,10 +11,11 @@ or all. The files are byte-identical to those of llama.cpp's converter and llama
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli import converting, mixes
+from ggufkit.cli import convert_output, converting, mixes
 from ggufkit.cli.arguments import CommandParser, add_count, add_shared, refuse, tensor_type
 from ggufkit.cli.commands import mmproj, vocabulary
 from ggufkit.errors import ConversionError
@@ -131,8 +132,8 @@ def run(args: argparse.Namespace) -> int:
         args.outtype = args.mmproj
         return mmproj.run(args)
     from ggufkit.calibration.imatrix import Imatrix
-    from ggufkit.cli import convert_output
     from ggufkit.converter.ladder import open_source, plan_ladder
+    from ggufkit.converter.mix.recipe_file import read_recipe
     from ggufkit.converter.planning.recipes import DEFAULT_LADDER
     from ggufkit.converter.planning.resources import estimate_resources
     from ggufkit.io.http_ranges import is_remote
@@ -160,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
         "nonfinite": args.nonfinite,
     }
     found = mixes.choose(args, source, planning)
-    recipes = [*mixes.read(args), *(mix.recipe for mix in found)]
+    recipes = [*map(read_recipe, args.recipe), *(mix.recipe for mix in found)]
     ladder = args.ladder or (None if recipes else DEFAULT_LADDER)
     plan = plan_ladder(source, converting.default_folder(args), ladder, recipes=recipes, **planning)
     mixes.show(found, as_json=args.json)
@@ -186,12 +187,12 @@ def _refuse_for_source(args: argparse.Namespace) -> None:
 
 
 def _type_options(args: argparse.Namespace) -> TypeOptions:
-    import re
-
+    from ggufkit.converter.mix.recipe_file import read_tensor_types
     from ggufkit.converter.planning.type_selection import TypeOptions
 
+    listed = (word for path in args.tensor_type_file for word in read_tensor_types(path))
     rules = []
-    for text in (*args.tensor_type, *mixes.listed_types(args)):
+    for text in (*args.tensor_type, *listed):
         # as llama-quantize does; no tensor's name has a = in it
         pattern, _, name = text.partition("=")
         try:

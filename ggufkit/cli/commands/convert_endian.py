@@ -8,18 +8,16 @@ else.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ggufkit.cli.arguments import CommandParser, add_output
-from ggufkit.cli.model_files import run_copy
+from ggufkit.cli.model_files import add_files, run_copy
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
-    add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
-    add("out", type=Path, metavar="OUT", help="file to write")
-    add("order", choices=("little", "big"), help="byte order of the new file")
+    add_files(parser)
+    text = "byte order of the new file"
+    parser.add_argument("order", choices=("little", "big"), help=text)
     add_output(parser)
 
 

@@ -106,11 +106,8 @@ def _agree(
     from ggufkit import kernels
     from ggufkit.codecs import CODECS
 
-    codec, encode, decode = (
-        CODECS[tensor_type],
-        kernels.encoder(tensor_type),
-        kernels.decoder(tensor_type),
-    )
+    codec = CODECS[tensor_type]
+    encode, decode = kernels.encoder(tensor_type), kernels.decoder(tensor_type)
     with np.errstate(all="ignore"):
         if codec.encode is None:
             return True
@@ -139,12 +136,10 @@ def _cpu() -> str:
     """Return the CPU's name where the system tells it, else its architecture."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - not a file of ours
-            names = [
-                line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-            ]
+            names = [line for line in lines if line.startswith("model name")]
     except OSError:
         names = []
-    name = names[0] if names else platform.processor()
+    name = names[0].split(":", 1)[1].strip() if names else platform.processor()
     return f"{name} ({platform.machine()})" if name else platform.machine()
 
 

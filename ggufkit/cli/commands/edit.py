@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_output, text_of
 from ggufkit.cli.json_output import emit
+from ggufkit.cli.metadata_changes import json_keys, metadata_rows
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.edit import Edit
@@ -111,8 +112,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_json(done: Edit) -> dict[str, object]:
-    from ggufkit.cli.metadata_changes import json_keys
-
     return {
         "path": str(done.path),
         "how": done.how,
@@ -125,7 +124,6 @@ def _as_json(done: Edit) -> dict[str, object]:
 
 
 def _show(done: Edit, *, dry_run: bool) -> None:
-    from ggufkit.cli.metadata_changes import metadata_rows
     from ggufkit.toolbox.edit import RESERVED
 
     # the last line tells the reserve

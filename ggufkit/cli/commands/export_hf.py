@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_output, add_shared
 from ggufkit.cli.json_output import emit
+from ggufkit.cli.model_files import count_weights
 
 if TYPE_CHECKING:
     from ggufkit.export.plan import ExportPlan
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path(f"{args.file.stem}-HF")
     if not args.dry_run:
         check_out(out, force=args.force)
-    with render.progress(_n_weights(args.file), "reading", enabled=not args.quiet) as advance:
+    with render.progress(count_weights(args.file), "reading", enabled=not args.quiet) as advance:
         plan = plan_export(
             args.file,
             out,
@@ -69,15 +70,6 @@ def run(args: argparse.Namespace) -> int:
             run_export(plan, force=args.force, jobs=args.jobs, progress=advance)
     _show(plan, as_json=args.json)
     return 0
-
-
-def _n_weights(path: Path) -> int:
-    from math import prod
-
-    from ggufkit.gguf.open import open_gguf
-
-    with open_gguf(path) as file:
-        return sum(prod(info.shape) for info in file.tensors.values())
 
 
 def _show(plan: ExportPlan, *, as_json: bool) -> None:

@@ -60,8 +60,7 @@ def _print_json(found: Fit, *, with_table: bool) -> None:
 
     result = found.as_dict()
     if with_table:
-        placed = [p for row in table(found).values() for p in row]
-        result["table"] = [p.as_dict() for p in placed]
+        result["table"] = [p.as_dict() for row in table(found).values() for p in row]
     emit(result)
 
 

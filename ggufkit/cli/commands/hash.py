@@ -12,14 +12,13 @@ import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, UsageError, add_shared, refuse
 from ggufkit.cli.json_output import emit
-
-if TYPE_CHECKING:
-    from ggufkit.toolbox.hash import FileHash
+from ggufkit.gguf.open import open_gguf
+from ggufkit.toolbox import payload
+from ggufkit.toolbox.hash import FileHash, check_manifest, hash_file, manifest_line, read_manifest
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -54,11 +53,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _payload(args: argparse.Namespace) -> int:
-    from ggufkit.toolbox.payload import payload_lines
-
     models, total = _models(args.files)
     with render.progress(total, "hash", enabled=not args.quiet) as advance:
-        lines = [line for path in models for line in payload_lines(path, progress=advance)]
+        lines = [line for path in models for line in payload.payload_lines(path, progress=advance)]
     if args.json:
         emit([vars(line) for line in lines])
         return 0
@@ -68,13 +65,11 @@ def _payload(args: argparse.Namespace) -> int:
 
 
 def _hash(args: argparse.Namespace) -> int:
-    from ggufkit.toolbox.hash import hash_file
-
     models, total = _models(args.files)
     with render.progress(total, "hash", enabled=not args.quiet) as advance:
         results = [hash_file(path, jobs=args.jobs, progress=advance) for path in models]
     if args.json:
-        emit([_as_dict(found) for found in results])
+        emit([{"weights": h.weights, "files": h.files, "tensors": h.tensors} for h in results])
         return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
@@ -85,8 +80,6 @@ def _hash(args: argparse.Namespace) -> int:
 
 def _models(paths: list[Path]) -> tuple[list[Path], int]:
     """Return one file of each model, and the bytes of all their parts."""
-    from ggufkit.gguf.open import open_gguf
-
     models: list[Path] = []
     seen: set[Path | None] = set()
     total = 0
@@ -107,8 +100,6 @@ def _size_of(path: Path) -> int:
 
 
 def _show(path: Path, found: FileHash, *, tensors: bool) -> None:
-    from ggufkit.toolbox.hash import manifest_line
-
     # Lines that start with '#' are comments to sha256sum.
     for name, digest in found.tensors.items() if tensors else ():
         sys.stdout.write(f"# tensor   {digest}  {render.plain(name)}\n")
@@ -117,19 +108,8 @@ def _show(path: Path, found: FileHash, *, tensors: bool) -> None:
         sys.stdout.write(manifest_line(digest, str(part)) + "\n")
 
 
-def _as_dict(found: FileHash) -> dict[str, Any]:
-    return {
-        "weights": found.weights,
-        "files": {str(path): digest for path, digest in found.files.items()},
-        "tensors": found.tensors,
-    }
-
-
 def _check(args: argparse.Namespace) -> int:
-    from ggufkit.toolbox.hash import check_manifest, read_manifest
-    from ggufkit.toolbox.payload import is_payload_manifest
-
-    if is_payload_manifest(args.check):
+    if payload.is_payload_manifest(args.check):
         return _check_payload(args)
     paths = [args.check.parent / name for _, name in read_manifest(args.check)]
     total = sum(map(_size_of, paths))
@@ -139,19 +119,15 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _check_payload(args: argparse.Namespace) -> int:
-    from ggufkit.toolbox.payload import check_payload, read_payload_manifest
-
     refuse(args, "with a manifest of xxh64 sums", "--jobs")
-    names = {line.name.partition(":")[0] for line in read_payload_manifest(args.check)}
+    names = {line.name.partition(":")[0] for line in payload.read_payload_manifest(args.check)}
     total = sum(_size_of(args.check.parent / name) for name in names)
     with render.progress(total, "check", enabled=not args.quiet) as advance:
-        states = check_payload(args.check, progress=advance)
+        states = payload.check_payload(args.check, progress=advance)
     return _report(states, as_json=args.json)
 
 
 def _report(states: Iterable[tuple[str, str]], *, as_json: bool) -> int:
-    from ggufkit.cli import render
-
     listed = [{"name": name, "status": status} for name, status in states]
     if as_json:
         emit(listed)

@@ -13,9 +13,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli import render
+from ggufkit.cli import inspect_header, inspect_vocabulary, inspect_weights, render
 from ggufkit.cli.arguments import CommandParser, add_shared, refuse
+from ggufkit.cli.header_summary import as_json
+from ggufkit.cli.inspect_repository import show_repository
 from ggufkit.cli.json_output import emit
+from ggufkit.gguf.open import open_gguf
+from ggufkit.io.http_ranges import HUB_NAME
 
 if TYPE_CHECKING:
     from ggufkit.gguf.model import GGUFModel
@@ -61,9 +65,6 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Open the file and print."""
-    from ggufkit.gguf.open import open_gguf
-    from ggufkit.io.http_ranges import HUB_NAME
-
     if args.file.endswith(".dat"):
         from ggufkit.cli.inspect_imatrix import show
 
@@ -71,8 +72,6 @@ def run(args: argparse.Namespace) -> int:
         return show(args.file, as_json=args.json)
     match = HUB_NAME.fullmatch(args.file)
     if match and not match["file"]:
-        from ggufkit.cli.inspect_repository import show_repository
-
         refuse(args, "on a repository", *_READ_BY_FILES)
         return show_repository(match["repo"], match["revision"], as_json=args.json)
     with open_gguf(args.file, strict=not args.lenient) as file:
@@ -82,9 +81,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, file: GGUFModel) -> None:
-    from ggufkit.cli import inspect_header, inspect_vocabulary, inspect_weights
-    from ggufkit.cli.header_summary import as_json
-
     def wanted(name: str) -> bool:
         return args.filter is None or args.filter.search(name) is not None
 

@@ -140,8 +140,7 @@ def _send(args: argparse.Namespace, entries: list[NamedFile]) -> list[str]:
 
 def _show(args: argparse.Namespace, entries: list[NamedFile], done: list[str]) -> int:
     if args.json:
-        facts = [_facts(entry, how) for entry, how in zip(entries, done, strict=True)]
-        emit(facts)
+        emit([_facts(entry, how) for entry, how in zip(entries, done, strict=True)])
         return 0
     rows = [
         (

@@ -50,8 +50,7 @@ def run(args: argparse.Namespace) -> int:
         heard=(lambda _: None) if args.json else _say,
     )
     if args.json:
-        facts = {"model": str(path), "prompt": prompt, **asdict(said)}
-        emit(facts)
+        emit({"model": str(path), "prompt": prompt, **asdict(said)})
         return 0
     sys.stdout.write("\n")
     if said.tokens_per_second is not None and not args.quiet:

@@ -7,17 +7,15 @@ differently. No file appears before all are complete.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ggufkit.cli.arguments import CommandParser, add_count, add_output
-from ggufkit.cli.model_files import run_copy
+from ggufkit.cli.model_files import add_files, run_copy
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Declare the command's arguments."""
+    add_files(parser, "folder and stem of the files to write")
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
-    add("out", type=Path, metavar="OUT", help="folder and stem of the files to write")
     add("--max-size", metavar="N(K|M|G)", help="maximum tensor data per file, such as 4G")
     text = "maximum tensors per file; default: 128, unless --max-size is given"
     add_count(parser, "--max-tensors", text=text)

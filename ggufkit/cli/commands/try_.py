@@ -98,8 +98,7 @@ def _show(
     quality: dict[Path, Quality],
 ) -> None:
     if args.json:
-        listed = [_as_dict(path, said[path], quality.get(path)) for path in said]
-        emit(listed)
+        emit([_as_dict(path, said[path], quality.get(path)) for path in said])
         return
     measured = ("perplexity", "KL divergence", "same top") if quality else ()
     columns = ("file", "size", "tokens/s", *measured, "says")

@@ -27,22 +27,16 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
     columns = ("type", "id", "bpw", "weights/block", "bytes/block", "reads", "writes")
-    render.table(
-        columns,
-        [
-            (
-                row["type"],
-                str(row["id"]),
-                f"{row['bits_per_weight']:.4g}",
-                str(row["block_size"]),
-                str(row["type_size"]),
-                "yes" if row["decodes"] else "-",
-                _writes(row),
-            )
-            for row in rows
-        ],
-        right=columns[1:5],
-    )
+    cells = [
+        (
+            row["type"],
+            *(str(row["id"]), f"{row['bits_per_weight']:.4g}"),
+            *(str(row["block_size"]), str(row["type_size"])),
+            *("yes" if row["decodes"] else "-", _writes(row)),
+        )
+        for row in rows
+    ]
+    render.table(columns, cells, right=columns[1:5])
     return 0
 
 
@@ -51,22 +45,20 @@ def tensor_types() -> list[dict[str, Any]]:
     from ggufkit.codecs import CODECS
     from ggufkit.types import TensorType
 
-    rows = []
-    for tensor_type in sorted(TensorType):
-        codec = CODECS.get(tensor_type)
-        rows.append(
-            {
-                "type": tensor_type.name,
-                "id": int(tensor_type),
-                "bits_per_weight": tensor_type.bits_per_weight,
-                "block_size": tensor_type.block_size,
-                "type_size": tensor_type.type_size,
-                "decodes": codec is not None,
-                "encodes": codec is not None and codec.encode is not None,
-                "needs_importance": codec is not None and codec.needs_importance,
-            }
-        )
-    return rows
+    known = [(tensor_type, CODECS.get(tensor_type)) for tensor_type in sorted(TensorType)]
+    return [
+        {
+            "type": tensor_type.name,
+            "id": int(tensor_type),
+            "bits_per_weight": tensor_type.bits_per_weight,
+            "block_size": tensor_type.block_size,
+            "type_size": tensor_type.type_size,
+            "decodes": codec is not None,
+            "encodes": codec is not None and codec.encode is not None,
+            "needs_importance": codec is not None and codec.needs_importance,
+        }
+        for tensor_type, codec in known
+    ]
 
 
 def _writes(row: dict[str, Any]) -> str:

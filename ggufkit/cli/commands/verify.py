@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING
 from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
+from ggufkit.cli.metadata_changes import json_keys, metadata_rows
+from ggufkit.cli.model_files import tensor_bytes
+from ggufkit.errors import MissingFileError
+from ggufkit.toolbox.hash import hash_file, read_manifest
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.verify import Verification
@@ -51,9 +55,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _against_sums(args: argparse.Namespace) -> int:
-    from ggufkit.errors import MissingFileError
-    from ggufkit.toolbox.hash import hash_file, read_manifest
-
     manifest = args.manifest or args.file.parent / "SHA256SUMS"
     known = {name: digest for digest, name in read_manifest(manifest)}
     total = args.file.stat().st_size if args.file.is_file() else 0
@@ -72,12 +73,10 @@ def _against_sums(args: argparse.Namespace) -> int:
 
 
 def _against_source(args: argparse.Namespace) -> int:
-    from ggufkit.cli import model_files
     from ggufkit.toolbox.verify import verify
 
-    with render.progress(
-        model_files.tensor_bytes(args.file), "verify", enabled=not args.quiet
-    ) as advance:
+    total = tensor_bytes(args.file)
+    with render.progress(total, "verify", enabled=not args.quiet) as advance:
         found = verify(
             args.file,
             args.source,
@@ -100,8 +99,6 @@ def _against_source(args: argparse.Namespace) -> int:
 
 
 def _as_dict(found: Verification) -> dict[str, object]:
-    from ggufkit.cli.metadata_changes import json_keys
-
     return {
         "recipe": found.recipe,
         "same_file": found.same_file,
@@ -113,8 +110,6 @@ def _as_dict(found: Verification) -> dict[str, object]:
 
 
 def _show(found: Verification, source: str) -> None:
-    from ggufkit.cli.metadata_changes import metadata_rows
-
     made = f"{found.recipe} of {source}"
     if found.same_file:
         render.heading(f"Every byte is what llama.cpp's tools give for {made}.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from ggufkit.cli import converting
+from ggufkit.cli import convert_output, converting
 from ggufkit.cli.arguments import CommandParser, add_shared
 
 
@@ -25,7 +25,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.cli import convert_output
     from ggufkit.converter.ladder import plan_ladder
     from ggufkit.converter.sources.vocabulary import VocabularySource
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,11 +124,7 @@ def _parts(first: Path) -> tuple[Path, ...]:
     if parsed is None:
         return (first,)
     stem = first.name.rpartition("-00001-of-")[0]
-    return tuple(sorted(first.parent.glob(f"{_escaped(stem)}-*-of-*.gguf")))
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
+    return tuple(sorted(first.parent.glob(f"{glob.escape(stem)}-*-of-*.gguf")))
 
 
 def model_card(shelf: LadderFolder, repo_id: str, *, base_model: str | None = None) -> str:

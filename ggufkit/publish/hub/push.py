@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,9 +80,7 @@ def plan_push(
     uploads += [_file(path, shelf) for path in beside if path.is_file()]
     text = card.encode()
     uploads.append(Upload(CARD_NAME, None, len(text), hashlib.sha256(text).hexdigest()))
-    return [
-        Upload(u.name, u.path, u.n_bytes, u.sha256, there.get(u.name) == u.sha256) for u in uploads
-    ]
+    return [replace(u, present=there.get(u.name) == u.sha256) for u in uploads]
 
 
 def check_name(repo_id: str) -> None:

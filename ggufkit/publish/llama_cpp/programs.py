@@ -71,11 +71,8 @@ def _run(command: Sequence[str], path: Path) -> str:
 
 
 def _facts(printed: str, n_ctx: int) -> dict[str, Any]:
-    found = {}
-    for name, pattern in _FACTS.items():
-        match = re.search(pattern, printed)
-        if match:
-            found[name] = float(match[1])
+    matches = {name: re.search(pattern, printed) for name, pattern in _FACTS.items()}
+    found = {name: float(match[1]) for name, match in matches.items() if match}
     perplexity = found.pop("perplexity_with_base", found.get("perplexity"))
     if perplexity is None:
         raise LlamaCppError("llama-perplexity printed no perplexity")

@@ -42,7 +42,6 @@ def generate(path: str, prompt: str, n_predict: int, n_ctx: int) -> Iterator[dic
             "load_seconds": loaded - started,
             "prompt_per_second": len(tokens) / (read - loaded),
             "tokens_per_second": n / (done - read) if n else 0.0,
-            "n_tokens": n,
         }
     }
 
@@ -86,7 +85,6 @@ def measure(
     result: dict[str, Any] = {
         "perplexity": float(np.exp(loss.mean())),
         "n_tokens": loss.size,
-        "n_chunks": n_chunks,
     }
     if divergences:
         divergence = np.concatenate(divergences).astype(np.float64)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
-from ggufkit.publish.ollama.parts import Place, PromptParts
+from ggufkit.publish.ollama.parts import PromptParts
 
 
 def derive(prompts: Mapping[str, str], words: Sequence[str]) -> PromptParts | None:
@@ -55,22 +56,14 @@ def _with_system(
     before, between, _ = pieces
     user_start = parts.user[0]
     if between.endswith(user_start):
-        return _placed(parts, "turn", (before, between.removesuffix(user_start)))
+        return replace(parts, place="turn", system=(before, between.removesuffix(user_start)))
     start = parts.opening + user_start
     if not before.startswith(start):
         return None
     inner = (before.removeprefix(start), between)
     longer = prompts.get("suau", "")
-    late = (
-        words[1] in longer
-        and words[0] in longer
-        and longer.index(words[0]) > longer.index(words[1])
-    )
-    return _placed(parts, "last user" if late else "first user", inner)
-
-
-def _placed(parts: PromptParts, place: Place, system: tuple[str, str]) -> PromptParts:
-    return PromptParts(parts.user, parts.assistant, parts.generation, system, place, parts.opening)
+    late = 0 <= longer.find(words[1]) < longer.find(words[0])
+    return replace(parts, place="last user" if late else "first user", system=inner)
 
 
 def _cut(prompt: str, words: Sequence[str]) -> list[str] | None:

@@ -13,7 +13,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.model import GGUFModel
 from ggufkit.gguf.open import open_gguf
 from ggufkit.publish.llama_cpp.chat import special_token
-from ggufkit.publish.ollama.template import GoTemplate, go_template
+from ggufkit.publish.ollama.template import SURROGATE, GoTemplate, go_template
 from ggufkit.types import FileType
 
 Value: TypeAlias = str | int | float
@@ -121,7 +121,7 @@ def ollama_model(path: Path, wishes: Wishes | None = None) -> OllamaModel:
         It breaks the format.
     """
     wishes = wishes or Wishes()
-    if not _is_utf8(wishes.system):
+    if SURROGATE.search(wishes.system):
         raise OutputError("the system text is not valid Unicode")
     with open_gguf(path) as model:
         if len(model.parts) > 1:
@@ -147,14 +147,6 @@ def ollama_model(path: Path, wishes: Wishes | None = None) -> OllamaModel:
             adapter=None if wishes.adapter is None else _adapter(wishes.adapter),
             notes=template.notes,
         )
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def human_number(number: int) -> str:

@@ -47,7 +47,7 @@ def modelfile(model: OllamaModel, folder: Path | None = None) -> tuple[str, tupl
             lines.append(f"{word} {quote(text)}")
     for word, value in _values(model):
         try:
-            lines.append(f"{word} {_number(value) or quote(str(value))}")
+            lines.append(f"{word} {quote(value) if isinstance(value, str) else value}")
         except OutputError as error:
             notes.append(f"not in the Modelfile: {word}: {error}")
     return "\n".join(lines) + "\n", tuple(notes)
@@ -137,10 +137,6 @@ def _values(model: OllamaModel) -> Iterator[tuple[str, Value]]:
             yield f"PARAMETER {name}", item
     for text in model.licenses:
         yield "LICENSE", text
-
-
-def _number(value: Value) -> str:
-    return "" if isinstance(value, str) else str(value)
 
 
 def _short(text: str) -> str:

@@ -141,9 +141,5 @@ def _go_string(line: str) -> str:
     if not line:
         return ""
     quoted = json.dumps(line, ensure_ascii=False)
-    safe = "".join(c if c.isprintable() else _escape(c) for c in quoted)
+    safe = "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
     return "{{ " + safe + " }}"
-
-
-def _escape(char: str) -> str:
-    return f"\\U{ord(char):08x}"

@@ -78,13 +78,9 @@ def build_image(model: OllamaModel, weights: Sequence[Blob]) -> Image:
 
 def manifest_json(config: Blob, layers: Sequence[Blob]) -> bytes:
     """Return a manifest: the list of a model's blobs."""
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": _MANIFEST,
-        "config": config.describe(),
-        "layers": [layer.describe() for layer in layers],
-    }
-    return go_json(manifest)
+    kind = {"schemaVersion": 2, "mediaType": _MANIFEST}
+    described = [layer.describe() for layer in layers]
+    return go_json({**kind, "config": config.describe(), "layers": described})
 
 
 def config_json(model: OllamaModel, layers: Sequence[Blob]) -> bytes:

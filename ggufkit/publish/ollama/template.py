@@ -23,7 +23,8 @@ from ggufkit.publish.ollama.parts import PromptParts
 from ggufkit.toolbox.checks.llama_cpp import ADDS_BOS, PRE_ADDS_BOS, TOKENIZERS
 from ggufkit.toolbox.template import Conversation, Message, Rendering, render_all
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+#: What UTF-8 can't express.
+SURROGATE = re.compile("[\ud800-\udfff]")
 _Told: TypeAlias = Sequence[tuple[Sequence[Message], str]]
 
 #: What was found if it is none of the families.
@@ -108,7 +109,7 @@ def _find(template: str, bos: str, eos: str, bos_is_added: bool) -> GoTemplate:
     for shape, prompt in zip(SHAPES, written, strict=False):
         if prompt.kind and shape in _NEEDED:
             return _without(f"it fails: {prompt.message}")
-    if any(_SURROGATE.search(prompt.text) for prompt in written):
+    if any(SURROGATE.search(prompt.text) for prompt in written):
         return _without("it writes what is no Unicode")
     starts_with_bos = bool(bos) and written[0].text.startswith(bos)
     if bos_is_added and starts_with_bos:
