@@ -26,13 +26,7 @@ from ggufkit.converter.planning.type_selection import (
     model_facts,
     without_ones,
 )
-from ggufkit.converter.sources.base import (
-    FILE_TYPE_KEY,
-    QUANTIZATION_VERSION,
-    QUANTIZATION_VERSION_KEY,
-    Source,
-    SourceTensor,
-)
+from ggufkit.converter.sources.base import FILE_TYPE_KEY, QUANTIZATION, Source, SourceTensor
 from ggufkit.errors import ConversionError, ImportanceRequiredError
 from ggufkit.gguf.layout import TensorInfo, plan_layout
 from ggufkit.gguf.split import CONVERTER, GGUF_SPLIT, part_name, plan_split
@@ -191,10 +185,7 @@ class _Planner:
 
     def _quantized_metadata(self, recipe: Recipe) -> Metadata:
         metadata = self.source.metadata(recipe.file_type)
-        for key, value in (
-            (QUANTIZATION_VERSION_KEY, QUANTIZATION_VERSION),
-            (FILE_TYPE_KEY, int(recipe.file_type)),
-        ):
+        for key, value in {**QUANTIZATION, FILE_TYPE_KEY: int(recipe.file_type)}.items():
             metadata.pop(key, None)
             metadata[key] = value
         if self.imatrix is not None:
