@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.converter.planning.plan import (
-    OutputFile,
-    Plan,
-    Rung,
-    Target,
-    quantize_order,
-)
+from ggufkit.converter.planning.plan import OutputFile, Plan, Rung, Target, quantize_order
 from ggufkit.converter.planning.reasons import Reason, ReasonCode
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.planning.type_selection import (
@@ -47,6 +41,16 @@ class SplitLimits:
 
     def __bool__(self) -> bool:
         return bool(self.max_bytes or self.max_tensors)
+
+
+class PlanningModes(TypedDict, total=False):
+    """Options of `make_plan` that its callers hand on."""
+
+    via: FloatName | None
+    options: TypeOptions | None
+    split: SplitLimits | None
+    search: Search
+    nonfinite: NonFinite
 
 
 def make_plan(

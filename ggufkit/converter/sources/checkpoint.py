@@ -20,11 +20,7 @@ from ggufkit.converter.sources.row_readers import (
     shape_of,
     source_type_of,
 )
-from ggufkit.errors import (
-    ConversionError,
-    TensorNamesError,
-    UnknownArchitectureError,
-)
+from ggufkit.errors import ConversionError, TensorNamesError, UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import (
