@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from ggufkit.mapping.blocks import HPARAMS, POOLING, changed, replaced
-from ggufkit.mapping.export_spec import (
+from ggufkit.mapping.model_header import (
     ConfigValues,
-    ExportSpec,
     HasTensor,
     HasTokenizer,
     ModelHeader,
@@ -19,7 +18,7 @@ from ggufkit.mapping.export_spec import (
     inverse_of,
 )
 from ggufkit.mapping.row_transforms import SkipRows
-from ggufkit.mapping.spec import Always, Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Always, Architecture, Config, Context, ExportSpec, Hparam, Weight
 
 
 def _labels_to_config(value: Any, _: ModelHeader) -> ConfigValues:
@@ -40,6 +39,14 @@ _OLD_NORMS = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
 
 _LAYER = "encoder.layer.{i}"
 TOKEN_TYPES = {"type_vocab_size": RowCount("token_types.weight")}
+
+# llama.cpp counts positions itself; the rest is for tasks that it doesn't do
+IGNORE = (
+    "*embeddings.position_ids",
+    "*pooler.dense.*",
+    "cls.predictions*",
+    "cls.seq_relationship*",
+)
 
 BERT = Architecture(
     name="bert",
@@ -69,13 +76,7 @@ BERT = Architecture(
         Weight("cls.output", "classifier", optional=True),
     ),
     rename=((r"^bert\.", ""), *_OLD_NORMS),
-    # positions are counted by llama.cpp; the rest is for tasks that it doesn't do
-    ignore=(
-        "*embeddings.position_ids",
-        "*pooler.dense.*",
-        "cls.predictions*",
-        "cls.seq_relationship*",
-    ),
+    ignore=IGNORE,
     export=ExportSpec(
         "bert",
         matches=HasTokenizer("bert"),
@@ -175,7 +176,7 @@ DISTILBERT = Architecture(
         Weight("cls.output", "classifier.out_proj", optional=True),
     ),
     rename=((r"^distilbert\.", ""), (r"^classifier\.(?!out_proj)", "classifier.out_proj.")),
-    # the part that fills in masked tokens; positions are counted by llama.cpp
+    # the part that fills in masked tokens; llama.cpp counts positions itself
     ignore=("vocab_*", "*embeddings.position_ids"),
     export=ExportSpec(
         "distilbert",

@@ -3,6 +3,8 @@
 Source: llama.cpp conversion/llama4.py Llama4Model; transformers llama4.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from ggufkit.architectures.llama import LLAMA
@@ -18,8 +20,8 @@ from ggufkit.mapping.blocks import (
     stacked_experts,
     without,
 )
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import Architecture, Config, Hparam, block_count
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Architecture, Config, ExportSpec, Hparam, block_count
 from ggufkit.mapping.transforms import Compose, Transpose
 
 

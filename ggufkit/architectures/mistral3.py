@@ -3,6 +3,8 @@
 Source: llama.cpp conversion/mistral3.py Mistral3Model; transformers mistral3, ministral3.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,15 +12,8 @@ from ggufkit.architectures.llama import LLAMA
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping import rope
 from ggufkit.mapping.config_inverse import shortest_decimal
-from ggufkit.mapping.export_spec import (
-    NULL,
-    Choose,
-    ConfigValues,
-    ExportSpec,
-    HasHparam,
-    ModelHeader,
-)
-from ggufkit.mapping.spec import Config, Hparam
+from ggufkit.mapping.model_header import NULL, Choose, ConfigValues, HasHparam, ModelHeader
+from ggufkit.mapping.spec import Config, ExportSpec, Hparam
 
 
 def _text_type(config: Config) -> Any:

@@ -5,7 +5,8 @@ Source: llama.cpp conversion/bert.py NomicBertModel; the modeling code in the mo
 
 from dataclasses import replace
 
-from ggufkit.architectures.nomic_bert import COMMON_WEIGHTS, IGNORE, NOMIC_BERT
+from ggufkit.architectures.bert import IGNORE
+from ggufkit.architectures.nomic_bert import COMMON_WEIGHTS, NOMIC_BERT
 from ggufkit.mapping.blocks import OtherLayers, stacked_experts
 from ggufkit.mapping.spec import Config, Context, Hparam, Weight, block_count
 from ggufkit.mapping.transforms import Compose, Reshape, Transform, Transpose

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli import render
 from ggufkit.cli.json_output import emit, to_json
-from ggufkit.io.atomic import output_errors
+from ggufkit.io.text import write_text_atomic
 from ggufkit.mapping.name_ranges import collapse
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def announce(needs: ResourceEstimate) -> None:
 def _needed(needs: ResourceEstimate) -> str:
     fetched = f", {render.size(needs.network)} to fetch" if needs.network else ""
     return (
-        f"At most {render.size(needs.disk)} of the disk at a time, "
+        f"At most {render.size(needs.disk)} of disk space at a time, "
         f"about {render.size(needs.memory)} of memory{fetched}."
     )
 
@@ -92,8 +92,7 @@ def errors(ladder: Ladder) -> dict[str, Any]:
 
 def write_report(ladder: Ladder, path: Path) -> None:
     """Write the errors of every tensor to a file."""
-    with output_errors(path):
-        path.write_text(to_json(errors(ladder)) + "\n", encoding="utf-8")
+    write_text_atomic(path, to_json(errors(ladder)) + "\n")
 
 
 def _fresh(ladder: Ladder) -> Plan:
@@ -144,15 +143,13 @@ def unverified(origin: Mapping[str, Any]) -> None:
     if generic is None:
         return
     render.warning(f"UNVERIFIED, as {generic['table']} (--generic): {generic['note']}.")
-    render.note("Compare what it says with the original model before anyone relies on it.")
+    render.note("Compare its answers with the original model before anyone relies on it.")
     if generic["transformed"]:
         names = ", ".join(generic["transformed"])
-        render.warning(
-            f"Of other models that are {generic['table']}, these are transformed: {names}."
-        )
+        render.warning(f"In other {generic['table']} models, these are transformed: {names}.")
     if generic["absent"]:
         lacks = ", ".join(generic["absent"])
-        render.note(f"The checkpoint lacks, and may not need, of what the table lists: {lacks}.")
+        render.note(f"In the table, but neither in the checkpoint nor perhaps needed: {lacks}.")
 
 
 def _self_test(plan: Plan) -> str | None:

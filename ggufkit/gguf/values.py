@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap"
 ByteOrder: TypeAlias = Literal["<", ">"]
-Value: TypeAlias = "bool | int | float | str | Sequence[Value]"
+Value: TypeAlias = bool | int | float | str | Sequence["Value"]
 
 #: struct code of every value type of fixed size; STRING and ARRAY have none.
 CODES: dict[ValueType, str] = {

@@ -52,6 +52,7 @@ LLAVA = VisionFamily(
         *RENAME,
         (r"^vision_tower\.(?=(embeddings|encoder|pre_layrnorm|post_layernorm)\.)", f"{_CLIP}."),
     ),
+    # the output of a layer before the last is taken, without this norm; positions are counted
     ignore=("*.post_layernorm.*", "*.position_ids"),
     types={"v.position_embd.": TensorType.F32},
     defaults={

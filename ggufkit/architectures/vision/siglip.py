@@ -73,6 +73,7 @@ GEMMA3 = VisionFamily(
         (r"_weight$", ".weight"),
         (r"^vision_tower\.(?=(embeddings|encoder|post_layernorm)\.)", "vision_tower.vision_model."),
     ),
+    # pools the output for classification
     ignore=("*vision_model.head.*",),
     # its values are beyond what coarser types hold well
     types={"mm.input_projection": TensorType.F16, "v.patch_embd.": TensorType.F32, **_POSITIONS},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 
@@ -34,7 +35,6 @@ def run(args: argparse.Namespace) -> int:
         }
         emit(facts)
         return 0
-    from ggufkit.cli import render
 
     rows = [
         (
@@ -50,5 +50,5 @@ def run(args: argparse.Namespace) -> int:
     shown = {kind for family in found for kind in family.evidence}
     render.fields((kind, what) for kind, what in EVIDENCE_LEVELS.items() if kind in shown)
     if not args.query:
-        render.note(f"Also the language models inside of {', '.join(WRAPPERS)}.")
+        render.note(f"Also the language models inside {', '.join(WRAPPERS)}.")
     return 0

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import CommandParser, add_output
+from ggufkit.cli import render
+from ggufkit.cli.arguments import CommandParser, add_output, text_of
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ def add_arguments(parser: CommandParser) -> None:
     add("file", type=Path, metavar="FILE", help="GGUF file; of a split model, the first part")
     add("-o", "--out", type=Path, metavar="OUT", help="write another file and leave FILE unchanged")
     many = partial(add, action="append", default=[])
-    many("--set", metavar="KEY=VALUE", help="set a key; like the following options, repeatable")
+    many(
+        "--set",
+        metavar="KEY=VALUE",
+        help="set a key; repeatable, as the next six are",
+    )
     many("--delete", metavar="KEY", help="delete a key")
     many("--rename", type=_pair, metavar="OLD=NEW", help="rename a key")
     many("--retype", type=_pair, metavar="KEY=TYPE", help="change the type of a key")
@@ -73,12 +78,11 @@ def _natural(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Edit and show what changed."""
-    from ggufkit.cli import render
     from ggufkit.toolbox.edit import edit
 
     values = {}
     if args.chat_template is not None:
-        values["tokenizer.chat_template"] = _read_text(args.chat_template)
+        values["tokenizer.chat_template"] = text_of(args.chat_template)
     quiet = args.quiet or args.dry_run
     total = args.file.stat().st_size if args.file.is_file() else 0
     with render.progress(total, "edit", enabled=not quiet) as advance:
@@ -106,17 +110,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read_text(path: Path) -> str:
-    from ggufkit.errors import MissingFileError
-
-    try:
-        return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise MissingFileError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise MissingFileError(f"{path}: not UTF-8 text: {error.reason}") from None
-
-
 def _as_json(done: Edit) -> dict[str, object]:
     from ggufkit.cli.metadata_changes import json_keys
 
@@ -132,7 +125,6 @@ def _as_json(done: Edit) -> dict[str, object]:
 
 
 def _show(done: Edit, *, dry_run: bool) -> None:
-    from ggufkit.cli import render
     from ggufkit.cli.metadata_changes import metadata_rows
     from ggufkit.toolbox.edit import RESERVED
 

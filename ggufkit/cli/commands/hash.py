@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, UsageError, add_shared, refuse
 from ggufkit.cli.json_output import emit
 
@@ -52,7 +54,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _payload(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.toolbox.payload import payload_lines
 
     models, total = _models(args.files)
@@ -67,7 +68,6 @@ def _payload(args: argparse.Namespace) -> int:
 
 
 def _hash(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.toolbox.hash import hash_file
 
     models, total = _models(args.files)
@@ -107,13 +107,12 @@ def _size_of(path: Path) -> int:
 
 
 def _show(path: Path, found: FileHash, *, tensors: bool) -> None:
-    from ggufkit.cli.render import plain
     from ggufkit.toolbox.hash import manifest_line
 
     # Lines that start with '#' are comments to sha256sum.
     for name, digest in found.tensors.items() if tensors else ():
-        sys.stdout.write(f"# tensor   {digest}  {plain(name)}\n")
-    sys.stdout.write(f"# weights  {found.weights}  {plain(str(path))}\n")
+        sys.stdout.write(f"# tensor   {digest}  {render.plain(name)}\n")
+    sys.stdout.write(f"# weights  {found.weights}  {render.plain(str(path))}\n")
     for part, digest in found.files.items():
         sys.stdout.write(manifest_line(digest, str(part)) + "\n")
 
@@ -127,7 +126,6 @@ def _as_dict(found: FileHash) -> dict[str, Any]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.toolbox.hash import check_manifest, read_manifest
     from ggufkit.toolbox.payload import is_payload_manifest
 
@@ -137,17 +135,10 @@ def _check(args: argparse.Namespace) -> int:
     total = sum(map(_size_of, paths))
     with render.progress(total, "check", enabled=not args.quiet) as advance:
         checks = check_manifest(args.check, jobs=args.jobs, progress=advance)
-    if args.json:
-        listed = [{"name": check.name, "status": check.status} for check in checks]
-        emit(listed)
-    else:
-        for check in checks:
-            sys.stdout.write(f"{render.plain(check.name)}: {check.status}\n")
-    return int(any(check.status != "ok" for check in checks))
+    return _report([(check.name, check.status) for check in checks], as_json=args.json)
 
 
 def _check_payload(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.toolbox.payload import check_payload, read_payload_manifest
 
     refuse(args, "with a manifest of xxh64 sums", "--jobs")
@@ -155,10 +146,16 @@ def _check_payload(args: argparse.Namespace) -> int:
     total = sum(_size_of(args.check.parent / name) for name in names)
     with render.progress(total, "check", enabled=not args.quiet) as advance:
         states = check_payload(args.check, progress=advance)
-    if args.json:
-        listed = [{"name": name, "status": status} for name, status in states]
+    return _report(states, as_json=args.json)
+
+
+def _report(states: Iterable[tuple[str, str]], *, as_json: bool) -> int:
+    from ggufkit.cli import render
+
+    listed = [{"name": name, "status": status} for name, status in states]
+    if as_json:
         emit(listed)
     else:
-        for name, status in states:
-            sys.stdout.write(f"{render.plain(name)}: {status}\n")
-    return int(any(status != "ok" for _, status in states))
+        for found in listed:
+            sys.stdout.write(f"{render.plain(found['name'])}: {found['status']}\n")
+    return int(any(found["status"] != "ok" for found in listed))

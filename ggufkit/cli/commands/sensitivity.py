@@ -12,7 +12,8 @@ import argparse
 import os
 from pathlib import Path
 
-from ggufkit.cli.arguments import CommandParser, add_shared, positive, tensor_type
+from ggufkit.cli import render
+from ggufkit.cli.arguments import CommandParser, add_count, add_shared, tensor_type, text_of
 from ggufkit.cli.json_output import emit
 
 
@@ -29,46 +30,28 @@ def add_arguments(parser: CommandParser) -> None:
     )
     add("-o", "--out", type=Path, metavar="OUT", help="default: NAME.sensitivity.json")
     add("--probe", default="Q4_0", metavar="TYPE", help="probe type; default: %(default)s")
-    add(
-        "--chunks",
-        type=positive,
-        default=8,
-        metavar="N",
-        help="chunks of the text; default: %(default)s",
-    )
-    add(
-        "-c",
-        "--context",
-        type=positive,
-        default=512,
-        metavar="N",
-        help="tokens of a chunk; default: %(default)s",
-    )
+    add_count(parser, "--chunks", default=8, text="chunks of the text")
+    add_count(parser, "-c", "--context", default=512, text="tokens of a chunk")
     add("--allow-requantize", action="store_true", help="accept a quantized GGUF file")
     add_shared(parser, "--force", "--json", "--jobs", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write the file and show it."""
-    from ggufkit.cli import render
     from ggufkit.converter.ladder import open_source
-    from ggufkit.errors import CheckpointError, OutputError
+    from ggufkit.errors import OutputError
     from ggufkit.publish.sensitivity import count_files, learn
 
     out = args.out or Path(f"{Path(args.source).stem}.sensitivity.json")
     if out.exists() and not args.force:
         raise OutputError(f"{out} exists: replace it with --force, or name another with -o")
     probe = tensor_type(args.probe)
-    try:
-        text = args.text.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{args.text}: can't be read as text: {error}") from error
     source = open_source(args.source, allow_requantize=args.allow_requantize)
     total = count_files(source, probe) * args.chunks
     with render.steps("probe", total=total, enabled=not args.quiet) as advance:
         found = learn(
             source,
-            text,
+            text_of(args.text),
             probe=probe,
             n_ctx=args.context,
             n_chunks=args.chunks,

@@ -16,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import CommandParser, add_shared, positive
+from ggufkit.cli import render
+from ggufkit.cli.arguments import CommandParser, add_count, add_shared, text_of
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
@@ -34,14 +35,7 @@ def add_arguments(parser: CommandParser) -> None:
         metavar="TEXT",
         help="text to continue; default: %(default)s",
     )
-    add(
-        "-n",
-        "--tokens",
-        type=positive,
-        default=8,
-        metavar="N",
-        help="tokens to generate; default: %(default)s",
-    )
+    add_count(parser, "-n", "--tokens", default=8, text="tokens to generate")
     add("--text", type=Path, metavar="FILE", help="measure perplexity and KL divergence on a text")
     add("--base", type=Path, metavar="FILE", help="file to compare with; default: the largest")
     add(
@@ -51,14 +45,7 @@ def add_arguments(parser: CommandParser) -> None:
         metavar="N",
         help="maximum chunks of the text, 0 for all; default: %(default)s",
     )
-    add(
-        "-c",
-        "--context",
-        type=positive,
-        default=512,
-        metavar="N",
-        help="tokens of a chunk; default: %(default)s",
-    )
+    add_count(parser, "-c", "--context", default=512, text="tokens of a chunk")
     add_shared(parser, "--json", "--quiet")
     parser.declare("--base", "--chunks", "--context", "--quiet", requires="--text")
 
@@ -68,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from ggufkit.errors import LlamaCppError
     from ggufkit.publish.evaluate import engine, generate
 
+    text = text_of(args.text) if args.text else None
     files = _files(args)
     engine()  # is there one?
     said: dict[Path, Generation | None] = {}
@@ -78,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             sys.stderr.write(f"ggufkit: {error}\n")
             said[path] = None
     loaded = [path for path in files if said[path] is not None]
-    quality = _measure(args, loaded) if args.text and loaded else {}
+    quality = _measure(args, loaded, text) if text is not None and loaded else {}
     _show(args, said, quality)
     return int(len(loaded) < len(files))
 
@@ -94,20 +82,13 @@ def _files(args: argparse.Namespace) -> list[Path]:
     return found
 
 
-def _measure(args: argparse.Namespace, files: list[Path]) -> dict[Path, Quality]:
-    from ggufkit.cli import render
-    from ggufkit.errors import CheckpointError
+def _measure(args: argparse.Namespace, files: list[Path], text: str) -> dict[Path, Quality]:
     from ggufkit.publish.evaluate import measure
 
-    try:
-        text = args.text.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{args.text}: can't be read as text: {error}") from error
     base, *others = files
+    options = {"n_ctx": args.context, "n_chunks": args.chunks}
     with render.steps(f"measure {len(files)} files", enabled=not args.quiet) as advance:
-        found = measure(
-            base, others, text, n_ctx=args.context, n_chunks=args.chunks, progress=advance
-        )
+        found = measure(base, others, text, **options, progress=advance)
     return dict(zip(files, found, strict=True))
 
 
@@ -116,8 +97,6 @@ def _show(
     said: dict[Path, Generation | None],
     quality: dict[Path, Quality],
 ) -> None:
-    from ggufkit.cli import render
-
     if args.json:
         listed = [_as_dict(path, said[path], quality.get(path)) for path in said]
         emit(listed)
