@@ -97,18 +97,18 @@ class Checkpoint:
             A file is malformed, or the repository can't be fetched.
         """
         folder = Path(source)
-        repo_id = None
+        is_named = isinstance(source, str) and REPO_ID.fullmatch(source)
+        repo_id = str(source) if is_named and not folder.exists() else None
         if stream:
-            if folder.exists() or not isinstance(source, str) or not REPO_ID.fullmatch(source):
+            if repo_id is None:
                 raise CheckpointError(f"{source}: only a repository ('owner/name') can be streamed")
-            folder, config, tensors = open_remote(source, revision, cache_bytes)
+            folder, config, tensors = open_remote(repo_id, revision, cache_bytes)
             n_remote = sum(shard.size for shard in {t.shard for t in tensors.values()})
             tensors, quantized = dequantized_view(config, tensors)
             return cls(
-                folder, config, tensors, source, folder.name, quantized, n_remote, cache_bytes
+                folder, config, tensors, repo_id, folder.name, quantized, n_remote, cache_bytes
             )
-        if not folder.exists() and isinstance(source, str) and REPO_ID.fullmatch(source):
-            repo_id = source
+        if repo_id is not None:
             folder = fetch(
                 repo_id,
                 revision=revision,
@@ -126,19 +126,18 @@ class Checkpoint:
         config = read_json(folder, "config.json")
         stored = read_tensors(folder) if weights else _tensors_if_complete(folder)
         tensors, quantized = dequantized_view(config, stored) if stored else (stored, "")
-        return cls(
-            path=folder,
-            config=config,
-            _tensors=tensors,
-            repo_id=repo_id,
-            revision=folder.name if repo_id is not None else None,
-            quantized=quantized,
-        )
+        commit = folder.name if repo_id is not None else None
+        return cls(folder, config, tensors, repo_id, commit, quantized)
 
     @property
     def tensors(self) -> Mapping[str, CheckpointTensor]:
         """Every tensor, in the order of ``convert_hf_to_gguf.py``."""
         return MappingProxyType(self._tensors)
+
+    @property
+    def folder_name(self) -> str:
+        """The name of the folder, or of the repository without its owner."""
+        return self.repo_id.rpartition("/")[2] if self.repo_id else self.path.name
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

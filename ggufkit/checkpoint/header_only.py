@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ggufkit.checkpoint.checkpoint import Checkpoint
-from ggufkit.checkpoint.hub import SMALL_FILES, explain
+from ggufkit.checkpoint.hub import SMALL_FILES, hub_errors
 from ggufkit.errors import CheckpointError
 
 _WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".gguf")
@@ -39,11 +39,9 @@ def open_header_only(repo_id: str, folder: Path, *, revision: str | None = None)
     """
     from huggingface_hub import HfApi, snapshot_download
 
-    try:
+    with hub_errors(repo_id, revision):
         small = Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*SMALL_FILES]))
         found = HfApi().get_safetensors_metadata(repo_id, revision=small.name)
-    except Exception as error:  # the Hub's own errors, and those of its HTTP library
-        explain(error, repo_id, revision)
     for file in small.rglob("*"):
         if file.is_file() and file.suffix not in _WEIGHTS:
             target = folder / file.relative_to(small)

@@ -8,8 +8,9 @@ use the cache when the Hub can't be reached.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ggufkit.checkpoint.shards import (
     INDEX_NAME,
@@ -22,7 +23,7 @@ from ggufkit.errors import CheckpointError
 from ggufkit.io.guarded_files import has_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 REPO_ID = re.compile(r"[A-Za-z0-9_][\w.\-]*/[A-Za-z0-9_][\w.\-]*", re.ASCII)
 
@@ -107,13 +108,11 @@ def fetch(
         )
         return Path(folder)
 
-    try:
+    with hub_errors(repo_id, revision):
         folder = download(revision, SMALL_FILES, ())
         if not weights:
             return folder
         return _download_weights(lambda allow: download(folder.name, allow, ("*/*",)), folder)
-    except Exception as error:  # the Hub's own errors, and those of its HTTP library
-        explain(error, repo_id, revision)
 
 
 def fetch_files(repo_id: str, names: Sequence[str]) -> Path:
@@ -126,10 +125,8 @@ def fetch_files(repo_id: str, names: Sequence[str]) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    try:
+    with hub_errors(repo_id):
         return Path(snapshot_download(repo_id, allow_patterns=list(names)))
-    except Exception as error:  # the Hub's own errors, and those of its HTTP library
-        explain(error, repo_id, None)
 
 
 def _download_weights(download: Callable[[Sequence[str]], Path], folder: Path) -> Path:
@@ -142,24 +139,31 @@ def _download_weights(download: Callable[[Sequence[str]], Path], folder: Path) -
     return folder if any(folder.glob(PATTERNS[0])) else download(PATTERNS[1:])
 
 
-def explain(error: Exception, repo_id: str, revision: str | None) -> NoReturn:
-    """Raise the `CheckpointError` that says what to do about `error`."""
+@contextmanager
+def hub_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
+    """Turn the Hub's own errors, and those of its HTTP library, into a `CheckpointError`."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        where = repo_id if revision is None else f"{repo_id} at revision {revision!r}"
+        raise CheckpointError(f"{where}: can't be fetched: {_advice(error)}") from error
+
+
+def _advice(error: Exception) -> str:
+    """Return what is wrong, and what to do about it."""
     from huggingface_hub import errors
 
-    if isinstance(error, CheckpointError):
-        raise error
-    where = repo_id if revision is None else f"{repo_id} at revision {revision!r}"
     if isinstance(error, errors.GatedRepoError):
-        advice = "access must be granted: accept the terms on its page and run 'hf auth login'"
-    elif isinstance(error, errors.RepositoryNotFoundError):
-        advice = "no such repository; check the name, or run 'hf auth login' if it is private"
-    elif isinstance(error, errors.RevisionNotFoundError):
-        advice = "no such revision; give a branch, tag or commit of this repository"
-    elif isinstance(error, errors.LocalEntryNotFoundError):
-        advice = (
+        return "access must be granted: accept the terms on its page and run 'hf auth login'"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "no such repository; check the name, or run 'hf auth login' if it is private"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "no such revision; give a branch, tag or commit of this repository"
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return (
             "the Hub can't be reached, and the repository is not in the cache; "
             "connect, or unset HF_HUB_OFFLINE, or give a local folder"
         )
-    else:
-        advice = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    raise CheckpointError(f"{where}: can't be fetched: {advice}") from error
+    return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

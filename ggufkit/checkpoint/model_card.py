@@ -25,20 +25,14 @@ logger = logging.getLogger(__name__)
 #: Larger cards and configs are not read; real ones have a few kilobytes.
 MAX_CARD_BYTES = 8 << 20
 
+_SAMPLING_KEYS = (
+    *("sequence", "top_k", "top_p", "min_p", "xtc_probability", "xtc_threshold", "temp"),
+    *("penalty_last_n", "penalty_repeat", "mirostat", "mirostat_tau", "mirostat_eta"),
+)
 #: Key under ``general.sampling.`` -> keys of generation_config.json; the first one present counts.
-SAMPLING: dict[str, tuple[str, ...]] = {
-    "sequence": ("sequence",),
-    "top_k": ("top_k",),
-    "top_p": ("top_p",),
-    "min_p": ("min_p",),
-    "xtc_probability": ("xtc_probability",),
-    "xtc_threshold": ("xtc_threshold",),
+SAMPLING: dict[str, tuple[str, ...]] = {key: (key,) for key in _SAMPLING_KEYS} | {
     "temp": ("temperature",),
-    "penalty_last_n": ("penalty_last_n",),
     "penalty_repeat": ("penalty_repeat", "repetition_penalty"),
-    "mirostat": ("mirostat",),
-    "mirostat_tau": ("mirostat_tau",),
-    "mirostat_eta": ("mirostat_eta",),
 }
 
 #: Key under ``general.`` -> keys of the model card; the first one with a value counts.
@@ -65,7 +59,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "base_model": ("base_model", "base_models", "base_model_sources"),
     "dataset": ("datasets", "dataset", "dataset_sources"),
 }
-_SOURCE_FIELDS = (
+SOURCE_FIELDS = (
     "name", "author", "version", "organization", "description", "url", "doi", "uuid", "repo_url",
 )  # fmt: skip
 
@@ -285,7 +279,7 @@ def _set_sources(
     metadata[f"{key}.count"] = len(entries)
     for index, entry in enumerate(entries):
         source = entry if isinstance(entry, dict) else _parse_source(entry, n_weights)
-        for field in _SOURCE_FIELDS:
+        for field in SOURCE_FIELDS:
             _set(metadata, f"{key}.{index}.{field}", _text(source.get(field)))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ggufkit.checkpoint.hub import SMALL_FILES, explain
+from ggufkit.checkpoint.hub import SMALL_FILES, hub_errors
 from ggufkit.checkpoint.safetensors import MAX_HEADER_BYTES, CheckpointTensor, parse_header
 from ggufkit.checkpoint.shards import INDEX_NAME, check_index, read_index
 from ggufkit.errors import CheckpointError, MissingFileError, RemoteError
@@ -97,12 +97,10 @@ def open_remote(
     """
     from huggingface_hub import HfApi, snapshot_download
 
-    try:
+    with hub_errors(repo_id, revision):
         folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=[*SMALL_FILES]))
         index = read_index(folder) if has_file(folder, INDEX_NAME) else None
         names = sorted(set(index.values())) if index else _listed(HfApi(), repo_id, folder.name)
-    except Exception as error:  # the Hub's own errors, and those of its HTTP library
-        explain(error, repo_id, revision)
     if not names:
         raise MissingFileError(
             f"{repo_id}: no model*.safetensors, and other weights can't be streamed; "

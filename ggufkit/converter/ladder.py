@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from ggufkit.architectures.third_party import load_file
 from ggufkit.calibration.imatrix import Imatrix
@@ -22,17 +23,16 @@ from ggufkit.converter.execution.manifest import LadderManifest
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.planning.plan import OutputFile, Plan
-from ggufkit.converter.planning.planner import SplitLimits, make_plan
+from ggufkit.converter.planning.planner import PlanningModes, make_plan
 from ggufkit.converter.planning.recipes import DEFAULT_LADDER, parse_ladder
 from ggufkit.converter.planning.rules import Recipe
-from ggufkit.converter.planning.type_selection import TypeOptions
 from ggufkit.converter.sources.base import Source
 from ggufkit.converter.sources.checkpoint import CheckpointSource
 from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, OutputError
 from ggufkit.io.folder_lock import locked
 from ggufkit.io.http_ranges import is_remote
-from ggufkit.types import FloatName, NonFinite, Progress, Search
+from ggufkit.types import Progress
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,8 @@ def plan_ladder(
     ladder: str | None = None,
     *,
     recipes: Sequence[Recipe] = (),
-    via: FloatName | None = None,
     imatrix: str | Path | Imatrix | None = None,
-    options: TypeOptions | None = None,
-    split: SplitLimits | None = None,
-    search: Search = "ggml",
-    nonfinite: NonFinite = "error",
+    **modes: Unpack[PlanningModes],
 ) -> Plan:
     """Plan a ladder: every file's name and bytes, before any weight is read.
 
@@ -162,7 +158,7 @@ def plan_ladder(
         Mixes and recipes from files, for rungs beside those of the ladder.
     imatrix : str, Path or Imatrix, optional
         An importance matrix, or its file, see `ggufkit.calibration.imatrix`.
-    via, options, split, search, nonfinite
+    **modes
         See `ggufkit.converter.planning.planner.make_plan`.
     """
     if not ladder and not recipes:
@@ -173,13 +169,9 @@ def plan_ladder(
         source,
         all_recipes,
         _output_paths(source, all_recipes, Path(out)),
-        via=via,
         imatrix=Imatrix.open(imatrix) if isinstance(imatrix, (str, Path)) else imatrix,
-        options=options,
-        split=split,
-        search=search,
-        nonfinite=nonfinite,
         skip_impossible=":" in ladder or "all" in ladder.lower(),
+        **modes,
     )
 
 
@@ -209,7 +201,21 @@ def run_plan(
         A file is in the way or can't be written, or another process writes into the folder.
     """
     with locked(make_folder(plan)):
-        return _run_locked(plan, executor, jobs, force, report, progress)
+        journal = journal_of(plan)
+        manifest = LadderManifest.read(journal.parent)
+        done = [rung for rung in plan.rungs if manifest.is_complete(rung, plan.fingerprint(rung))]
+        todo = plan.only([rung for rung in plan.rungs if rung not in done])
+        if not force:
+            refuse_foreign_files(todo.parts, journal)
+        results = Report({})
+        if todo.rungs:
+            results = execute(
+                todo, journal, executor=executor, jobs=jobs, report=report, progress=progress
+            )
+            manifest.record_all(todo, results)
+            journal.unlink(missing_ok=True)
+    paths = tuple(part.path for part in plan.parts)
+    return Ladder(plan, paths, results, tuple(rung.name for rung in done))
 
 
 def make_folder(plan: Plan) -> Path:
@@ -234,46 +240,16 @@ def journal_of(plan: Plan) -> Path:
     return first.with_name(f".ggufkit-{_digest(first.name)}.journal")
 
 
-def _run_locked(
-    plan: Plan,
-    executor: Executor | None,
-    jobs: int | None,
-    force: bool,
-    report: bool,
-    progress: Progress,
-) -> Ladder:
-    journal = journal_of(plan)
-    manifest = LadderManifest.read(journal.parent)
-    done = [rung for rung in plan.rungs if manifest.is_complete(rung, plan.fingerprint(rung))]
-    todo = plan.only([rung for rung in plan.rungs if rung not in done])
-    if not force:
-        refuse_foreign_files(todo.parts, journal)
-    results = Report({})
-    if todo.rungs:
-        results = execute(
-            todo, journal, executor=executor, jobs=jobs, report=report, progress=progress
-        )
-        manifest.record_all(todo, results)
-        journal.unlink(missing_ok=True)
-    paths = tuple(part.path for part in plan.parts)
-    return Ladder(plan, paths, results, tuple(rung.name for rung in done))
-
-
 def convert(
     source: str | Path,
     out: str | Path,
     *,
     ladder: str = DEFAULT_LADDER,
-    via: FloatName | None = None,
     revision: str | None = None,
     pre: str | None = None,
     name: str | None = None,
     allow_requantize: bool = False,
     imatrix: str | Path | None = None,
-    options: TypeOptions | None = None,
-    split: SplitLimits | None = None,
-    search: Search = "ggml",
-    nonfinite: NonFinite = "error",
     jobs: int | None = None,
     executor: Executor | None = None,
     force: bool = False,
@@ -282,6 +258,7 @@ def convert(
     generic: bool | str = False,
     architecture: str | Path | None = None,
     progress: Progress = lambda _: None,
+    **modes: Unpack[PlanningModes],
 ) -> Ladder:
     """Turn a checkpoint or a GGUF file into a ladder of GGUF files.
 
@@ -303,17 +280,7 @@ def convert(
         generic=generic,
         architecture=architecture,
     )
-    plan = plan_ladder(
-        opened,
-        out,
-        ladder,
-        via=via,
-        imatrix=imatrix,
-        options=options,
-        split=split,
-        search=search,
-        nonfinite=nonfinite,
-    )
+    plan = plan_ladder(opened, out, ladder, imatrix=imatrix, **modes)
     return run_plan(plan, executor=executor, jobs=jobs, force=force, progress=progress)
 
 

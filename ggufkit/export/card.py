@@ -6,14 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ggufkit.checkpoint.model_card import FIELDS, LISTS, SAMPLING, SOURCES
+from ggufkit.checkpoint.model_card import FIELDS, LISTS, SAMPLING, SOURCE_FIELDS, SOURCES
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.config_inverse import shortest_decimal
 
 # More models or data sets than a card names.
 MAX_SOURCES = 1000
-_SOURCE_KEYS = ("name", "author", "version", "organization", "description", "url", "doi", "uuid",
-                "repo_url")  # fmt: skip
 
 
 def card_files(
@@ -36,13 +34,8 @@ def card_files(
         files["generation_config.json"] = _json(generation)
     if pooling is not None:
         modules = [
-            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-            {
-                "idx": 1,
-                "name": "1",
-                "path": "1_Pooling",
-                "type": "sentence_transformers.models.Pooling",
-            },
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling")))
         ]
         flags = {"mean": "mean_tokens", "cls": "cls_token", "lasttoken": "lasttoken"}
         settings = {f"pooling_mode_{flag}": name == pooling for name, flag in flags.items()}
@@ -97,6 +90,6 @@ def _sources(metadata: Metadata, key: str) -> list[dict[str, str]]:
     count = metadata.get(f"general.{key}.count")
     found = []
     for index in range(min(count, MAX_SOURCES) if type(count) is int else 0):
-        fields = {f: metadata.get(f"general.{key}.{index}.{f}") for f in _SOURCE_KEYS}
+        fields = {f: metadata.get(f"general.{key}.{index}.{f}") for f in SOURCE_FIELDS}
         found.append({f: value for f, value in fields.items() if isinstance(value, str)})
     return found

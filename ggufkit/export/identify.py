@@ -11,7 +11,7 @@ from ggufkit.architectures.registry import architecture_names, architectures_nam
 from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, GGUFKitError, UnknownArchitectureError
 from ggufkit.export.config import known_of, recover_config
-from ggufkit.export.proof import added_hparams, check_tensors, differing_hparams
+from ggufkit.export.proof import check_tensors, compare_hparams
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.inverse_matching import CheckpointTensorPlan, map_tensors_back
 from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, ExportSpec, complete_config
@@ -120,8 +120,7 @@ def _try(
         context = Context(complete, known.n_tokens)
         tensors = map_tensors_back(architecture, spec, known, context)
         check_tensors(architecture, context, tensors, shapes)
-        differing = differing_hparams(architecture, config, metadata)
-        added = added_hparams(architecture, config, metadata)
+        differing, added = compare_hparams(architecture, config, metadata)
     return Identification(architecture, config, tensors, differing, added)
 
 

@@ -25,35 +25,28 @@ from ggufkit.mapping.spec import (
 from ggufkit.mapping.transforms import Shape, trimmed
 
 
-def differing_hparams(
+def compare_hparams(
     architecture: Architecture, config: Mapping[str, Any], metadata: Metadata
-) -> list[str]:
-    """Return what a conversion would write otherwise, a line per key of the file.
+) -> tuple[list[str], list[str]]:
+    """Return what a conversion would write otherwise, and the keys that the file lacks.
 
-    Keys that only the conversion writes are not among them: older converters wrote fewer.
+    The first has a line per key of the file. Keys that only the conversion writes are not among
+    them: older converters wrote fewer.
     """
     with config_errors(architecture):
         complete = complete_config(architecture, config)
         made = write_leading_hparams(architecture, complete)
         made.extend(write_hparams(architecture, complete, 0))
     prefix = f"{architecture.name}."
-    return [
+    differing = [
         f"{key}: {_said(metadata.get(key))} in the file, {_said(made.get(key))} from the config"
         for key in metadata
         if key.startswith(prefix)
         and not key.startswith(UNPREFIXED)
         and made.get(key) != metadata[key]
     ]
-
-
-def added_hparams(
-    architecture: Architecture, config: Mapping[str, Any], metadata: Metadata
-) -> list[str]:
-    """Return the keys that a conversion would write and the file lacks."""
-    complete = complete_config(architecture, config)
-    made = write_leading_hparams(architecture, complete)
-    made.extend(write_hparams(architecture, complete, 0))
-    return [key for key in made if key not in metadata and not key.startswith(UNPREFIXED)]
+    added = [key for key in made if key not in metadata and not key.startswith(UNPREFIXED)]
+    return differing, added
 
 
 def check_tensors(

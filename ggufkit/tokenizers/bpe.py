@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.decode import decode_token
+from ggufkit.tokenizers.files import get
 from ggufkit.tokenizers.huggingface import Vocabulary, read_vocabulary
 from ggufkit.tokenizers.pre import find_pre
 from ggufkit.tokenizers.sentencepiece import TokenType
@@ -53,13 +54,38 @@ def bpe_metadata(
         A file is malformed or contradicts the config.
     """
     texts, types = base_tokens(files, config)
-    metadata = Metadata()
-    metadata.set("tokenizer.ggml.model", "gpt2", ValueType.STRING)
-    metadata.set("tokenizer.ggml.pre", pre or find_pre(files), ValueType.STRING)
-    metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
-    metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
+    metadata = vocabulary_metadata("gpt2", pre or find_pre(files), texts, types)
     metadata.extend(special_metadata(files, merges=True, ids=_ids(files, texts, special or {})))
     return metadata
+
+
+def vocabulary_metadata(
+    model: str, pre: str, texts: list[str], types: list[int], scores: list[float] | None = None
+) -> Metadata:
+    """Return the keys of a vocabulary's kind and columns, in the converter's order."""
+    metadata = Metadata()
+    metadata.set("tokenizer.ggml.model", model, ValueType.STRING)
+    metadata.set("tokenizer.ggml.pre", pre, ValueType.STRING)
+    metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
+    if scores is not None:
+        metadata.set("tokenizer.ggml.scores", scores, ValueType.FLOAT32)
+    metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
+    return metadata
+
+
+def checked_size(files: TokenizerFiles, size: Any) -> int:
+    """Return a vocabulary's size.
+
+    Raises
+    ------
+    CheckpointError
+        It is not a plausible number.
+    """
+    if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
+        raise files.malformed(
+            "config.json", f"vocab_size is {size!r}, expected 1..{MAX_VOCAB_SIZE}"
+        )
+    return size
 
 
 def _ids(files: TokenizerFiles, texts: Sequence[str], special: Mapping[str, str]) -> dict[str, int]:
@@ -84,24 +110,15 @@ def base_tokens(files: TokenizerFiles, config: Mapping[str, Any]) -> tuple[list[
         A token id is not below the config's ``vocab_size``.
     """
     vocabulary = read_vocabulary(files)
-    n_tokens = len(vocabulary.texts)
-    n_vocab = config.get("vocab_size", n_tokens)
+    n_vocab = checked_size(files, config.get("vocab_size", len(vocabulary.texts)))
     last = max(vocabulary.texts, default=-1)
-    if type(n_vocab) is not int or not 0 < n_vocab <= MAX_VOCAB_SIZE:
-        raise files.malformed(
-            "config.json", f"vocab_size is {n_vocab!r}, expected 1..{MAX_VOCAB_SIZE}"
-        )
     if last >= n_vocab:
         raise CheckpointError(
             f"{files.folder}: the token {vocabulary.texts[last]!r} has id {last}, but config.json "
             f"says vocab_size {n_vocab}; do tokenizer and weights belong together?"
         )
-    texts, types = [], []
-    for token_id in range(n_vocab):
-        text, kind = _base_token(files, vocabulary, token_id)
-        texts.append(text)
-        types.append(int(kind))
-    return texts, types
+    rows = [_base_token(files, vocabulary, token_id) for token_id in range(n_vocab)]
+    return [text for text, _ in rows], [int(kind) for _, kind in rows]
 
 
 def _base_token(
@@ -137,15 +154,9 @@ def looks_special(text: str) -> bool:
 
 def has_byte_fallback(files: TokenizerFiles) -> bool:
     """Whether tokenizer.json holds a BPE model with byte fallback, as ``LlamaHfVocab`` checks."""
-    tokenizer = files.tokenizer_json or {}
-    model, decoder = tokenizer.get("model"), tokenizer.get("decoder")
-    return (
-        isinstance(model, dict)
-        and isinstance(decoder, dict)
-        and model.get("type") == "BPE"
-        and bool(model.get("byte_fallback"))
-        and decoder.get("type") == "Sequence"
-    )
+    model, decoder = (get(files.tokenizer_json, part) for part in ("model", "decoder"))
+    is_bpe = get(model, "type") == "BPE" and get(decoder, "type") == "Sequence"
+    return is_bpe and bool(get(model, "byte_fallback"))
 
 
 def byte_fallback_metadata(
@@ -169,12 +180,7 @@ def byte_fallback_metadata(
             )
         texts.append(text)
         types.append(int(_fallback_type(vocabulary, token_id, text)))
-    metadata = Metadata()
-    metadata.set("tokenizer.ggml.model", "llama", ValueType.STRING)
-    metadata.set("tokenizer.ggml.pre", "default", ValueType.STRING)
-    metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
-    metadata.set("tokenizer.ggml.scores", [SCORE] * len(texts), ValueType.FLOAT32)
-    metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
+    metadata = vocabulary_metadata("llama", "default", texts, types, [SCORE] * len(texts))
     metadata.extend(special_metadata(files, n_vocab=len(texts)))
     return metadata
 

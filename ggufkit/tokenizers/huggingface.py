@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import UnknownTokenizerError
+from ggufkit.tokenizers.files import get
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +70,7 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
             f"{files.folder}: neither tokenizer.json nor a suitable tokenizer.model; to get a "
             "tokenizer.json, load the tokenizer with transformers and save it with save_pretrained"
         )
-    model = tokenizer.get("model")
-    ids = model.get("vocab") if isinstance(model, dict) else None
+    ids = get(tokenizer, "model", "vocab")
     if not isinstance(ids, dict) or not all(type(i) is int and i >= 0 for i in ids.values()):
         raise files.malformed("tokenizer.json", "model.vocab must map tokens to ids")
     named, extra = _special_tokens(files)
@@ -162,14 +162,14 @@ def _as_special(values: list[Any]) -> list[AddedToken]:
     for value in values:
         if isinstance(value, str) and value:
             tokens.append(AddedToken(value, special=True))
-        elif isinstance(value, dict) and isinstance(value.get("content"), str):
+        elif isinstance(get(value, "content"), str):
             normalized = bool(value.get("normalized", False))
             tokens.append(AddedToken(value["content"], special=True, normalized=normalized))
     return tokens
 
 
 def _parse(files: TokenizerFiles, name: str, entry: Any) -> AddedToken:
-    text = entry.get("content") if isinstance(entry, dict) else None
+    text = get(entry, "content")
     if not isinstance(text, str):
         raise files.malformed(name, f"an added token has no 'content': {str(entry)[:80]}")
     special = entry.get("special", False) is True

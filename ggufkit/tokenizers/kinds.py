@@ -46,7 +46,7 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.bpe import bpe_metadata, byte_fallback_metadata, has_byte_fallback
-from ggufkit.tokenizers.files import TokenizerFiles
+from ggufkit.tokenizers.files import TokenizerFiles, get
 from ggufkit.tokenizers.pre import check_pre
 from ggufkit.tokenizers.ranks import (
     TEKKEN_NAME,
@@ -249,14 +249,13 @@ def _jina(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> 
 
 
 def _any(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
-    model = (files.tokenizer_json_or_legacy or {}).get("model")
     if files.has(MODEL_NAME):
         return spm_metadata(files, config)
     if files.has("spiece.model"):
         return t5_metadata(files, config)
     if files.has(TEKKEN_NAME) and files.tokenizer_json is None:
         return tekken_metadata(files, config)
-    if isinstance(model, dict) and model.get("type") == "WordPiece":
+    if get(files.tokenizer_json_or_legacy, "model", "type") == "WordPiece":
         return wpm_metadata(files, config, pre)
     if has_byte_fallback(files):
         return byte_fallback_metadata(files)

@@ -84,6 +84,7 @@ _LATIN = (
     "Ꙁ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
     "]+"
 )
+_DEEPSEEK_LLM = (r"[\r\n]", _LATIN, r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", _CJK)
 
 # Steps as `ggufkit.tokenizers.pre.describe` returns them. "bytes" spells text in the byte-level
 # alphabet; "words" does so after splitting by GPT-2's expression.
@@ -110,24 +111,8 @@ STRUCTURES: dict[tuple[str, ...], str] = {
     (_O200K, "bytes"): "gpt-4o",
     (r"\d{1,3}(?=(?:\d{3})*\b)", _O200K, "bytes"): "tiny_aya",
     (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK, "digit", "bytes"): "deepseek-coder",
-    (
-        r"[\r\n]",
-        _LATIN,
-        r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
-        r"\s+$",
-        _CJK,
-        "digits",
-        "bytes",
-    ): "deepseek-llm",
-    (
-        r"[\r\n]",
-        _LATIN,
-        r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
-        r"\s+$",
-        _CJK,
-        "digit",
-        "bytes",
-    ): "deepseek-llm",
+    (*_DEEPSEEK_LLM, "digits", "bytes"): "deepseek-llm",
+    (*_DEEPSEEK_LLM, "digit", "bytes"): "deepseek-llm",
     (r"\p{N}{1,3}", _HAN_KANA, _DEEPSEEK3, "bytes"): "deepseek-v3",
     (r"\p{N}{1,3}", _HAN_KANA, _SPARK, "digit", "bytes"): "spark2_5",
     (

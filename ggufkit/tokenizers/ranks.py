@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import read_bytes
-from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE
+from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE, vocabulary_metadata
 from ggufkit.tokenizers.decode import CHAR_OF
 from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.sentencepiece import TokenType
@@ -191,11 +191,7 @@ def tiktoken_metadata(
             "--pre NAME, and list the tokens as added_tokens_decoder in tokenizer_config.json"
         )
     texts, types = _columns(files, config, ranks, special)
-    metadata = Metadata()
-    metadata.set("tokenizer.ggml.model", "gpt2", ValueType.STRING)
-    metadata.set("tokenizer.ggml.pre", pre, ValueType.STRING)
-    metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
-    metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
+    metadata = vocabulary_metadata("gpt2", pre, texts, types)
     merges = list(_joins(files, name, ranks))
     metadata.set("tokenizer.ggml.merges", merges, ValueType.STRING)
     metadata.extend(_special_ids(files, special[END_OF_TEXT]))

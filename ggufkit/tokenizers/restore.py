@@ -108,19 +108,20 @@ def restore_tokenizer(
         config[NOTE] = metadata.get(PRE)
     if kind == "phi3" and stored.model == "gpt2":
         config["tokenizer_class"] = "GPT2Tokenizer"  # a conversion recognises it by this
-    tokenizer: dict[str, Any] | None
-    if stored.model == "gpt2":
-        tokenizer = _bpe(stored, result.notes)
-    elif stored.model == "bert":
-        tokenizer = _wordpiece(stored, result.notes)
-    elif stored.model in ("llama", "t5"):
-        _add_sentencepiece(result, stored, kind, config)
-        tokenizer = _rebuilt(stored, kind, result.notes)
-    else:
-        result.notes.append(f"tokenizers of the model {stored.model[:40]!r} can't be restored")
-        return result
-    if tokenizer is not None:
-        result.add("tokenizer.json", tokenizer)
+    try:
+        if stored.model == "gpt2":
+            result.add("tokenizer.json", _bpe(stored, result.notes))
+        elif stored.model == "bert":
+            result.add("tokenizer.json", _wordpiece(stored))
+        elif stored.model in ("llama", "t5"):
+            _add_sentencepiece(result, stored, kind, config)
+            if stored.scores:
+                result.add("tokenizer.json", _rebuilt(stored, kind))
+        else:
+            result.notes.append(f"tokenizers of the model {stored.model[:40]!r} can't be restored")
+            return result
+    except (CannotRebuildError, KeyError) as error:
+        result.notes.append(f"no tokenizer.json: {error}")
     result.add("tokenizer_config.json", config)
     return result
 
@@ -156,15 +157,9 @@ def _is_known(merge: Any, tokens: set[str]) -> bool:
     return left in tokens and right in tokens and left + right in tokens
 
 
-def _wordpiece(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any] | None:
-    """Return the tokenizer.json of WordPiece, or None (and a note) if it can't be rebuilt."""
+def _wordpiece(stored: StoredVocabulary) -> dict[str, Any]:
     unknown = stored.special.get("unk", _index(stored.tokens, "[UNK]", "▁[UNK]"))
-    source = {**dict(stored.metadata), TYPES: stored.types, ID_KEYS["unk"]: unknown}
-    try:
-        tokenizer = rebuild(source)
-    except CannotRebuildError as error:
-        notes.append(f"no tokenizer.json: {error}")
-        return None
+    tokenizer = rebuild({**dict(stored.metadata), TYPES: stored.types, ID_KEYS["unk"]: unknown})
     pieces = {i: text for text, i in tokenizer["model"]["vocab"].items()}
     texts = [pieces.get(i, "") for i in range(len(stored.tokens))]
     vocab = {text: i for i, text in enumerate(texts) if text and not stored.is_padding(i)}
@@ -183,18 +178,11 @@ def _index(tokens: list[str], *texts: str) -> int | None:
     return next((tokens.index(text) for text in texts if text in tokens), None)
 
 
-def _rebuilt(stored: StoredVocabulary, kind: str, notes: list[str]) -> dict[str, Any] | None:
-    """Return the tokenizer.json of a SentencePiece model, or None if the scores don't suffice."""
-    if not stored.scores:
-        return None
+def _rebuilt(stored: StoredVocabulary, kind: str) -> dict[str, Any]:
+    """Return the tokenizer.json of a SentencePiece model."""
     if sum(len(text) ** 2 for text in stored.tokens) > MAX_SPLITS:
-        notes.append("no tokenizer.json: the tokens are too long to list all their halves")
-        return None
-    try:
-        tokenizer = rebuild({**dict(stored.metadata), TYPES: stored.types})
-    except (CannotRebuildError, KeyError) as error:
-        notes.append(f"no tokenizer.json: {error}")
-        return None
+        raise CannotRebuildError("the tokens are too long to list all their halves")
+    tokenizer = rebuild({**dict(stored.metadata), TYPES: stored.types})
     added = _added(stored, stored.tokens, None)
     if kind == "phi3":  # its conversion overwrites every token in this list as an added one
         added = [a for a in added if stored.scores[a["id"]] == ADDED_SCORE]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import read_bytes
-from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE, looks_special
+from ggufkit.tokenizers.bpe import checked_size, looks_special, vocabulary_metadata
 from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.sentencepiece import (
     ModelType,
@@ -51,12 +51,8 @@ class _Tokens:
             self.texts[token_id], self.scores[token_id] = text, score
             self.types[token_id] = int(kind)
 
-    def write(self, metadata: Metadata, model: str) -> None:
-        metadata.set("tokenizer.ggml.model", model, ValueType.STRING)
-        metadata.set("tokenizer.ggml.pre", "default", ValueType.STRING)
-        metadata.set("tokenizer.ggml.tokens", self.texts, ValueType.STRING)
-        metadata.set("tokenizer.ggml.scores", self.scores, ValueType.FLOAT32)
-        metadata.set("tokenizer.ggml.token_type", self.types, ValueType.INT32)
+    def metadata(self, model: str) -> Metadata:
+        return vocabulary_metadata(model, "default", self.texts, self.types, self.scores)
 
 
 def spm_metadata(
@@ -153,7 +149,7 @@ def xlm_roberta_metadata(
     model = _read_model(files, "sentencepiece.bpe.model")
     if model.model_type != ModelType.UNIGRAM:
         raise files.malformed("sentencepiece.bpe.model", "not a unigram model")
-    size = _vocab_size(files, max(config.get("vocab_size") or 0, len(model.pieces)))
+    size = checked_size(files, max(config.get("vocab_size") or 0, len(model.pieces)))
     tokens = _Tokens.padding(size)
     _put_pieces(tokens, model)
     # the model starts with <unk> <s> </s>; the last row of the padded list is dropped
@@ -169,8 +165,7 @@ def xlm_roberta_metadata(
 def _unigram(
     files: TokenizerFiles, model: SentencePieceModel, tokens: _Tokens, n_types: int | None = None
 ) -> Metadata:
-    metadata = Metadata()
-    tokens.write(metadata, "t5")
+    metadata = tokens.metadata("t5")
     add_prefix, remove = model.add_dummy_prefix, model.remove_extra_whitespaces
     metadata.set("tokenizer.ggml.add_space_prefix", add_prefix, ValueType.BOOL)
     if n_types is not None:
@@ -184,8 +179,7 @@ def _unigram(
 
 
 def _finish(files: TokenizerFiles, tokens: _Tokens) -> Metadata:
-    metadata = Metadata()
-    tokens.write(metadata, "llama")
+    metadata = tokens.metadata("llama")
     metadata.extend(special_metadata(files, n_vocab=len(tokens.texts)))
     return metadata
 
@@ -204,7 +198,7 @@ def _base_tokens(
     """Return the model's pieces and the tokens of added_tokens.json, padded to ``vocab_size``."""
     model = model or _read_model(files, MODEL_NAME)
     size = config.get("vocab_size_per_layer_input", config.get("vocab_size")) or len(model.pieces)
-    tokens = _Tokens.padding(_vocab_size(files, size))
+    tokens = _Tokens.padding(checked_size(files, size))
     _put_pieces(tokens, model)
     for text, token_id in (files.json("added_tokens.json", 64 << 20) or {}).items():
         if type(token_id) is not int:
@@ -213,14 +207,6 @@ def _base_tokens(
             )
         tokens.put(token_id, text, ADDED_SCORE, TokenType.USER_DEFINED)
     return tokens
-
-
-def _vocab_size(files: TokenizerFiles, size: Any) -> int:
-    if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
-        raise files.malformed(
-            "config.json", f"vocab_size is {size!r}, expected 1..{MAX_VOCAB_SIZE}"
-        )
-    return size
 
 
 def _put_pieces(tokens: _Tokens, model: SentencePieceModel) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.bpe import base_tokens
+from ggufkit.tokenizers.bpe import base_tokens, vocabulary_metadata
 from ggufkit.tokenizers.pre import find_pre
 from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.special import special_metadata
@@ -38,10 +38,7 @@ def wpm_metadata(files: TokenizerFiles, config: Mapping[str, Any], pre: str | No
     metadata = Metadata()
     n_types = config.get("type_vocab_size", 1)
     metadata.set("tokenizer.ggml.token_type_count", n_types, ValueType.UINT32)
-    metadata.set("tokenizer.ggml.model", "bert", ValueType.STRING)
-    metadata.set("tokenizer.ggml.pre", pre or find_pre(files), ValueType.STRING)
-    metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
-    metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
+    metadata.extend(vocabulary_metadata("bert", pre or find_pre(files), texts, types))
     metadata.extend(special_metadata(files, n_vocab=len(texts)))
     return metadata
 

@@ -133,8 +133,7 @@ class OutputSet:
         finally:
             self._flush()
         self._publish([path for path in self._parts if path not in self._complete])
-        if self._sending is not None:
-            self._sending.result()
+        _wait(self._sending)
 
     def _done_with(self, result: TaskResult) -> list[Path]:
         """Return the files that a task was the last of."""
@@ -146,8 +145,7 @@ class OutputSet:
         """Note finished tasks in a thread, unless it is still busy with earlier ones."""
         if self._noting is not None and not self._noting.done():
             return
-        if self._noting is not None:
-            self._noting.result()
+        _wait(self._noting)
         files, finished = list(self._open.values()), self._finished
         self._finished, self._noted_at = [], time.monotonic()
         self._noting = self._noter.submit(self._note_down, files, finished)
@@ -161,11 +159,9 @@ class OutputSet:
 
     def _flush(self) -> None:
         """Note all finished tasks, and wait until that is done."""
-        if self._noting is not None:
-            self._noting.result()
+        _wait(self._noting)
         self._note()
-        if self._noting is not None:
-            self._noting.result()
+        _wait(self._noting)
 
     def _opened(self, path: Path) -> PartialFile:
         if path not in self._open:
@@ -185,9 +181,14 @@ class OutputSet:
                 del self._open[path]
             self._complete.add(path)
             if self._on_file_complete is not None:
-                if self._sending is not None:
-                    self._sending.result()
+                _wait(self._sending)
                 self._sending = self._sender.submit(self._on_file_complete, part)
+
+
+def _wait(work: Future[None] | None) -> None:
+    """Wait for work of a thread, if there is any, and pass on its errors."""
+    if work is not None:
+        work.result()
 
 
 def _paths(task: Task) -> set[Path]:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,7 +140,7 @@ class Adapter:
             else:
                 odd.append(name)
         if odd:
-            raise ConversionError(f"{path}: {_why_odd(odd[0])} ({_listed(odd)})")
+            raise ConversionError(f"{path}: {_why_odd(odd[0])} ({listed(odd)})")
         if not halves:
             raise ConversionError(f"{path}: holds no pair of lora_A and lora_B")
         pairs = {
@@ -212,5 +212,6 @@ def _why_odd(name: str) -> str:
     return f"{known or 'has tensors that are no part of a LoRA'}; merge it with PEFT, and convert"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are, for an error."""
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -19,12 +19,10 @@ from ggufkit.architectures.third_party import ArchitectureFile
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32
-from ggufkit.converter.lora.adapter import Adapter, LowRank
+from ggufkit.converter.lora.adapter import Adapter, LowRank, listed
 from ggufkit.errors import ConversionError, UnmappedTensorsError
 from ggufkit.mapping.matching import canonical_name
 from ggufkit.mapping.spec import complete_config
-
-_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def merged(
         if lost:
             raise UnmappedTensorsError(
                 f"{merge.adapter.path}: adapts {len(lost)} weights that {checkpoint.path.name} "
-                f"does not have: {_listed(lost)}. Is it an adapter of this model?"
+                f"does not have: {listed(lost)}. Is it an adapter of this model?"
             )
         tensors.update(_added(tensors, pairs, merge))
     return replace(checkpoint, _tensors=tensors)
@@ -160,7 +158,7 @@ def _refuse(adapter: Adapter) -> None:
     if adapter.norms:
         raise UnmappedTensorsError(
             f"{adapter.path}: has whole tensors besides its pairs, which can't be merged: "
-            f"{_listed([*adapter.norms])}"
+            f"{listed([*adapter.norms])}"
         )
     if adapter.settings.invocation_tokens:
         raise ConversionError(
@@ -187,8 +185,3 @@ def _added(
             base, dtype="F32", shard=shard, strides=None, packing=Sum(base, pair, scale)
         )
     return result
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

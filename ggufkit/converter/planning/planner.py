@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.converter.planning.plan import (
-    OutputFile,
-    Plan,
-    Rung,
-    Target,
-    quantize_order,
-)
+from ggufkit.converter.planning.plan import OutputFile, Plan, Rung, Target, quantize_order
 from ggufkit.converter.planning.reasons import Reason, ReasonCode
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.planning.type_selection import (
@@ -26,13 +20,7 @@ from ggufkit.converter.planning.type_selection import (
     model_facts,
     without_ones,
 )
-from ggufkit.converter.sources.base import (
-    FILE_TYPE_KEY,
-    QUANTIZATION_VERSION,
-    QUANTIZATION_VERSION_KEY,
-    Source,
-    SourceTensor,
-)
+from ggufkit.converter.sources.base import FILE_TYPE_KEY, QUANTIZATION, Source, SourceTensor
 from ggufkit.errors import ConversionError, ImportanceRequiredError
 from ggufkit.gguf.layout import TensorInfo, plan_layout
 from ggufkit.gguf.split import CONVERTER, GGUF_SPLIT, part_name, plan_split
@@ -53,6 +41,16 @@ class SplitLimits:
 
     def __bool__(self) -> bool:
         return bool(self.max_bytes or self.max_tensors)
+
+
+class PlanningModes(TypedDict, total=False):
+    """Options of `make_plan` that its callers hand on."""
+
+    via: FloatName | None
+    options: TypeOptions | None
+    split: SplitLimits | None
+    search: Search
+    nonfinite: NonFinite
 
 
 def make_plan(
@@ -191,10 +189,7 @@ class _Planner:
 
     def _quantized_metadata(self, recipe: Recipe) -> Metadata:
         metadata = self.source.metadata(recipe.file_type)
-        for key, value in (
-            (QUANTIZATION_VERSION_KEY, QUANTIZATION_VERSION),
-            (FILE_TYPE_KEY, int(recipe.file_type)),
-        ):
+        for key, value in {**QUANTIZATION, FILE_TYPE_KEY: int(recipe.file_type)}.items():
             metadata.pop(key, None)
             metadata[key] = value
         if self.imatrix is not None:

@@ -200,19 +200,9 @@ DEFAULT_LADDER = "Q4_K_M"
 # Replacements for types whose blocks do not divide a tensor's rows (tensor_type_fallback).
 FALLBACK = MappingProxyType(
     {
-        T.IQ1_S: T.IQ4_NL,
-        T.IQ1_M: T.IQ4_NL,
-        T.IQ2_XXS: T.IQ4_NL,
-        T.IQ2_XS: T.IQ4_NL,
-        T.IQ2_S: T.IQ4_NL,
-        T.IQ3_XXS: T.IQ4_NL,
-        T.IQ3_S: T.IQ4_NL,
-        T.IQ4_XS: T.IQ4_NL,
-        T.Q2_0: T.Q4_0,
-        T.Q2_K: T.Q4_0,
-        T.Q3_K: T.Q4_0,
-        T.TQ1_0: T.Q4_0,
-        T.TQ2_0: T.Q4_0,
+        **dict.fromkeys((T.IQ1_S, T.IQ1_M, T.IQ2_XXS, T.IQ2_XS, T.IQ2_S), T.IQ4_NL),
+        **dict.fromkeys((T.IQ3_XXS, T.IQ3_S, T.IQ4_XS), T.IQ4_NL),
+        **dict.fromkeys((T.Q2_0, T.Q2_K, T.Q3_K, T.TQ1_0, T.TQ2_0), T.Q4_0),
         T.Q4_K: T.Q5_0,
         T.Q5_K: T.Q5_1,
         T.Q6_K: T.Q8_0,

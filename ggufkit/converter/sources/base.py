@@ -21,8 +21,7 @@ from ggufkit.types import FileType, Shape, TensorType
 if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata
 
-QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
-QUANTIZATION_VERSION_KEY = "general.quantization_version"
+QUANTIZATION = {"general.quantization_version": 2}  # GGML_QNT_VERSION
 FILE_TYPE_KEY = "general.file_type"
 
 

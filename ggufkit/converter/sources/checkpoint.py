@@ -13,25 +13,14 @@ from ggufkit.arrays import Floats
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import pooling_mode
-from ggufkit.converter.sources.base import (
-    FILE_TYPE_KEY,
-    QUANTIZATION_VERSION,
-    QUANTIZATION_VERSION_KEY,
-    Reader,
-    Source,
-    SourceTensor,
-)
+from ggufkit.converter.sources.base import FILE_TYPE_KEY, QUANTIZATION, Reader, Source, SourceTensor
 from ggufkit.converter.sources.row_readers import (
     ComputedReader,
     reader_of,
     shape_of,
     source_type_of,
 )
-from ggufkit.errors import (
-    ConversionError,
-    TensorNamesError,
-    UnknownArchitectureError,
-)
+from ggufkit.errors import ConversionError, TensorNamesError, UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import (
@@ -118,7 +107,6 @@ class IdentifiedModel:
         self, checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str | None
     ) -> Metadata:
         """Return all metadata of the converter's own file, its type being F32."""
-        repo_id = checkpoint.repo_id
         with config_errors(self.architecture):
             # the converter writes these as it computes tensors
             first = write_leading_hparams(self.architecture, self.config) if tensors else Metadata()
@@ -132,11 +120,11 @@ class IdentifiedModel:
             shapes={tensor.name: tensor.shape for tensor in tensors},
             architecture=self.architecture.name,
             name=name,
-            folder_name=repo_id.rpartition("/")[2] if repo_id else None,
+            folder_name=checkpoint.folder_name,
         )
         metadata.extend(general)
         metadata.extend(hparams)
-        metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
+        metadata.update(QUANTIZATION)
         metadata.extend(self.tokenizer)
         return metadata
 
@@ -219,6 +207,12 @@ class CheckpointSource(Source):
             # the converter writes what it repacks before what it converts
             *sorted(described, key=lambda tensor: not tensor.source_type.is_quantized),
         )
+        origin = checkpoint_origin(checkpoint, given)
+        if checkpoint.quantized:
+            origin["quantized"] = _quantized(checkpoint, described)
+        origin |= model.provenance
+        if merged:
+            origin["merged"] = list(merged)
         return cls(
             checkpoint=checkpoint,
             architecture=model.architecture,
@@ -226,14 +220,7 @@ class CheckpointSource(Source):
             tensors=tensors,
             mapped={tensor.name: tensor for tensor in mapped},
             computed=values,
-            origin={
-                **checkpoint_origin(checkpoint, given),
-                **(
-                    {"quantized": _quantized(checkpoint, described)} if checkpoint.quantized else {}
-                ),
-                **model.provenance,
-                **({"merged": list(merged)} if merged else {}),
-            },
+            origin=origin,
             self_test=tested,
             base_metadata=model.metadata(checkpoint, tensors, name),
             n_remote=checkpoint.n_remote,

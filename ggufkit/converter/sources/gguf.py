@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from ggufkit.architectures.from_gguf_py import generic_provenance
-from ggufkit.checkpoint.hub import explain
+from ggufkit.checkpoint.hub import hub_errors
 from ggufkit.checkpoint.safetensors import Shard, ShardFile
 from ggufkit.checkpoint.stream import CACHE_BYTES, RemoteShard
 from ggufkit.codecs import CODECS
@@ -125,10 +125,8 @@ def _pinned(name: str) -> tuple[str, str | None]:
         return name, None
     from huggingface_hub import HfApi
 
-    try:
+    with hub_errors(match["repo"], match["revision"]):
         commit = HfApi().model_info(match["repo"], revision=match["revision"]).sha
-    except Exception as error:  # its own errors and those of the HTTP library it happens to use
-        explain(error, match["repo"], match["revision"])
     return f"hf:{match['repo']}/{match['file']}@{commit}", commit
 
 

@@ -22,14 +22,7 @@ from ggufkit.arrays import Floats
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.converter.lora.adapter import Adapter, LowRank
-from ggufkit.converter.sources.base import (
-    QUANTIZATION_VERSION,
-    QUANTIZATION_VERSION_KEY,
-    Reader,
-    Source,
-    SourceTensor,
-    file_name,
-)
+from ggufkit.converter.sources.base import QUANTIZATION, Reader, Source, SourceTensor, file_name
 from ggufkit.converter.sources.row_readers import CheckpointReader
 from ggufkit.errors import ConversionError, UnmappedTensorsError
 from ggufkit.gguf.metadata import Metadata
@@ -291,7 +284,7 @@ def _metadata(
     metadata[ALPHA_KEY] = alpha
     if adapter.settings.invocation_tokens:
         metadata[TOKENS_KEY] = list(adapter.settings.invocation_tokens)
-    metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
+    metadata.update(QUANTIZATION)
     return metadata
 
 

@@ -18,8 +18,7 @@ from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.stream import CACHE_BYTES
 from ggufkit.converter.sources.base import (
     FILE_TYPE_KEY,
-    QUANTIZATION_VERSION,
-    QUANTIZATION_VERSION_KEY,
+    QUANTIZATION,
     Reader,
     Source,
     SourceTensor,
@@ -99,7 +98,7 @@ class MmprojSource(Source):
         metadata = _general(checkpoint, tensors, name)
         metadata[FILE_TYPE_KEY] = int(file_type)
         metadata.extend(keys)
-        metadata[QUANTIZATION_VERSION_KEY] = QUANTIZATION_VERSION
+        metadata.update(QUANTIZATION)
         return cls(
             checkpoint=checkpoint,
             tensors=tensors,
@@ -126,14 +125,13 @@ class MmprojSource(Source):
 
 
 def _general(checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str | None) -> Metadata:
-    repo_id = checkpoint.repo_id
     return general_metadata(
         checkpoint.path,
         checkpoint.config,
         shapes={tensor.name: tensor.shape for tensor in tensors},
         architecture=NAME,
         name=name,
-        folder_name=repo_id.rpartition("/")[2] if repo_id else None,
+        folder_name=checkpoint.folder_name,
         kind="mmproj",
     )
 
