@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,19 @@ def _shapes(n_layers: int, hidden: int, ffn: int, vocab: int) -> dict[str, tuple
     return dict(sorted(shapes.items()))
 
 
+def _weights(shapes: tuple[tuple[int, ...], ...]) -> Iterator[bytes]:
+    """Yield random weights in BF16, the same in every call."""
+    rng = np.random.default_rng(7)
+    for shape in shapes:
+        values = rng.standard_normal(shape, np.float32) * np.float32(0.05)
+        yield quantize(values, TensorType.BF16).tobytes()
+
+
+@cache
+def _small(shapes: tuple[tuple[int, ...], ...]) -> list[bytes]:
+    return list(_weights(shapes))
+
+
 def _write_safetensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
     header, offset = {}, 0
     for name, shape in shapes.items():
@@ -97,9 +112,8 @@ def _write_safetensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    rng = np.random.default_rng(7)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for shape in shapes.values():
-            values = rng.standard_normal(shape, np.float32) * np.float32(0.05)
-            file.write(quantize(values, TensorType.BF16).tobytes())
+        # Many tests write the same small model; that of a large one is not kept in memory.
+        weights = _small if offset < 1 << 22 else _weights
+        file.writelines(weights(tuple(shapes.values())))

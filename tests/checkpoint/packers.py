@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.checkpoint.test_quantized import RNG, Packed, e4m3, entry, pack_bits, pack_fp8
+from tests.checkpoint.test_quantized import E4M3, RNG, Packed, entry, pack_bits, pack_fp8
 
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 Shape = tuple[int, int]
@@ -66,7 +66,7 @@ def mxfp4(name: str, shape: Shape) -> Pair:
 def nvfp4(name: str, shape: Shape, *, modelopt: bool) -> Pair:
     packed, values = fp4_codes(shape)
     scales = RNG.integers(0x20, 0x60, (shape[0], shape[1] // 16)).astype(np.uint8)
-    wide = np.repeat(np.vectorize(e4m3)(scales), 16, axis=1)
+    wide = np.repeat(E4M3[scales], 16, axis=1)
     factor = np.float32(0.003)
     prefix = f"{name}.weight"
     if modelopt:

@@ -36,9 +36,12 @@ def e4m3(code: int) -> float:
     return sign * (1 + fraction / 8) * 2.0 ** (exponent - 7)
 
 
+E4M3 = np.array([e4m3(code) for code in range(256)], np.float32)
+
+
 def pack_fp8(name: str, shape: tuple[int, int], kind: str) -> tuple[Packed, np.ndarray]:
     codes = RNG.integers(0, 0x7E, shape, np.uint8) | (RNG.integers(0, 2, shape, np.uint8) << 7)
-    plain = np.vectorize(e4m3)(codes).astype(np.float32)
+    plain = E4M3[codes]
     rows, cols = shape
     suffix = "weight_scale"
     if kind == "block":
@@ -59,13 +62,9 @@ def pack_fp8(name: str, shape: tuple[int, int], kind: str) -> tuple[Packed, np.n
 
 def pack_bits(codes: np.ndarray, bits: int) -> np.ndarray:
     """Pack codes along the first axis into 32-bit words, the lowest bits first."""
-    n, width = codes.shape
-    words = np.zeros((n * bits // 32, width), np.uint32)
-    for i in range(n):
-        for bit in range(bits):
-            place = i * bits + bit
-            ones = (codes[i] >> bit & 1).astype(np.uint32)
-            words[place // 32] |= ones << np.uint32(place % 32)
+    bit, place = (np.arange(n, dtype=np.uint32)[:, None] for n in (bits, 32))
+    ones = (codes[:, None].astype(np.uint32) >> bit & np.uint32(1)).reshape(-1, 32, codes.shape[1])
+    words = (ones << place).sum(axis=1, dtype=np.uint32)
     return words.view(np.int32)
 
 

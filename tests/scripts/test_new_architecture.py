@@ -419,7 +419,7 @@ def test_the_draft_is_a_file_with_all_that_is_known() -> None:
     text = skeleton(case, found, seen, decoder)
     ast.parse(text)
     for line in (
-        "Source: llama.cpp conversion/new.py NewModel; transformers models/new.",
+        "Source: llama.cpp conversion/new.py NewModel; transformers new.",
         "from ggufkit.mapping.blocks import HPARAMS, decoder, without",
         "NEW_MOE = Architecture(",
         '    tokenizer="gpt2",  # set_vocab calls _set_vocab_gpt2',
