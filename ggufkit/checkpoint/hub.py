@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.checkpoint.shards import (
-    INDEX_NAME,
-    PATTERNS,
-    TORCH_INDEX_NAME,
-    find_index,
-    read_index,
-)
+from ggufkit.checkpoint.shards import INDEX_NAME, PATTERNS, TORCH_INDEX_NAME, find_index, read_index
 from ggufkit.errors import CheckpointError
 from ggufkit.io.guarded_files import has_file
 
@@ -96,23 +91,15 @@ def fetch(
     # Imported here: it takes longer than the rest of ggufkit, and local folders don't need it.
     from huggingface_hub import snapshot_download
 
-    def download(commit: str | None, allow: Sequence[str], ignore: Sequence[str]) -> Path:
-        folder = snapshot_download(
-            repo_id,
-            revision=commit,
-            cache_dir=cache_dir,
-            token=token,
-            endpoint=endpoint,
-            allow_patterns=list(allow),
-            ignore_patterns=list(ignore),
-        )
-        return Path(folder)
-
+    download = partial(
+        snapshot_download, repo_id, cache_dir=cache_dir, token=token, endpoint=endpoint
+    )
     with hub_errors(repo_id, revision):
-        folder = download(revision, SMALL_FILES, ())
+        folder = Path(download(revision=revision, allow_patterns=[*SMALL_FILES]))
         if not weights:
             return folder
-        return _download_weights(lambda allow: download(folder.name, allow, ("*/*",)), folder)
+        here = partial(download, revision=folder.name, ignore_patterns=["*/*"])
+        return _download_weights(lambda allow: Path(here(allow_patterns=[*allow])), folder)
 
 
 def fetch_files(repo_id: str, names: Sequence[str]) -> Path:

@@ -78,10 +78,14 @@ def parse_model_id(model_id: str, n_weights: int = 0) -> ModelId:
     organization, slash, name = model_id.partition("/")
     if not slash:
         name = model_id
-    words = [_annotate(index, text, n_weights) for index, text in _words_of(name)]
+    texts = filter(None, name.split("-"))
+    words = [_annotate(index, text, n_weights) for index, text in enumerate(texts)]
     _drop_sizes_in_words(words)
     _find_basename(words)
-    joined = _joiner(words)
+
+    def joined(wanted: Callable[[set[str]], bool]) -> str | None:
+        return "-".join(word.text for word in words if wanted(word.kinds)) or None
+
     size_label = "-".join(dict.fromkeys(w.text for w in words if "size" in w.kinds)) or None
     finetune = joined(lambda kinds: "finetune" in kinds)
     version = joined(lambda kinds: "version" in kinds and "basename" not in kinds)
@@ -94,17 +98,6 @@ def parse_model_id(model_id: str, n_weights: int = 0) -> ModelId:
         version,
         size_label,
     )
-
-
-def _words_of(name: str) -> enumerate[str]:
-    return enumerate([text for text in name.split("-") if text])
-
-
-def _joiner(words: list[_Word]) -> Callable[[Callable[[set[str]], bool]], str | None]:
-    def joined(wanted: Callable[[set[str]], bool]) -> str | None:
-        return "-".join(word.text for word in words if wanted(word.kinds)) or None
-
-    return joined
 
 
 def _annotate(index: int, text: str, n_weights: int) -> _Word:

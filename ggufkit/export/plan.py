@@ -163,8 +163,10 @@ def plan_export(
     pooling = config.pop("pooling_mode", None)
     config["torch_dtype"] = DTYPES[main].torch
     tensors = [ExportTensor(plan, DTYPES[d]) for plan, d in zip(planned, dtypes, strict=True)]
-    notes = [f"hparam {line}" for line in found.differing]
     restored = tokenizer_files(metadata, found.architecture, config)
+    notes = [*(f"hparam {line}" for line in found.differing), *restored.notes]
+    if found.added:
+        notes.append(f"a conversion writes {', '.join(found.added)} too, which the file lacks")
     files = {**restored.files, **card_files(metadata, text, pooling)}
     shards = _shards(tensors, max_shard_size)
     if len(shards) > 1:
@@ -177,7 +179,7 @@ def plan_export(
         shards=tuple(shards),
         files=files,
         dtype=main,
-        notes=(*notes, *restored.notes, *_added(found.added)),
+        notes=tuple(notes),
     )
 
 
@@ -189,12 +191,6 @@ def _check_finite(config: dict[str, Any]) -> None:
         raise ConversionError(
             "a key of the file is NaN or infinite: config.json can't say"
         ) from None
-
-
-def _added(keys: Sequence[str]) -> list[str]:
-    if not keys:
-        return []
-    return [f"a conversion writes {', '.join(keys)} too, which the file lacks"]
 
 
 def _in_order(name: str) -> tuple[Any, ...]:

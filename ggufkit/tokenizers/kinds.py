@@ -48,12 +48,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.bpe import bpe_metadata, byte_fallback_metadata, has_byte_fallback
 from ggufkit.tokenizers.files import TokenizerFiles, get
 from ggufkit.tokenizers.pre import check_pre
-from ggufkit.tokenizers.ranks import (
-    TEKKEN_NAME,
-    find_tiktoken,
-    tekken_metadata,
-    tiktoken_metadata,
-)
+from ggufkit.tokenizers.ranks import TEKKEN_NAME, find_tiktoken, tekken_metadata, tiktoken_metadata
 from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS, special_metadata
 from ggufkit.tokenizers.spm import (
     MODEL_NAME,

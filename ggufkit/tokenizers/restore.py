@@ -17,12 +17,7 @@ from ggufkit.tokenizers.decode import decode_with
 from ggufkit.tokenizers.pre import NOTE
 from ggufkit.tokenizers.pre_table import WITH_ROBERTA_PROCESSING, steps_of
 from ggufkit.tokenizers.rebuild import ADDED, CannotRebuildError, rebuild
-from ggufkit.tokenizers.sentencepiece import (
-    ModelType,
-    SentencePieceModel,
-    TokenType,
-    encode_model,
-)
+from ggufkit.tokenizers.sentencepiece import ModelType, SentencePieceModel, TokenType, encode_model
 from ggufkit.tokenizers.special import ID_KEYS
 from ggufkit.tokenizers.spm import ADDED_SCORE
 from ggufkit.tokenizers.stored import MERGES, PRE, SPACE_PREFIX, TYPES, StoredVocabulary

@@ -10,12 +10,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import read_bytes
 from ggufkit.tokenizers.bpe import checked_size, looks_special, vocabulary_metadata
 from ggufkit.tokenizers.files import as_list, get
-from ggufkit.tokenizers.sentencepiece import (
-    ModelType,
-    SentencePieceModel,
-    TokenType,
-    parse_model,
-)
+from ggufkit.tokenizers.sentencepiece import ModelType, SentencePieceModel, TokenType, parse_model
 from ggufkit.tokenizers.special import special_metadata
 from ggufkit.types import ValueType
 

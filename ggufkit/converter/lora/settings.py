@@ -95,8 +95,9 @@ def _refuse_others(config: Mapping[str, Any], where: str) -> None:
             f"{where}: a {kind[:40]} adapter: llama.cpp applies LoRA alone, the sum of a weight "
             "and a product of two small matrices. Merge it with PEFT, and convert the result"
         )
+    has_tokens = bool(config.get("alora_invocation_tokens"))
     for key, why in REFUSED.items():
-        if config.get(key) and not (key == "invocation_string" and _has_tokens(config)):
+        if config.get(key) and not (key == "invocation_string" and has_tokens):
             raise ConversionError(
                 f"{where}: {key} is set: {why}, for which a GGUF adapter has no place. "
                 "Merge it with PEFT (merge_and_unload), and convert the result"
@@ -108,10 +109,6 @@ def _refuse_others(config: Mapping[str, Any], where: str) -> None:
             "that this initialization changed. Save it with PEFT's "
             "path_initial_model_for_weight_conversion, which makes it a plain LoRA"
         )
-
-
-def _has_tokens(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("alora_invocation_tokens"))
 
 
 def _number(value: Any, where: str) -> float:

@@ -166,13 +166,7 @@ class Budget:
         ConversionError
             Even the smallest types need more.
         """
-        items = [
-            [
-                Option(self._size(name, type_), self._share(name, type_, errors).loss)
-                for type_ in types
-            ]
-            for name, types in self.choices.items()
-        ]
+        items = [[self._option(n, t, errors) for t in types] for n, types in self.choices.items()]
         nearest = min(self.fixed.rungs, key=lambda rung: abs(limit.excess(rung)))
 
         def recipe_of(taken: Sequence[int]) -> Recipe:
@@ -229,6 +223,9 @@ class Budget:
         tensor = self.tensors[name]
         n_bytes = type_.row_size(tensor.n_cols) * tensor.n_rows
         return -(-n_bytes // DEFAULT_ALIGNMENT) * DEFAULT_ALIGNMENT
+
+    def _option(self, name: str, type_: T, errors: Errors) -> Option:
+        return Option(self._size(name, type_), self._share(name, type_, errors).loss)
 
     def _share(self, name: str, type_: T, errors: Errors) -> Share:
         group = self.group(name)
