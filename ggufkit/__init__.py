@@ -45,20 +45,20 @@ if TYPE_CHECKING:
     from ggufkit.toolbox.checks.engine import check as check
     from ggufkit.toolbox.checks.rule import Finding as Finding
     from ggufkit.toolbox.checks.rule import Severity as Severity
-    from ggufkit.toolbox.compare import compare as compare
+    from ggufkit.toolbox.compare.compare import compare as compare
     from ggufkit.toolbox.compare.measures import Comparison as Comparison
+    from ggufkit.toolbox.copy import copy as copy
     from ggufkit.toolbox.copying import CopyTarget as CopyTarget
     from ggufkit.toolbox.diff import Difference as Difference
     from ggufkit.toolbox.diff import diff as diff
     from ggufkit.toolbox.edit import Edit as Edit
     from ggufkit.toolbox.edit import edit as edit
     from ggufkit.toolbox.endian import convert_endian as convert_endian
-    from ggufkit.toolbox.endian import copy as copy
-    from ggufkit.toolbox.fit import Fit as Fit
-    from ggufkit.toolbox.fit import fit as fit
+    from ggufkit.toolbox.fit.fit import Fit as Fit
+    from ggufkit.toolbox.fit.fit import fit as fit
     from ggufkit.toolbox.hash import FileHash as FileHash
     from ggufkit.toolbox.hash import hash_file as hash_file
-    from ggufkit.toolbox.split import merge as merge
+    from ggufkit.toolbox.merge import merge as merge
     from ggufkit.toolbox.split import split as split
     from ggufkit.toolbox.verify import Verification as Verification
     from ggufkit.toolbox.verify import verify as verify
@@ -86,15 +86,17 @@ _EXPORTS = {
     "ggufkit.gguf.reader": ("Tensor",),
     "ggufkit.toolbox.checks.engine": ("check",),
     "ggufkit.toolbox.checks.rule": ("Finding", "Severity"),
-    "ggufkit.toolbox.compare": ("compare",),
+    "ggufkit.toolbox.compare.compare": ("compare",),
     "ggufkit.toolbox.compare.measures": ("Comparison",),
     "ggufkit.toolbox.copying": ("CopyTarget",),
     "ggufkit.toolbox.diff": ("Difference", "diff"),
     "ggufkit.toolbox.edit": ("Edit", "edit"),
-    "ggufkit.toolbox.endian": ("convert_endian", "copy"),
-    "ggufkit.toolbox.fit": ("Fit", "fit"),
+    "ggufkit.toolbox.copy": ("copy",),
+    "ggufkit.toolbox.endian": ("convert_endian",),
+    "ggufkit.toolbox.fit.fit": ("Fit", "fit"),
     "ggufkit.toolbox.hash": ("FileHash", "hash_file"),
-    "ggufkit.toolbox.split": ("merge", "split"),
+    "ggufkit.toolbox.merge": ("merge",),
+    "ggufkit.toolbox.split": ("split",),
     "ggufkit.toolbox.verify": ("Verification", "verify"),
     "ggufkit.types": ("FileType", "TensorType", "ValueType"),
 }

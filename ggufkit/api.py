@@ -83,8 +83,8 @@ def dequantize(
         The type can't be decoded, or the rows are not whole blocks.
     """
     if isinstance(data, Tensor):
-        weights = codecs.dequantize(data.data, data.info.type, out=out, jobs=jobs)
-        return weights.reshape(data.info.shape)
+        weights = codecs.dequantize(data.data, data.type, out=out, jobs=jobs)
+        return weights.reshape(data.shape)
     if type is None:
         raise TypeError("dequantize() needs the tensor type of bare data")
     return codecs.dequantize(data, type, out=out, jobs=jobs)

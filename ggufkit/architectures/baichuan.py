@@ -4,8 +4,6 @@ Source: llama.cpp conversion/baichuan.py BaichuanModel; the modeling code in the
 repositories.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import HPARAMS, decoder, default_head_dim, without
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Chunk, PermuteRope

@@ -4,14 +4,12 @@ Source: llama.cpp conversion/bert.py BertModel, RobertaModel, XLMRobertaModel, D
 transformers bert, roberta, xlm_roberta, distilbert.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ggufkit.mapping.blocks import HPARAMS, POOLING, replaced
+from ggufkit.mapping.blocks import HPARAMS, POOLING, changed, replaced
 from ggufkit.mapping.export_spec import (
+    ConfigValues,
     ExportSpec,
     HasTensor,
     HasTokenizer,
@@ -24,7 +22,7 @@ from ggufkit.mapping.row_transforms import SkipRows
 from ggufkit.mapping.spec import Always, Architecture, Config, Context, Hparam, Weight
 
 
-def _labels_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _labels_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     # the keys are sorted as text on the way there
     keys = sorted(str(i) for i in range(len(value)))
     return {"id2label": dict(sorted(zip(keys, value, strict=True), key=lambda kv: int(kv[0])))}
@@ -42,6 +40,14 @@ _OLD_NORMS = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
 
 _LAYER = "encoder.layer.{i}"
 TOKEN_TYPES = {"type_vocab_size": RowCount("token_types.weight")}
+
+# llama.cpp counts positions itself; the rest is for tasks that it doesn't do
+IGNORE = (
+    "*embeddings.position_ids",
+    "*pooler.dense.*",
+    "cls.predictions*",
+    "cls.seq_relationship*",
+)
 
 BERT = Architecture(
     name="bert",
@@ -71,13 +77,7 @@ BERT = Architecture(
         Weight("cls.output", "classifier", optional=True),
     ),
     rename=((r"^bert\.", ""), *_OLD_NORMS),
-    # positions are counted by llama.cpp; the rest is for tasks that it doesn't do
-    ignore=(
-        "*embeddings.position_ids",
-        "*pooler.dense.*",
-        "cls.predictions*",
-        "cls.seq_relationship*",
-    ),
+    ignore=IGNORE,
     export=ExportSpec(
         "bert",
         matches=HasTokenizer("bert"),
@@ -98,7 +98,7 @@ def used_positions(context: Context) -> SkipRows:
     return SkipRows(n_unused_positions(context.config))
 
 
-def _context_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _context_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     padding = header.ids.get("pad", 1)
     return {"max_position_embeddings": value + padding + 1, "pad_token_id": padding}
 
@@ -117,10 +117,7 @@ ROBERTA = replace(
     defaults={**BERT.defaults, "pad_token_id": 1},
     hparams=replaced(BERT.hparams, Hparam("context_length", used_context)),
     weights=(
-        *(
-            replace(w, transform=used_positions) if w.name == "position_embd" else w
-            for w in BERT.weights
-        ),
+        *changed(BERT.weights, "position_embd", transform=used_positions),
         Weight("cls", "classifier.dense", optional=True),
         Weight("cls.output", "classifier.out_proj", optional=True),
     ),
@@ -153,11 +150,7 @@ _DISTILBERT_LAYER = "transformer.layer.{i}"
 DISTILBERT = Architecture(
     name="bert",
     title="DistilBERT",
-    hf_classes=(
-        "DistilBertModel",
-        "DistilBertForMaskedLM",
-        "DistilBertForSequenceClassification",
-    ),
+    hf_classes=("DistilBertModel", "DistilBertForMaskedLM", "DistilBertForSequenceClassification"),
     tokenizer="bert",
     defaults={
         "max_position_embeddings": 512,
@@ -184,7 +177,7 @@ DISTILBERT = Architecture(
         Weight("cls.output", "classifier.out_proj", optional=True),
     ),
     rename=((r"^distilbert\.", ""), (r"^classifier\.(?!out_proj)", "classifier.out_proj.")),
-    # the part that fills in masked tokens; positions are counted by llama.cpp
+    # the part that fills in masked tokens; llama.cpp counts positions itself
     ignore=("vocab_*", "*embeddings.position_ids"),
     export=ExportSpec(
         "distilbert",

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/bloom.py BloomModel; transformers bloom.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.gptneox import AROUND, GPTNEOX, n_heads, regroup

@@ -47,7 +47,7 @@ class CatalogEntry:
     evidence : tuple of str
         What was shown of it: keys of `EVIDENCE_LEVELS`.
     mmproj : tuple of str
-        Its classes of which ``--mmproj`` converts the part that sees.
+        Its classes of which ``--mmproj`` converts the vision encoder.
     """
 
     architecture: Architecture

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/command_r.py Cohere2Model; transformers cohere2.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.command_r import COHERE

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/command_r.py CommandR2Model; transformers cohere.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.mapping import rope

@@ -4,8 +4,6 @@ Source: llama.cpp conversion/deepseek.py DeepseekModel; the modeling code in the
 repositories.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import (
     FFN,

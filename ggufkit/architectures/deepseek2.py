@@ -4,9 +4,7 @@ Source: llama.cpp conversion/deepseek.py DeepseekV2Model, conversion/glm.py Glm4
 transformers deepseek_v2, deepseek_v3, glm4_moe_lite.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +14,7 @@ from ggufkit.mapping.blocks import HPARAMS, decoder, moe_feed_forward, only, rep
 from ggufkit.mapping.config_inverse import Less, shortest_preimage
 from ggufkit.mapping.export_spec import (
     Both,
+    ConfigValues,
     ExportSpec,
     HasHparam,
     HasTensor,
@@ -59,10 +58,7 @@ def tied_output(config: Config) -> tuple[str, ...]:
 def ignored_tensors(config: Config) -> tuple[str, ...]:
     """Return what is left out: a tied output, and blocks that predict further tokens."""
     first, n = config["num_hidden_layers"], config.get("num_nextn_predict_layers") or 0
-    return (
-        *tied_output(config),
-        *(f"model.layers.{i}.*" for i in range(first, first + n)),
-    )
+    return (*tied_output(config), *(f"model.layers.{i}.*" for i in range(first, first + n)))
 
 
 def key_length(config: Config) -> int:
@@ -76,7 +72,7 @@ def key_length_mla(config: Config) -> int:
     return int(config["qk_nope_head_dim"] + config["qk_rope_head_dim"])
 
 
-def _multiplier_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _multiplier_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     found = shortest_preimage(value / 0.1, lambda mscale: 0.1 * mscale)
     # llama.cpp takes the two for the same
     return {"rope_scaling.mscale_all_dim": found, "rope_scaling.mscale": found}
@@ -158,9 +154,7 @@ DEEPSEEK2 = Architecture(
     ),
     ignore=ignored_tensors,
     export=ExportSpec(
-        "deepseek_v2",
-        config=_NORMED_PROBABILITIES,
-        matches=Not(HasTensor("exp_probs_b.bias")),
+        "deepseek_v2", config=_NORMED_PROBABILITIES, matches=Not(HasTensor("exp_probs_b.bias"))
     ),
 )
 

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/dots1.py Dots1Model; transformers dots1.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import FFN, HPARAMS, QK_NORMS, decoder, moe_feed_forward, without
 from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
 from ggufkit.mapping.spec import Architecture, Hparam

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/dream.py DreamModel; the modeling code in the models' repositories.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.qwen2 import QWEN2

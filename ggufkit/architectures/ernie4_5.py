@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/ernie.py Ernie4_5Model; transformers ernie4_5.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.smollm3 import SMOLLM3

@@ -3,12 +3,10 @@
 Source: llama.cpp conversion/ernie.py Ernie4_5MoeModel; transformers ernie4_5_moe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.ernie4_5 import ERNIE4_5
-from ggufkit.mapping.blocks import FFN, decoder, moe_feed_forward, without
+from ggufkit.mapping.blocks import FFN, OtherLayers, decoder, moe_feed_forward, without
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Config, Hparam
 
@@ -17,11 +15,6 @@ def moe_blocks(config: Config) -> list[int]:
     """Return the blocks with experts."""
     first, step = config["moe_layer_start_index"], config["moe_layer_interval"]
     return [i for i in range(config["num_hidden_layers"]) if i >= first and (i + 1) % step == 0]
-
-
-def dense_blocks(config: Config) -> list[int]:
-    """Return the blocks without experts."""
-    return sorted(set(range(config["num_hidden_layers"])) - set(moe_blocks(config)))
 
 
 def shared_width(config: Config) -> int | None:
@@ -62,7 +55,7 @@ ERNIE4_5MOE = replace(
             router_bias="moe_statics.e_score_correction_bias",
             parts=tuple((f"{part}_proj", part) for part in ("gate", "up", "down")),
             shared="shared_experts",
-            dense=dense_blocks,
+            dense=OtherLayers(moe_blocks),
             sparse=moe_blocks,
             optional=("router_bias", "shared"),
             stack_size=lambda config: config["moe_num_experts"],

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/exaone.py ExaoneModel; the modeling code in the models' repositories.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import HPARAMS, replaced, rope_dim
 from ggufkit.mapping.computed import LLAMA3_FACTORS
 from ggufkit.mapping.export_spec import ExportSpec

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/exaone.py Exaone4Model; transformers exaone4.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import (
     HPARAMS,
     QK_NORMS,

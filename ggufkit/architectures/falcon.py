@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/falcon.py FalconModel; transformers falcon.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.export_spec import ExportSpec, HasTensor, inverse_of
 from ggufkit.mapping.row_transforms import UnfuseGroups
 from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, Context, Hparam, Weight

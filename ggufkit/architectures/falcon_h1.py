@@ -5,9 +5,6 @@ llama.cpp knows no multipliers of this model: its weights are multiplied when th
 Source: llama.cpp conversion/falcon_h1.py FalconH1Model; transformers falcon_h1.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +14,7 @@ from ggufkit.mapping.blocks import default_head_dim, n_heads
 from ggufkit.mapping.export_spec import (
     HAS_BIASES,
     MAMBA_BIASES,
+    ConfigValues,
     ExportSpec,
     HasTensor,
     HparamValue,
@@ -72,7 +70,7 @@ def projections(context: Context) -> Transform:
     return whole if {factor for _, factor in parts} == {1.0} else Compose(whole, ScaleParts(parts))
 
 
-def _heads_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _heads_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     return {"mamba_d_head": int(header.hparams["ssm.inner_size"]) // value} if value else {}
 
 

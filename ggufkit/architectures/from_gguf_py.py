@@ -31,7 +31,7 @@ from ggufkit.mapping.spec import (
     expert_count,
     text_config,
 )
-from ggufkit.mapping.transforms import IDENTITY, StackExperts
+from ggufkit.mapping.transforms import IDENTITY, Change, StackExperts, Transform
 
 # True in the metadata of files made this way; llama.cpp passes over keys that it does not know.
 UNVERIFIED_KEY = "ggufkit.generic"
@@ -91,12 +91,7 @@ def generic_provenance(metadata: Metadata) -> dict[str, Any]:
 def _provenance(
     table: str, absent: Sequence[str] = (), transformed: Sequence[str] = ()
 ) -> dict[str, Any]:
-    return {
-        "table": table,
-        "note": NOTE,
-        "absent": list(absent),
-        "transformed": list(transformed),
-    }
+    return {"table": table, "note": NOTE, "absent": list(absent), "transformed": list(transformed)}
 
 
 def generic_name(config: Config) -> str | None:
@@ -172,11 +167,13 @@ def _names(config: Config) -> list[str]:
 
 
 def _transformed(name: str, known: Iterable[Architecture]) -> set[str]:
-    plain = (IDENTITY, StackExperts())
-    weights = [
-        w for architecture in known if architecture.name == name for w in architecture.weights
-    ]
-    return {weight.name for weight in weights if weight.transform not in plain}
+    return {
+        weight.name
+        for architecture in known
+        if architecture.name == name
+        for weight in architecture.weights
+        if not isinstance(weight.transform, Transform) or weight.transform.change > Change.NOTHING
+    }
 
 
 def _is_buffer(name: str) -> bool:

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/gemma.py GemmaModel; transformers gemma.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import decoder
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/gemma.py Gemma2Model; transformers gemma2.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.gemma import GEMMA

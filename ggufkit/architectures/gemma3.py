@@ -3,12 +3,8 @@
 Source: llama.cpp conversion/gemma.py Gemma3Model; transformers gemma3.
 """
 
-from __future__ import annotations
-
-from dataclasses import replace
-
 from ggufkit.architectures.gemma2 import FOUR_NORM_WEIGHTS
-from ggufkit.mapping.blocks import HPARAMS, WRAPPED
+from ggufkit.mapping.blocks import HPARAMS, WRAPPED, changed
 from ggufkit.mapping.export_spec import ExportSpec, inverse_of
 from ggufkit.mapping.row_transforms import TruncateRows
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, NonZero, Weight
@@ -56,15 +52,12 @@ GEMMA3 = Architecture(
         Hparam("attention.sliding_window", sliding_window),
     ),
     weights=(
-        *(
-            replace(w, transform=known_tokens) if w.name == "token_embd" else w
-            for w in FOUR_NORM_WEIGHTS
-        ),
+        *changed(FOUR_NORM_WEIGHTS, "token_embd", transform=known_tokens),
         Weight("blk.{i}.attn_q_norm", f"{_LAYER}.self_attn.q_norm", AddOne()),
         Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm", AddOne()),
     ),
     rename=RENAME,
-    # output weights are the embeddings; a multimodal checkpoint's vision part is another file's
+    # output weights are the embeddings; a multimodal checkpoint's vision encoder is another file's
     ignore=("*lm_head.weight", "*vision_tower.*", "*multi_modal_projector.*"),
     export=ExportSpec("gemma3_text"),
 )

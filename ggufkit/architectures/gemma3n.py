@@ -3,10 +3,7 @@
 Source: llama.cpp conversion/gemma.py Gemma3NModel; transformers gemma3n.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
@@ -16,7 +13,7 @@ import numpy as np
 from ggufkit.architectures.gemma3 import GEMMA3, RENAME
 from ggufkit.mapping.blocks import decoder, only, replaced, sliding_layers, without
 from ggufkit.mapping.config_inverse import shortest_preimage
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, RowCount, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, RowCount, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight, block_count
 from ggufkit.mapping.transforms import PadRows, StackExperts
 
@@ -25,11 +22,11 @@ _N_PROJECTIONS = 3
 
 
 def all_tokens(context: Context) -> PadRows:
-    """Return the transform that gives tokens of pictures and sound embeddings of zeros."""
+    """Return the transform that gives image and audio tokens embeddings of zeros."""
     return PadRows(context.config["vocab_size"])
 
 
-def _widths_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _widths_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     widths = value if isinstance(value, list) else [value]
     same = len(set(widths)) == 1
     return {"intermediate_size": widths[0] if same else widths}
@@ -60,7 +57,7 @@ def default_sparsity(config: Config) -> list[float]:
     return [0.95] * n_sparse + [0.0] * (n - n_sparse)
 
 
-def _shares(scales: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _shares(scales: Any, _: ModelHeader) -> ConfigValues:
     """Return the shares, rounded to the shortest that give the same scales."""
     found = [
         float(scale > 0)
@@ -86,7 +83,7 @@ def _quantile(share: float) -> float:
     return float(np.float32(inverse_erf) * np.float32(math.sqrt(2)))
 
 
-# The output weights are the embeddings; what sees and hears is another file's.
+# The output weights are the embeddings; the vision and audio encoders are another file's.
 IGNORE = (
     "*lm_head.weight",
     "*vision_tower.*",

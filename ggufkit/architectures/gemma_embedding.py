@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/gemma.py EmbeddingGemma; transformers gemma3.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.gemma3 import GEMMA3

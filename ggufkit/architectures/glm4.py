@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/glm.py Glm4Model; transformers glm4.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import HPARAMS, decoder, head_dim, without
 from ggufkit.mapping.config_inverse import RotaryShare, head_dim_of
 from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, inverse_of

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/glm.py Glm4MoeModel; transformers glm4_moe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.glm4 import GLM4

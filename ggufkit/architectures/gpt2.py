@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/gpt2.py GPT2Model; transformers gpt2.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.export_spec import ExportSpec, HparamValue
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam, Weight
 from ggufkit.mapping.transforms import Transpose

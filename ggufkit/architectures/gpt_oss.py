@@ -6,8 +6,6 @@ The blocks are kept in files of every float type; see `ggufkit.checkpoint.quanti
 Source: llama.cpp conversion/gpt_oss.py GptOssModel; transformers gpt_oss.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from ggufkit.mapping.blocks import FFN, HPARAMS, decoder, without
@@ -80,10 +78,7 @@ GPT_OSS = Architecture(
         Weight(_EXPS % ("down", "bias"), f"{_EXPERTS}.down_proj_bias", full_name=True),
         *(
             Weight(
-                _EXPS % (part, "weight"),
-                f"{_EXPERTS}.gate_up_proj",
-                columns(first),
-                full_name=True,
+                _EXPS % (part, "weight"), f"{_EXPERTS}.gate_up_proj", columns(first), full_name=True
             )
             for first, part in enumerate(("gate", "up"))
         ),

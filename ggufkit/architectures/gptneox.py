@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/gptneox.py GPTNeoXModel; transformers gpt_neox.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import default_head_dim
 from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
 from ggufkit.mapping.export_spec import ExportSpec, inverse_of

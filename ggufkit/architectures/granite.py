@@ -4,8 +4,6 @@ Source: llama.cpp conversion/granite.py GraniteModel, GraniteHybridModel; transf
 granitemoehybrid.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.llama import LLAMA
@@ -14,6 +12,7 @@ from ggufkit.mapping.blocks import (
     FFN,
     GATE_HALF,
     UP_HALF,
+    KVHeads,
     decoder,
     default_head_dim,
     replaced,
@@ -28,10 +27,9 @@ from ggufkit.mapping.export_spec import (
     HasHparam,
     HparamValue,
     ModelHeader,
-    inverse_of,
 )
 from ggufkit.mapping.row_transforms import PermuteRope
-from ggufkit.mapping.spec import Config, Context, Hparam, NonZero, Weight, block_count
+from ggufkit.mapping.spec import Config, Context, Hparam, NonZero, Weight
 
 
 def permute(context: Context) -> PermuteRope:
@@ -79,13 +77,6 @@ def attention_blocks(config: Config) -> list[int]:
     return [i for i, kind in enumerate(config["layer_types"]) if kind in _ATTENTION_TYPES]
 
 
-@inverse_of(KVHeadsByLayer("attention", "mamba"))
-def heads_kv(config: Config) -> list[int]:
-    """Return the heads of keys and values by block; a state space has none."""
-    attention, n_heads = set(attention_blocks(config)), int(config["num_key_value_heads"])
-    return [n_heads if i in attention else 0 for i in range(block_count(config))]
-
-
 def is_hybrid(config: Config) -> bool:
     """Return whether there is a state space, of any config.json."""
     types = config.get("layer_types")
@@ -123,8 +114,13 @@ HYBRID_DEFAULTS = {
     "shared_intermediate_size": 1024,
 }
 
+HEADS_KV = Hparam(
+    "attention.head_count_kv",
+    KVHeads(attention_blocks),
+    inverse=KVHeadsByLayer("attention", "mamba"),
+)
 HYBRID_HPARAMS = (
-    *replaced((*GRANITE.hparams, SHARED_WIDTH), Hparam("attention.head_count_kv", heads_kv)),
+    *replaced((*GRANITE.hparams, SHARED_WIDTH), HEADS_KV),
     Hparam("ssm.conv_kernel", "mamba_d_conv"),
     Hparam("ssm.state_size", "mamba_d_state"),
     Hparam("ssm.group_count", "mamba_n_groups"),

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/granite.py GraniteHybridModel; transformers granitemoehybrid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -19,15 +17,9 @@ from ggufkit.architectures.granite import (
 )
 from ggufkit.architectures.granitemoe import GRANITEMOE
 from ggufkit.architectures.mamba2 import COLUMN, DECAY_COLUMN, GroupedBy
-from ggufkit.mapping.blocks import only, without
-from ggufkit.mapping.spec import Always, Config, Hparam, Weight, block_count
+from ggufkit.mapping.blocks import OtherLayers, only, without
+from ggufkit.mapping.spec import Always, Hparam, Weight
 from ggufkit.mapping.transforms import Reshape, Squeeze
-
-
-def mamba_blocks(config: Config) -> list[int]:
-    """Return the blocks with a state space."""
-    return sorted(set(range(block_count(config))) - set(attention_blocks(config)))
-
 
 _MAMBA = "model.layers.{i}.mamba"
 _ATTENTION = ("attn_q", "attn_k", "attn_v", "attn_output")
@@ -40,7 +32,7 @@ def _in_blocks(weights: Iterable[Weight]) -> tuple[Weight, ...]:
         *without(weights, *_ATTENTION),
         *(replace(w, in_layers=attention_blocks) for w in only(weights, *_ATTENTION)),
         *(
-            replace(weight, in_layers=mamba_blocks)
+            replace(weight, in_layers=OtherLayers(attention_blocks))
             for weight in (
                 Weight("blk.{i}.ssm_in", f"{_MAMBA}.in_proj"),
                 Weight("blk.{i}.ssm_conv1d", f"{_MAMBA}.conv1d", Squeeze(), bias=Reshape((-1,))),

@@ -4,8 +4,6 @@ Source: llama.cpp conversion/granite.py GraniteMoeModel, GraniteHybridModel; tra
 granitemoe, granitemoeshared, granitemoehybrid.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.granite import (

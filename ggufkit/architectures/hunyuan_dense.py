@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/hunyuan.py HunYuanModel; transformers hunyuan_v1_dense.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.ernie4_5 import ERNIE4_5

@@ -4,8 +4,6 @@ Source: llama.cpp conversion/internlm.py InternLM2Model; the modeling code in th
 repositories.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import HPARAMS, default_head_dim, n_heads
 from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
 from ggufkit.mapping.row_transforms import PermuteRope, UnfuseGroups

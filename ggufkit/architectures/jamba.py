@@ -3,15 +3,20 @@
 Source: llama.cpp conversion/jamba.py JambaModel; transformers jamba.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ggufkit.architectures.mamba import expanded_width
-from ggufkit.mapping.blocks import moe_feed_forward
-from ggufkit.mapping.export_spec import MAMBA_BIASES, ExportSpec, ModelHeader, Renames, inverse_of
+from ggufkit.mapping.blocks import KVHeads, OtherLayers, moe_feed_forward
+from ggufkit.mapping.export_spec import (
+    MAMBA_BIASES,
+    ConfigValues,
+    ExportSpec,
+    ModelHeader,
+    Renames,
+    inverse_of,
+)
 from ggufkit.mapping.spec import (
     FILE_TYPE,
     Architecture,
@@ -65,26 +70,13 @@ def sparse(config: Config) -> list[int]:
     return EveryNth("expert")(config) if expert_count(config) > 1 else []
 
 
-def dense(config: Config) -> list[int]:
-    """Return the blocks without experts."""
-    return sorted(set(range(block_count(config))) - set(sparse(config)))
-
-
-def _kv_heads_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _kv_heads_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     first, period = first_and_period([i for i, n in enumerate(value) if n], len(value))
     return {
         "num_key_value_heads": max(value, default=0),
         "attn_layer_offset": first,
         "attn_layer_period": period,
     }
-
-
-@inverse_of(_kv_heads_to_config)
-def heads_kv(config: Config) -> list[int]:
-    """Return the heads of keys and values by block; without attention there are none."""
-    attention = set(_ATTENTION_LAYERS(config))
-    n_heads = int(config["num_key_value_heads"])
-    return [n_heads if i in attention else 0 for i in range(block_count(config))]
 
 
 @inverse_of("mamba_dt_rank")
@@ -152,7 +144,7 @@ JAMBA = Architecture(
         Hparam("embedding_length", "hidden_size"),
         Hparam("feed_forward_length", "intermediate_size"),
         Hparam("attention.head_count", "num_attention_heads"),
-        Hparam("attention.head_count_kv", heads_kv),
+        Hparam("attention.head_count_kv", KVHeads(_ATTENTION_LAYERS), _kv_heads_to_config),
         Hparam("ssm.conv_kernel", "mamba_d_conv"),
         Hparam("ssm.inner_size", expanded_width),
         Hparam("ssm.state_size", "mamba_d_state"),
@@ -196,7 +188,7 @@ JAMBA = Architecture(
             in_layers=_MAMBA_LAYERS,
         ),
         Weight("blk.{i}.ssm_d", f"{_MAMBA}.D", full_name=True, in_layers=_MAMBA_LAYERS),
-        *moe_feed_forward(_FFN, router="router", dense=dense, sparse=sparse),
+        *moe_feed_forward(_FFN, router="router", dense=OtherLayers(sparse), sparse=sparse),
     ),
     rename=renames,
     export=ExportSpec("jamba", config={**MAMBA_BIASES, **_SPARSE_LAYERS}),

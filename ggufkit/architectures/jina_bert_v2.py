@@ -4,8 +4,6 @@ Source: llama.cpp conversion/bert.py JinaBertV2Model; the modeling code in the m
 repositories.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.bert import BERT, TOKEN_TYPES
@@ -37,11 +35,7 @@ JINA_BERT_V2 = replace(
     ),
     export=ExportSpec(
         "bert",
-        config={
-            **TOKEN_TYPES,
-            "position_embedding_type": "alibi",
-            "feed_forward_type": "geglu",
-        },
+        config={**TOKEN_TYPES, "position_embedding_type": "alibi", "feed_forward_type": "geglu"},
         requires_tensor={
             f"{_LAYER}.mlp.up_gated_layer": "attn_norm_2.weight",
             f"{_LAYER}.mlp.down_layer": "attn_norm_2.weight",

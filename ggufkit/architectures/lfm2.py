@@ -3,14 +3,11 @@
 Source: llama.cpp conversion/lfm2.py LFM2Model; transformers lfm2.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from typing import Any
 
-from ggufkit.mapping.blocks import HPARAMS, replaced
+from ggufkit.mapping.blocks import HPARAMS, KVHeads, OtherLayers, replaced
 from ggufkit.mapping.config_inverse import KVHeadsByLayer
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 from ggufkit.mapping.transforms import Squeeze
 
@@ -23,21 +20,7 @@ def attention_blocks(config: Config) -> list[int]:
     return list(range(config["num_hidden_layers"])) if given is None else list(given)
 
 
-def convolution_blocks(config: Config) -> list[int]:
-    """Return the blocks with a convolution."""
-    attention = set(attention_blocks(config))
-    return [i for i in range(config["num_hidden_layers"]) if i not in attention]
-
-
-@inverse_of(KVHeadsByLayer("full_attention", "conv"))
-def heads_kv(config: Config) -> list[int]:
-    """Return the heads of keys and values by layer; a convolution has none."""
-    attention = set(attention_blocks(config))
-    n_layers, n_heads = config["num_hidden_layers"], config["num_key_value_heads"]
-    return [n_heads if i in attention else 0 for i in range(n_layers)]
-
-
-def _width_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _width_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     return {"intermediate_size": value, "block_auto_adjust_ff_dim": False}
 
 
@@ -53,6 +36,12 @@ def feed_forward(config: Config) -> int:
 
 
 _LAYER = "model.layers.{i}"
+_CONV_LAYERS = OtherLayers(attention_blocks)
+HEADS_KV = Hparam(
+    "attention.head_count_kv",
+    KVHeads(attention_blocks),
+    inverse=KVHeadsByLayer("full_attention", "conv"),
+)
 _ATTENTION = (
     *(("attn_" + part, f"{part}_proj") for part in "qkv"),
     *(("attn_" + part + "_norm", f"{part}_layernorm") for part in "qk"),
@@ -75,11 +64,7 @@ LFM2 = Architecture(
         "block_multiple_of": 256,
     },
     hparams=(
-        *replaced(
-            HPARAMS,
-            Hparam("attention.head_count_kv", heads_kv),
-            Hparam("feed_forward_length", feed_forward),
-        ),
+        *replaced(HPARAMS, HEADS_KV, Hparam("feed_forward_length", feed_forward)),
         Hparam("vocab_size", "vocab_size"),
         Hparam("shortconv.l_cache", "conv_L_cache"),
     ),
@@ -97,11 +82,16 @@ LFM2 = Architecture(
             for name, source in _ATTENTION
         ),
         Weight(
-            "blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", Squeeze(), in_layers=convolution_blocks
+            "blk.{i}.shortconv.conv",
+            f"{_LAYER}.conv.conv",
+            Squeeze(),
+            in_layers=_CONV_LAYERS,
         ),
         *(
             Weight(
-                f"blk.{{i}}.shortconv.{name}", f"{_LAYER}.conv.{name}", in_layers=convolution_blocks
+                f"blk.{{i}}.shortconv.{name}",
+                f"{_LAYER}.conv.{name}",
+                in_layers=_CONV_LAYERS,
             )
             for name in ("in_proj", "out_proj")
         ),

@@ -3,21 +3,18 @@
 Source: llama.cpp conversion/lfm2.py LFM2MoeModel; transformers lfm2_moe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
-from ggufkit.architectures.lfm2 import LFM2, heads_kv
+from ggufkit.architectures.lfm2 import HEADS_KV, LFM2
 from ggufkit.mapping.blocks import (
     FFN,
     HPARAMS,
     MIXTRAL_PARTS,
     LayersAfter,
     LeadingLayers,
+    changed,
     moe_feed_forward,
-    only,
     replaced,
-    without,
 )
 from ggufkit.mapping.export_spec import ExportSpec, HasTensor
 from ggufkit.mapping.spec import Always, Hparam
@@ -43,7 +40,7 @@ LFM2MOE = replace(
         "num_experts_per_tok": 4,
     },
     hparams=(
-        *replaced(HPARAMS, Hparam("attention.head_count_kv", heads_kv)),
+        *replaced(HPARAMS, HEADS_KV),
         Hparam("expert_feed_forward_length", "moe_intermediate_size"),
         Hparam("leading_dense_block_count", "num_dense_layers"),
         Hparam("expert_gating_func", Always(2)),  # sigmoid
@@ -51,11 +48,7 @@ LFM2MOE = replace(
         Hparam("shortconv.l_cache", "conv_L_cache"),
     ),
     weights=(
-        *without(LFM2.weights, *FFN),
-        *(
-            replace(weight, in_layers=LeadingLayers("num_dense_layers"))
-            for weight in only(LFM2.weights, *FFN)
-        ),
+        *changed(LFM2.weights, *FFN, in_layers=LeadingLayers("num_dense_layers")),
         *moe_feed_forward(
             _MOE,
             router_bias="expert_bias",

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/llada.py LLaDAModel; the modeling code in the models' repositories.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import HPARAMS, POOLING
 from ggufkit.mapping.export_spec import (
     HAS_BIASES,

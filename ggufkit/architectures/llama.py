@@ -4,8 +4,6 @@ Source: llama.cpp conversion/llama.py LlamaModel, conversion/internlm.py InternL
 transformers llama, mistral, mixtral.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.mapping.blocks import (
@@ -63,10 +61,7 @@ MIXTRAL = replace(
         "num_local_experts": 8,
         "num_experts_per_tok": 2,
     },
-    weights=(
-        *without(LLAMA.weights, *FFN),
-        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS),
-    ),
+    weights=(*without(LLAMA.weights, *FFN), *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS)),
     export=ExportSpec("mixtral"),
 )
 

@@ -5,7 +5,6 @@ Source: llama.cpp conversion/llama4.py Llama4Model; transformers llama4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ggufkit.architectures.llama import LLAMA
@@ -14,13 +13,15 @@ from ggufkit.mapping.blocks import (
     FFN,
     GATE_HALF,
     UP_HALF,
+    OtherLayers,
     decoder,
     moe_feed_forward,
     replaced,
+    stacked_experts,
     without,
 )
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight, block_count
+from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Architecture, Config, Hparam, block_count
 from ggufkit.mapping.transforms import Compose, Transpose
 
 
@@ -31,12 +32,6 @@ def expert_blocks(config: Config) -> list[int]:
     return list(range(step - 1, block_count(config), step) if given is None else given)
 
 
-def plain_blocks(config: Config) -> list[int]:
-    """Return the other blocks."""
-    experts = set(expert_blocks(config))
-    return [i for i in range(block_count(config)) if i not in experts]
-
-
 def default_layer_types(config: Config) -> list[str]:
     """Return transformers' default: full attention where nothing is rotated."""
     n, interval = config["num_hidden_layers"], config["no_rope_layer_interval"]
@@ -44,7 +39,7 @@ def default_layer_types(config: Config) -> list[str]:
     return ["chunked_attention" if given else "full_attention" for given in rotated]
 
 
-def _full_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _full_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     n = int(header.hparams["block_count"])
     return {} if value else {"layer_types": ["full_attention"] * n}
 
@@ -91,22 +86,17 @@ LLAMA4 = Architecture(
             router="router",
             parts=(),
             shared="shared_expert",
-            dense=plain_blocks,
+            dense=OtherLayers(expert_blocks),
             sparse=expert_blocks,
         ),
-        *(
-            Weight(
-                f"blk.{{i}}.ffn_{part}_exps.weight",
-                f"{_FFN}.experts.{source}",
-                transform,
-                in_layers=expert_blocks,
-                full_name=True,
-            )
-            for part, source, transform in (
+        *stacked_experts(
+            f"{_FFN}.experts",
+            (
                 ("gate", "gate_up_proj", Compose(Transpose(), GATE_HALF)),
                 ("up", "gate_up_proj", Compose(Transpose(), UP_HALF)),
                 ("down", "down_proj", Transpose()),
-            )
+            ),
+            in_layers=expert_blocks,
         ),
     ),
     rename=LLAMA.rename,

@@ -3,14 +3,17 @@
 Source: llama.cpp conversion/mamba.py MambaModel; transformers mamba, falcon_mamba.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ggufkit.mapping.blocks import replaced
-from ggufkit.mapping.export_spec import ExportSpec, HparamValue, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import (
+    ConfigValues,
+    ExportSpec,
+    HparamValue,
+    ModelHeader,
+    inverse_of,
+)
 from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, Hparam, Weight
 from ggufkit.mapping.transforms import NegativeExp, Reshape, Squeeze
 
@@ -44,7 +47,7 @@ def width(config: Config) -> int:
     return int(first(config, ("hidden_size", "d_model", "dim"), 0))
 
 
-def _inner_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _inner_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     width = int(header.hparams["embedding_length"])
     expand = {"expand": value // width} if width and value % width == 0 else {}
     return {"intermediate_size": value, **expand}
@@ -57,7 +60,7 @@ def inner_size(config: Config) -> int:
     return int(first(config, ("intermediate_size", "d_inner"), doubled))
 
 
-def _expand_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _expand_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     width = int(header.hparams["embedding_length"])
     return {"mamba_expand": value // width} if width else {}
 

@@ -3,9 +3,6 @@
 Source: llama.cpp conversion/mamba.py Mamba2Model; transformers mamba2.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,12 +15,12 @@ from ggufkit.architectures.mamba import (
     first,
     inner_size,
 )
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.spec import FILE_TYPE, Config, Context, Hparam, Weight
 from ggufkit.mapping.transforms import Compose, NegativeExp, Reshape, Transform
 
 
-def _heads_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _heads_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     inner = int(header.hparams["ssm.inner_size"])
     return {"num_heads": value, "head_dim": inner // value if value else 0}
 

@@ -4,15 +4,12 @@ Source: llama.cpp conversion/minicpm.py MiniCPMModel; the modeling code in the m
 repositories.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from typing import Any
 
 from ggufkit.mapping.blocks import HPARAMS, decoder, n_heads, permute
 from ggufkit.mapping.computed import LONGROPE_FACTORS
 from ggufkit.mapping.config_inverse import shortest_preimage
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.spec import Architecture, Config, Hparam
 
 
@@ -22,7 +19,7 @@ def embedding_scale(config: Config) -> float:
     return float(config["scale_emb"])
 
 
-def _scale_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _scale_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     root = int(header.hparams["block_count"]) ** 0.5
     return {"scale_depth": shortest_preimage(value * root, lambda depth: depth / root)}
 
@@ -33,7 +30,7 @@ def residual_scale(config: Config) -> float:
     return float(config["scale_depth"] / config["num_hidden_layers"] ** 0.5)
 
 
-def _base_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _base_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     width = int(header.hparams["embedding_length"])
     base = shortest_preimage(width / value, lambda base: width / base) if value else 1
     return {"dim_model_base": int(base) if base == int(base) else base}

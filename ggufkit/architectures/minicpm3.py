@@ -4,8 +4,6 @@ Source: llama.cpp conversion/minicpm.py MiniCPM3Model; the modeling code in the 
 repositories.
 """
 
-from __future__ import annotations
-
 from ggufkit.architectures.deepseek2 import key_length_mla
 from ggufkit.mapping.blocks import decoder, without
 from ggufkit.mapping.computed import LONGROPE_FACTORS

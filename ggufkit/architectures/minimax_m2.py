@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/minimax.py MiniMaxM2Model; transformers minimax_m2.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import (
     FFN,
     HPARAMS,

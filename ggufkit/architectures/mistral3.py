@@ -5,7 +5,6 @@ Source: llama.cpp conversion/mistral3.py Mistral3Model; transformers mistral3, m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +12,14 @@ from ggufkit.architectures.llama import LLAMA
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping import rope
 from ggufkit.mapping.config_inverse import shortest_decimal
-from ggufkit.mapping.export_spec import NULL, Choose, ExportSpec, HasHparam, ModelHeader
+from ggufkit.mapping.export_spec import (
+    NULL,
+    Choose,
+    ConfigValues,
+    ExportSpec,
+    HasHparam,
+    ModelHeader,
+)
 from ggufkit.mapping.spec import Config, Hparam
 
 
@@ -76,7 +82,7 @@ class ByModel:
         return self.ministral if is_ministral(config) else self.mistral
 
 
-def _mscales(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _mscales(value: Any, _: ModelHeader) -> ConfigValues:
     """Return the same factor under both of its names."""
     names = ("mscale_all_dim", "mscale")
     return {f"rope_scaling.{name}": shortest_decimal(value) for name in names}

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/bert.py ModernBertModel; transformers modernbert.
 """
 
-from __future__ import annotations
-
 from ggufkit.architectures.bert import labels
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import HPARAMS, POOLING
@@ -28,11 +26,7 @@ _LAYER = "layers.{i}"
 MODERNBERT = Architecture(
     name="modern-bert",
     title="ModernBERT",
-    hf_classes=(
-        "ModernBertModel",
-        "ModernBertForMaskedLM",
-        "ModernBertForSequenceClassification",
-    ),
+    hf_classes=("ModernBertModel", "ModernBertForMaskedLM", "ModernBertForSequenceClassification"),
     tokenizer="modernbert",
     defaults={
         "max_position_embeddings": 8192,

@@ -3,13 +3,10 @@
 Source: llama.cpp conversion/mpt.py MPTModel; transformers mpt.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from typing import Any
 
 from ggufkit.mapping.config_inverse import shortest_decimal
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.spec import Always, Architecture, Config, Hparam, Weight
 
 # What transformers assumes where attn_config is silent.
@@ -34,7 +31,7 @@ def clamp(config: Config) -> float | None:
     return None if given is None else float(given)
 
 
-def _alibi_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _alibi_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     if not value:
         return {"attn_config.alibi": False}
     most = int(value) if value == int(value) else shortest_decimal(value)

@@ -1,8 +1,8 @@
-"""Language models inside of models that also see or hear: which one it is, and what is not of it.
+"""Language models inside of multimodal models: which one it is, and which tensors are not its own.
 
 A multimodal checkpoint's config holds that of its language model, and its tensors lie under a
-prefix. The other parts have no place in the language model's file; what sees is a file of its
-own, see `ggufkit.architectures.vision`.
+prefix. The other parts have no place in the language model's file; the vision encoder is a file of
+its own, see `ggufkit.architectures.vision`.
 """
 
 from __future__ import annotations

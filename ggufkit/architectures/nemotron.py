@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/nemotron.py NemotronModel; transformers nemotron.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.mapping import rope

@@ -3,16 +3,14 @@
 Source: llama.cpp conversion/bert.py NomicBertModel; the modeling code in the models' repositories.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from typing import Any
 
-from ggufkit.architectures.bert import BERT, TOKEN_TYPES
+from ggufkit.architectures.bert import BERT, IGNORE, TOKEN_TYPES
 from ggufkit.errors import ConversionError
 from ggufkit.mapping.blocks import replaced
 from ggufkit.mapping.export_spec import (
     Choose,
+    ConfigValues,
     ExportSpec,
     HasTensor,
     HparamValue,
@@ -25,7 +23,7 @@ from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
 TRAINED = {8192: 2048, 2048: 512}
 
 
-def _context_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _context_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     positions = {trained: given for given, trained in TRAINED.items()}
     return {"n_positions": positions[value]} if value in positions else {}
 
@@ -49,13 +47,6 @@ def trained_context(config: Config) -> int:
 
 
 _LAYER = "encoder.layers.{i}"
-# positions are counted by llama.cpp; the rest is for tasks that it doesn't do
-IGNORE = (
-    "*embeddings.position_ids",
-    "*pooler.dense.*",
-    "cls.predictions*",
-    "cls.seq_relationship*",
-)
 
 COMMON_WEIGHTS = (
     Weight("token_embd", "embeddings.word_embeddings"),

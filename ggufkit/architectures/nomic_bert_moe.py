@@ -3,11 +3,11 @@
 Source: llama.cpp conversion/bert.py NomicBertModel; the modeling code in the models' repositories.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
-from ggufkit.architectures.nomic_bert import COMMON_WEIGHTS, IGNORE, NOMIC_BERT
+from ggufkit.architectures.bert import IGNORE
+from ggufkit.architectures.nomic_bert import COMMON_WEIGHTS, NOMIC_BERT
+from ggufkit.mapping.blocks import OtherLayers, stacked_experts
 from ggufkit.mapping.spec import Config, Context, Hparam, Weight, block_count
 from ggufkit.mapping.transforms import Compose, Reshape, Transform, Transpose
 
@@ -21,12 +21,6 @@ def expert_blocks(config: Config) -> list[int]:
     """Return the blocks with experts."""
     every = config["moe_every_n_layers"]
     return [i for i in range(block_count(config)) if i % every == 1]
-
-
-def plain_blocks(config: Config) -> list[int]:
-    """Return the other blocks."""
-    experts = set(expert_blocks(config))
-    return [i for i in range(block_count(config)) if i not in experts]
 
 
 def stacked(context: Context) -> Transform:
@@ -55,18 +49,13 @@ NOMIC_BERT_MOE = replace(
     ),
     weights=(
         *COMMON_WEIGHTS,
-        Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.fc1", in_layers=plain_blocks),
-        Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.fc2", in_layers=plain_blocks),
+        Weight("blk.{i}.ffn_up", f"{_LAYER}.mlp.fc1", in_layers=OtherLayers(expert_blocks)),
+        Weight("blk.{i}.ffn_down", f"{_LAYER}.mlp.fc2", in_layers=OtherLayers(expert_blocks)),
         Weight("blk.{i}.ffn_gate_inp", f"{_LAYER}.mlp.router.layer", in_layers=expert_blocks),
-        *(
-            Weight(
-                f"blk.{{i}}.ffn_{part}_exps.weight",
-                f"{_EXPERTS}.{source}",
-                transform,
-                in_layers=expert_blocks,
-                full_name=True,
-            )
-            for part, source, transform in (("up", "w1", stacked), ("down", "w2", stacked_columns))
+        *stacked_experts(
+            _EXPERTS,
+            (("up", "w1", stacked), ("down", "w2", stacked_columns)),
+            in_layers=expert_blocks,
         ),
     ),
     # the sum of the experts' biases, which llama.cpp leaves out

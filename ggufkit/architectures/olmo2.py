@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/olmo.py Olmo2Model; transformers olmo2, olmo3.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.olmo import DEFAULTS, OLMO

@@ -3,16 +3,12 @@
 Source: llama.cpp conversion/olmo.py OlmoeModel; transformers olmoe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.olmo import DEFAULTS, OLMO
 from ggufkit.mapping.blocks import FFN, HPARAMS, QK_NORMS, decoder, moe_feed_forward, without
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Always, Hparam
-
-_LAYER = "model.layers.{i}"
 
 OLMOE = replace(
     OLMO,
@@ -27,10 +23,6 @@ OLMOE = replace(
         "rms_norm_eps": 1e-5,
     },
     hparams=(*HPARAMS, Hparam("attention.layer_norm_rms_epsilon", Always(1e-5))),
-    weights=(
-        *without(decoder(), *FFN),
-        *QK_NORMS,
-        *moe_feed_forward(),
-    ),
+    weights=(*without(decoder(), *FFN), *QK_NORMS, *moe_feed_forward()),
     export=ExportSpec("olmoe"),
 )

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/orion.py OrionModel; the modeling code in the models' repositories.
 """
 
-from __future__ import annotations
-
 from ggufkit.architectures.baichuan import LAYOUT
 from ggufkit.mapping.blocks import decoder, n_heads
 from ggufkit.mapping.export_spec import ExportSpec

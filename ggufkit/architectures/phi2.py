@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/phi.py Phi2Model; transformers phi.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import decoder, only
 from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of

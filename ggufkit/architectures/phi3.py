@@ -3,10 +3,7 @@
 Source: llama.cpp conversion/phi.py Phi3MiniModel; transformers phi3.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +14,7 @@ from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import n_heads
 from ggufkit.mapping.computed import LONGROPE_FACTORS
 from ggufkit.mapping.config_inverse import Unless
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Hparam, Weight
 
 
@@ -27,7 +24,7 @@ def original_context(config: Config) -> int:
     return int(rope.full(config)["original_max_position_embeddings"])
 
 
-def _factor_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _factor_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     """Return the scaling that has this factor for the two contexts."""
     scaling = {
         "long_factor": [1.0],

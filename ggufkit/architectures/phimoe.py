@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/phi.py PhiMoeModel; transformers phimoe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.phi3 import PHI3
@@ -33,10 +31,7 @@ PHIMOE = replace(
         Hparam("expert_used_count", ("num_experts_per_tok", "num_experts_per_token")),
         Hparam("expert_count", ("num_local_experts", "num_experts")),
     ),
-    weights=(
-        *without(decoder(), *FFN),
-        *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS),
-    ),
+    weights=(*without(decoder(), *FFN), *moe_feed_forward(_MOE, parts=MIXTRAL_PARTS)),
     export=ExportSpec(
         "phimoe",
         hf_class="PhimoeForCausalLM",

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/qwen.py Qwen2Model; transformers qwen2.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import BARE, HPARAMS, POOLING, WRAPPED, decoder, n_heads
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/qwen.py Qwen2MoeModel; transformers qwen2_moe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.qwen2 import QWEN2
@@ -16,6 +14,7 @@ from ggufkit.mapping.blocks import (
     decoder,
     feed_forward,
     moe_feed_forward,
+    stacked_experts,
     without,
 )
 from ggufkit.mapping.export_spec import ExportSpec
@@ -25,27 +24,18 @@ from ggufkit.mapping.transforms import IDENTITY
 _MLP = "model.layers.{i}.mlp"
 
 # Experts as transformers keeps them in memory: stacked already, gates and ups in one tensor.
-FUSED_EXPERTS = tuple(
-    Weight(
-        f"blk.{{i}}.ffn_{part}_exps.weight",
-        f"{_MLP}.experts.{source}",
-        transform,
-        True,
-        full_name=True,
-    )
-    for part, source, transform in (
+FUSED_EXPERTS = stacked_experts(
+    f"{_MLP}.experts",
+    (
         ("down", "down_proj", IDENTITY),
         ("gate", "gate_up_proj", GATE_HALF),
         ("up", "gate_up_proj", UP_HALF),
-    )
+    ),
+    optional=True,
 )
 
 # llama.cpp has no place for the blocks without experts that transformers can mix in.
-MOE_WEIGHTS = (
-    *without(decoder(), *FFN),
-    *moe_feed_forward(),
-    *FUSED_EXPERTS,
-)
+MOE_WEIGHTS = (*without(decoder(), *FFN), *moe_feed_forward(), *FUSED_EXPERTS)
 
 MOE_HPARAMS = (
     *HPARAMS,

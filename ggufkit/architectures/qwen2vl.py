@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/qwenvl.py Qwen2VLModel; transformers qwen2_vl, qwen2_5_vl.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/qwen.py Qwen3Model; transformers qwen3.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.qwen2 import QWEN2
@@ -17,9 +15,6 @@ QWEN3 = replace(
     title="Qwen 3",
     hf_classes=("Qwen3ForCausalLM", "Qwen3Model"),
     defaults={**QWEN2.defaults, "head_dim": 128},
-    weights=(
-        *decoder(),
-        *QK_NORMS,
-    ),
+    weights=(*decoder(), *QK_NORMS),
     export=ExportSpec("qwen3", config={"attention_bias": HAS_BIASES}),
 )

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/qwen.py Qwen3_5TextModel; transformers qwen3_5.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.qwen3next import (

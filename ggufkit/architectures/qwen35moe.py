@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/qwen.py Qwen3_5MoeTextModel; transformers qwen3_5_moe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.qwen2moe import MOE_HPARAMS

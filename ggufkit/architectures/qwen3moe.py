@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/qwen.py Qwen3MoeModel; transformers qwen3_moe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.qwen2 import QWEN2
@@ -24,9 +22,6 @@ QWEN3MOE = replace(
         "num_experts_per_tok": 8,
         "moe_intermediate_size": 768,
     },
-    weights=(
-        *MOE_WEIGHTS,
-        *QK_NORMS,
-    ),
+    weights=(*MOE_WEIGHTS, *QK_NORMS),
     export=ExportSpec("qwen3_moe", config={"attention_bias": HAS_BIASES}),
 )

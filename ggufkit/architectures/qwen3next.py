@@ -5,9 +5,6 @@ The last block predicts the token after the next; checkpoints keep it apart, und
 Source: llama.cpp conversion/qwen.py Qwen3NextModel; transformers qwen3_next.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +12,7 @@ from ggufkit.architectures.qwen2moe import FUSED_EXPERTS, MOE_HPARAMS
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import QK_NORMS, WRAPPED, decoder, moe_feed_forward, only, replaced
 from ggufkit.mapping.config_inverse import Less, RotaryShare, head_dim_of
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, Renames, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, Renames, inverse_of
 from ggufkit.mapping.row_transforms import UnfuseGroups
 from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
 from ggufkit.mapping.transforms import AddOne, NegativeExp, Squeeze
@@ -32,7 +29,7 @@ def layers_with_mtp(config: Config) -> range:
     return range(config["num_hidden_layers"] + n_mtp_layers(config))
 
 
-def _linear_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _linear_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     n_mtp = int(header.hparams.get("nextn_predict_layers") or 1)
     kinds = ["linear_attention" if linear else "full_attention" for linear in value]
     return {"layer_types": kinds[: len(kinds) - n_mtp]}
@@ -90,7 +87,7 @@ def rename(config: Config) -> Renames:
     )
 
 
-def _inner_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _inner_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     return {"linear_value_head_dim": value // int(header.hparams["ssm.time_step_rank"])}
 
 

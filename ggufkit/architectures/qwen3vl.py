@@ -3,25 +3,23 @@
 Source: llama.cpp conversion/qwen3vl.py Qwen3VLTextModel; transformers qwen3_vl.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME
 from ggufkit.architectures.qwen3 import QWEN3
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
 from ggufkit.mapping.spec import Config, Hparam
 
 
-def _deepstack_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _deepstack_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     return {"vision_config.deepstack_visual_indexes": list(range(value))} if value else {}
 
 
 @inverse_of(_deepstack_to_config)
 def n_deepstack(config: Config) -> int:
-    """Return how many of the first layers are given what deeper layers of the vision part see."""
+    """Return how many of the first layers also take outputs of the vision encoder's layers."""
     vision = config.get("vision_config")
     given = vision.get("deepstack_visual_indexes") if isinstance(vision, Mapping) else None
     return len(given or ())

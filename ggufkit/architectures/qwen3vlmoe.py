@@ -3,17 +3,22 @@
 Source: llama.cpp conversion/qwen3vl.py Qwen3VLMoeTextModel; transformers qwen3_vl_moe.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME
 from ggufkit.architectures.qwen3moe import QWEN3MOE
 from ggufkit.architectures.qwen3vl import DEEPSTACK, UNDER_LANGUAGE_MODEL
-from ggufkit.mapping.blocks import FFN, QK_NORMS, decoder, moe_feed_forward, without
+from ggufkit.mapping.blocks import (
+    FFN,
+    QK_NORMS,
+    decoder,
+    moe_feed_forward,
+    stacked_experts,
+    without,
+)
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Chunk
-from ggufkit.mapping.spec import Context, Weight
+from ggufkit.mapping.spec import Context
 from ggufkit.mapping.transforms import Compose, Oriented, Transform
 
 
@@ -48,19 +53,14 @@ QWEN3VLMOE = replace(
         *QK_NORMS,
         *moe_feed_forward(),
         # published stacks have inputs as rows; what transformers 5 saves is like other models'
-        *(
-            Weight(
-                f"blk.{{i}}.ffn_{part}_exps.weight",
-                f"{_MLP}.experts.{source}",
-                transform,
-                optional=True,
-                full_name=True,
-            )
-            for part, source, transform in (
+        *stacked_experts(
+            f"{_MLP}.experts",
+            (
                 ("down", "down_proj", _down),
                 ("gate", "gate_up_proj", _gate),
                 ("up", "gate_up_proj", _up),
-            )
+            ),
+            optional=True,
         ),
     ),
     rename=RENAME,

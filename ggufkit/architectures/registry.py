@@ -80,10 +80,7 @@ def _fitting(known: Sequence[Architecture], config: Mapping[str, Any]) -> Archit
 
 
 def find_architecture(
-    config: Mapping[str, Any],
-    names: Iterable[str] = (),
-    *,
-    given: Sequence[Architecture] = (),
+    config: Mapping[str, Any], names: Iterable[str] = (), *, given: Sequence[Architecture] = ()
 ) -> Architecture:
     """Return the architecture of a checkpoint.
 

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/olmo.py SeedOssModel; transformers seed_oss.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import HPARAMS, decoder, without
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture, Weight

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/llama.py SmolLM3Model; transformers smollm3.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.llama import LLAMA

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/stablelm.py StableLMModel; transformers stablelm.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.mapping.blocks import decoder, rope_dim

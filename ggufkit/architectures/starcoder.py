@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/starcoder.py StarCoderModel; transformers gpt_bigcode.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.gpt2 import GPT2

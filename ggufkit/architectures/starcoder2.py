@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/starcoder.py StarCoder2Model; transformers starcoder2.
 """
 
-from __future__ import annotations
-
 from ggufkit.mapping.blocks import BARE, HPARAMS, decoder, without
 from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.spec import Architecture, Weight

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/t5.py T5Model; transformers t5, mt5, umt5.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.mapping.export_spec import Choose, ExportSpec, HasTensor

@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/t5.py T5EncoderModel; transformers t5.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from ggufkit.architectures.t5 import CONFIG, EMBEDDINGS, ENCODER, GATED, LAYER_NUMBERS, T5
@@ -20,10 +18,5 @@ T5_ENCODER = replace(
     hf_classes=("T5EncoderModel",),
     hparams=tuple(h for h in T5.hparams if isinstance(h, str) or h.key not in _OF_DECODER),
     weights=(*EMBEDDINGS, *ENCODER),
-    export=ExportSpec(
-        "t5",
-        config=CONFIG,
-        requires_tensor=GATED,
-        rename=LAYER_NUMBERS,
-    ),
+    export=ExportSpec("t5", config=CONFIG, requires_tensor=GATED, rename=LAYER_NUMBERS),
 )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from runpy import run_path
+from typing import Any
 
 from ggufkit.errors import ConversionError, GGUFKitError, MissingFileError
 from ggufkit.mapping.spec import Architecture
@@ -30,12 +30,12 @@ def _import_errors(where: str) -> Iterator[None]:
         raise ConversionError(f"{where}: {type(error).__name__}: {error}") from error
 
 
-def _defined(module: ModuleType) -> list[Architecture]:
-    """Return a module's architectures, but for those that it imports from this package."""
+def _defined(names: Mapping[str, Any]) -> list[Architecture]:
+    """Return the architectures among a module's names, but for those of this package."""
     prefix = f"{__package__}."
     ours = [vars(ours) for name, ours in sys.modules.items() if name.startswith(prefix)]
     imported = {id(value) for names in ours for value in names.values()}
-    found = (a for a in vars(module).values() if isinstance(a, Architecture))
+    found = (a for a in names.values() if isinstance(a, Architecture))
     return [a for a in found if id(a) not in imported]
 
 
@@ -52,7 +52,7 @@ def installed() -> tuple[Architecture, ...]:
     for entry in entry_points(group=GROUP):
         where = f"entry point {entry.name} = {entry.value} of the group {GROUP}"
         with _import_errors(where):
-            defined = _defined(entry.load())
+            defined = _defined(vars(entry.load()))
         if not defined:
             raise ConversionError(f"{where}: the module defines no Architecture")
         found += defined
@@ -100,12 +100,9 @@ def load_file(path: Path) -> ArchitectureFile:
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file")
-    name = f"ggufkit_given_{path.stem}"
-    # dataclasses look their module up there
-    module = sys.modules[name] = ModuleType(name)
     with _import_errors(str(path)):
-        SourceFileLoader(name, str(path)).exec_module(module)
-    defined = _defined(module)
+        names = run_path(str(path), run_name=f"ggufkit_given_{path.stem}")
+    defined = _defined(names)
     if not defined:
         raise ConversionError(f"{path} defines no Architecture")
     digest = sha256(path.read_bytes()).hexdigest()

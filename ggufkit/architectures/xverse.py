@@ -3,8 +3,6 @@
 Source: llama.cpp conversion/xverse.py XverseModel; the modeling code in the models' repositories.
 """
 
-from __future__ import annotations
-
 from ggufkit.architectures.baichuan import LAYOUT
 from ggufkit.mapping.blocks import HPARAMS, decoder, default_head_dim, permute
 from ggufkit.mapping.export_spec import ExportSpec

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ggufkit.types import TensorType
 
 
@@ -171,6 +173,24 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Declare what commands that write files have in common."""
     add_shared(parser, "--dry-run", "--force", "--json", "--quiet")
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file, or it is not UTF-8.
+    """
+    from ggufkit.errors import MissingFileError
+
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise MissingFileError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise MissingFileError(f"{path}: not UTF-8 text: {error.reason}") from None
 
 
 def tensor_type(name: str) -> TensorType:

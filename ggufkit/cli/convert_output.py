@@ -34,8 +34,8 @@ def announce(needs: ResourceEstimate) -> None:
 def _needed(needs: ResourceEstimate) -> str:
     fetched = f", {render.size(needs.network)} to fetch" if needs.network else ""
     return (
-        f"At most {render.size(needs.disk)} of the disk at a time, "
-        f"about {render.size(needs.memory)} of memory{fetched}."
+        f"Needs at most {render.size(needs.disk)} of disk space at a time and about "
+        f"{render.size(needs.memory)} of memory{fetched}."
     )
 
 
@@ -144,15 +144,13 @@ def unverified(origin: Mapping[str, Any]) -> None:
     if generic is None:
         return
     render.warning(f"UNVERIFIED, as {generic['table']} (--generic): {generic['note']}.")
-    render.note("Compare what it says with the original model before anyone relies on it.")
+    render.note("Compare its answers with the original model before anyone relies on it.")
     if generic["transformed"]:
         names = ", ".join(generic["transformed"])
-        render.warning(
-            f"Of other models that are {generic['table']}, these are transformed: {names}."
-        )
+        render.warning(f"In other {generic['table']} models, these are transformed: {names}.")
     if generic["absent"]:
         lacks = ", ".join(generic["absent"])
-        render.note(f"The checkpoint lacks, and may not need, of what the table lists: {lacks}.")
+        render.note(f"In the table, but neither in the checkpoint nor perhaps needed: {lacks}.")
 
 
 def _self_test(plan: Plan) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli.header_summary import file_name, summary, type_mix
@@ -55,32 +55,33 @@ def _summary_rows(file: GGUFModel) -> Iterator[tuple[str, str]]:
     from ggufkit.cli.render import count, size
 
     facts = summary(file)
-    metadata = file.metadata
-    for label in ("name", "architecture"):
-        if facts[label] is not None:
-            yield label, str(facts[label])
-    if facts["type"] not in (None, "model"):
-        yield "type", str(facts["type"])
-    if facts["type"] == "imatrix":
+    is_imatrix = facts["type"] == "imatrix"
+    kind = None if facts["type"] == "model" else facts["type"]
+    yield from _known({"name": facts["name"], "architecture": facts["architecture"], "type": kind})
+    if is_imatrix:
         yield from _imatrix_rows(file)
     elif facts["n_weights"]:
         yield "parameters", f"{count(facts['n_weights'])}  ({len(file.tensors)} tensors)"
     split = f"  in {len(file.parts)} files" if len(file.parts) > 1 else ""
     yield "size", size(file.file_size) + split
-    if facts["type"] != "imatrix":
-        bpw = facts["bits_per_weight"]
-        encoding = [facts["file_type"], f"{bpw:.2f} bits per weight" if bpw else None]
-        if any(encoding):
-            yield "encoding", ", ".join(text for text in encoding if text)
+    if not is_imatrix:
+        yield from _known({"encoding": _encoding(facts["file_type"], facts["bits_per_weight"])})
     for label, key in _HPARAMS.items():
-        value = metadata.get(f"{facts['architecture']}.{key}")
-        if value is not None:
-            yield label, _per_layer(value)
-    if facts["vocab_size"] is not None:
-        yield "vocabulary", str(facts["vocab_size"])
+        value = file.metadata.get(f"{facts['architecture']}.{key}")
+        yield from _known({label: None if value is None else _per_layer(value)})
+    yield from _known({"vocabulary": facts["vocab_size"]})
     for label, key in _TEXTS.items():
-        if key in metadata:
-            yield label, shorten(str(metadata[key]))
+        if key in file.metadata:
+            yield label, shorten(str(file.metadata[key]))
+
+
+def _known(rows: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    return ((label, str(value)) for label, value in rows.items() if value is not None)
+
+
+def _encoding(file_type: str | None, bits_per_weight: float | None) -> str | None:
+    bits = f"{bits_per_weight:.2f} bits per weight" if bits_per_weight else None
+    return ", ".join(text for text in (file_type, bits) if text) or None
 
 
 def _imatrix_rows(file: GGUFModel) -> Iterator[tuple[str, str]]:

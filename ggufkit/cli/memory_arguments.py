@@ -10,14 +10,14 @@ from ggufkit.cli.arguments import CommandParser, positive, refuse
 if TYPE_CHECKING:
     import argparse
 
-    from ggufkit.toolbox.fit import Fit
+    from ggufkit.toolbox.fit.fit import Fit
 
 
 def add_memory_arguments(parser: CommandParser, *, ladder: str) -> None:
     """Declare what `run_fit` reads; `ladder` says what the rungs are by default."""
     add = parser.add_argument
     add("model", metavar="MODEL", nargs="?", help="GGUF file, folder of GGUF files, or checkpoint")
-    add("--params", metavar="N", help="instead of MODEL: weights of a typical dense model, as 70B")
+    add("--params", metavar="N", help="instead of MODEL: size of a dense model, such as 70B")
     add("--ladder", metavar="TYPES", help=f"rungs to plan, as for convert; default: {ladder}")
     add(
         "-c",
@@ -45,7 +45,7 @@ def run_fit(args: argparse.Namespace, *, ladder: str | None, **options: Any) -> 
     UsageError
         ``--ladder`` is given where the rungs are files.
     """
-    from ggufkit.toolbox.fit import fit
+    from ggufkit.toolbox.fit.fit import fit
 
     if args.model is not None and _is_ladder(args.model):
         refuse(args, "if MODEL is a folder of GGUF files or remote", "--ladder")

@@ -120,7 +120,7 @@ def show(mixes: Sequence[Mix], *, as_json: bool) -> None:
     from ggufkit.cli import render
 
     for mix in mixes:
-        render.heading(f"{mix.recipe.name}: what each part of the model gets, and what it costs")
+        render.heading(f"{mix.recipe.name}: types and loss of each part of the model")
         total = mix.loss or 1.0
         parts = defaultdict(list)
         for name, share in mix.shares.items():
@@ -171,8 +171,8 @@ def _verdict(mix: Mix) -> Iterator[str]:
     )
     if mix.nearest_loss is not None:
         yield (
-            f"Of {mix.nearest.name}, the file type next in size "
-            f"({mix.nearest.bits_per_weight:.2f} bpw): {mix.nearest_loss:.3g}."
+            f"{mix.nearest.name} is the file type closest in size "
+            f"({mix.nearest.bits_per_weight:.2f} bpw): predicted loss {mix.nearest_loss:.3g}."
         )
 
 

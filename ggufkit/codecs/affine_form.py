@@ -1,4 +1,4 @@
-"""Blocks as ``w = D * q - M``: how the types that `ggufkit.codecs.thorough` searches come apart.
+"""Blocks as ``w = D * q - M``: taking apart the types that `ggufkit.codecs.thorough` searches.
 
 A super-block has ``D = d * scale[s]`` and ``M = dmin * min[s]`` with whole scales and mins; a
 block of 32 has one D and one M of its own.
@@ -39,7 +39,7 @@ class AffineParts:
 
 @dataclass(frozen=True)
 class AffineForm:
-    """How a type's blocks come apart and together.
+    """How a type's blocks are taken apart and put together.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class AffineForm:
         Least and largest scale; equal where a block has one scale.
     most_min : int
         Largest min; 0 for types without, 1 where a block has one min, of either sign.
-    take : callable
+    unpack : callable
         Blocks -> `AffineParts`.
-    put : callable
+    pack : callable
         `AffineParts` and codes (n_blocks, weights) uint8, counted from the least q -> blocks.
     """
 
@@ -62,12 +62,12 @@ class AffineForm:
     codes: tuple[int, int]
     scales: tuple[int, int]
     most_min: int
-    take: Callable[[Blocks], AffineParts]
-    put: Callable[[AffineParts, Bytes], Blocks]
+    unpack: Callable[[Blocks], AffineParts]
+    pack: Callable[[AffineParts, Bytes], Blocks]
 
     @property
     def two_levels(self) -> bool:
-        """Whether sub-blocks have scales of their own."""
+        """Whether sub-blocks have their own scales."""
         return self.scales[0] < self.scales[1]
 
 
@@ -75,17 +75,17 @@ def _wide(values: Any) -> Floats:
     return np.asarray(values).astype(np.float32)
 
 
-def _take_single(blocks: Blocks) -> AffineParts:
+def _unpack_single(blocks: Blocks) -> AffineParts:
     names = blocks.dtype.names or ()
     ones = np.ones((1, len(blocks)), np.float32)
     minimum = -_wide(blocks["m"]) if "m" in names else np.zeros(len(blocks), np.float32)
     return AffineParts(_wide(blocks["d"]), minimum, ones, ones)
 
 
-def _put_32(layout: np.dtype[Any], n_bits: int) -> Callable[[AffineParts, Bytes], Blocks]:
-    """Return `put` of Q4_0, Q4_1, Q5_0 and Q5_1."""
+def _pack_32(layout: np.dtype[Any], n_bits: int) -> Callable[[AffineParts, Bytes], Blocks]:
+    """Return `pack` of Q4_0, Q4_1, Q5_0 and Q5_1."""
 
-    def put(parts: AffineParts, codes: Bytes) -> Blocks:
+    def pack(parts: AffineParts, codes: Bytes) -> Blocks:
         blocks = np.empty(len(codes), layout)
         blocks["d"] = half(parts.d)
         if "m" in (layout.names or ()):
@@ -95,25 +95,25 @@ def _put_32(layout: np.dtype[Any], n_bits: int) -> Callable[[AffineParts, Bytes]
             blocks["qh"] = bits.pack_bits(codes >> 4)
         return blocks
 
-    return put
+    return pack
 
 
-def _put_q8_0(parts: AffineParts, codes: Bytes) -> Blocks:
+def _pack_q8_0(parts: AffineParts, codes: Bytes) -> Blocks:
     blocks = np.empty(len(codes), q8_0.LAYOUT)
     blocks["d"] = half(parts.d)
     blocks["qs"] = (codes.astype(np.int16) - 127).astype(np.int8)
     return blocks
 
 
-def _take_k45(blocks: Blocks) -> AffineParts:
+def _unpack_k45(blocks: Blocks) -> AffineParts:
     scales, mins = bits.unpack_scales_k4(blocks["scales"])
     return AffineParts(_wide(blocks["d"]), _wide(blocks["dmin"]), _wide(scales.T), _wide(mins.T))
 
 
-def _put_k45(layout: np.dtype[Any]) -> Callable[[AffineParts, Bytes], Blocks]:
-    """Return `put` of Q4_K and Q5_K."""
+def _pack_k45(layout: np.dtype[Any]) -> Callable[[AffineParts, Bytes], Blocks]:
+    """Return `pack` of Q4_K and Q5_K."""
 
-    def put(parts: AffineParts, codes: Bytes) -> Blocks:
+    def pack(parts: AffineParts, codes: Bytes) -> Blocks:
         blocks = np.empty(len(codes), layout)
         blocks["d"], blocks["dmin"] = half(parts.d), half(parts.dmin)
         scales, mins = (
@@ -125,17 +125,17 @@ def _put_k45(layout: np.dtype[Any]) -> Callable[[AffineParts, Bytes], Blocks]:
             blocks["qh"] = bits.pack_bit_planes(codes >> 4)
         return blocks
 
-    return put
+    return pack
 
 
-def _take_q2_k(blocks: Blocks) -> AffineParts:
+def _unpack_q2_k(blocks: Blocks) -> AffineParts:
     scales = blocks["scales"].T
     return AffineParts(
         _wide(blocks["d"]), _wide(blocks["dmin"]), _wide(scales & 15), _wide(scales >> 4)
     )
 
 
-def _put_q2_k(parts: AffineParts, codes: Bytes) -> Blocks:
+def _pack_q2_k(parts: AffineParts, codes: Bytes) -> Blocks:
     blocks = np.empty(len(codes), q2_k.LAYOUT)
     blocks["d"], blocks["dmin"] = half(parts.d), half(parts.dmin)
     blocks["scales"] = (parts.scales.astype(np.uint8) | parts.mins.astype(np.uint8) << 4).T
@@ -147,12 +147,12 @@ def _signed(d: Any, scales: Floats) -> AffineParts:
     return AffineParts(_wide(d), np.zeros(len(d), np.float32), scales, np.zeros_like(scales))
 
 
-def _take_q3_k(blocks: Blocks) -> AffineParts:
+def _unpack_q3_k(blocks: Blocks) -> AffineParts:
     scales = _wide(bits.unpack_scales_k3(blocks["scales"])) - np.float32(32)
     return _signed(blocks["d"], np.ascontiguousarray(scales.T))
 
 
-def _put_q3_k(parts: AffineParts, codes: Bytes) -> Blocks:
+def _pack_q3_k(parts: AffineParts, codes: Bytes) -> Blocks:
     blocks = np.empty(len(codes), q3_k.LAYOUT)
     blocks["d"] = half(parts.d)
     scales = np.ascontiguousarray((parts.scales + np.float32(32)).T.astype(np.uint8))
@@ -162,11 +162,11 @@ def _put_q3_k(parts: AffineParts, codes: Bytes) -> Blocks:
     return blocks
 
 
-def _take_q6_k(blocks: Blocks) -> AffineParts:
+def _unpack_q6_k(blocks: Blocks) -> AffineParts:
     return _signed(blocks["d"], np.ascontiguousarray(_wide(blocks["scales"]).T))
 
 
-def _put_q6_k(parts: AffineParts, codes: Bytes) -> Blocks:
+def _pack_q6_k(parts: AffineParts, codes: Bytes) -> Blocks:
     blocks = np.empty(len(codes), q6_k.LAYOUT)
     blocks["d"], blocks["scales"] = half(parts.d), parts.scales.T.astype(np.int8)
     blocks["ql"] = bits.pack_nibbles(codes & 15, 64)
@@ -178,17 +178,27 @@ _ONE = (1, 1)
 
 FORMS: Mapping[TensorType, AffineForm] = MappingProxyType(
     {
-        TensorType.Q4_0: AffineForm(1, 32, (-8, 7), _ONE, 0, _take_single, _put_32(q4_0.LAYOUT, 4)),
-        TensorType.Q4_1: AffineForm(1, 32, (0, 15), _ONE, 1, _take_single, _put_32(q4_1.LAYOUT, 4)),
-        TensorType.Q5_0: AffineForm(
-            1, 32, (-16, 15), _ONE, 0, _take_single, _put_32(q5_0.LAYOUT, 5)
+        TensorType.Q4_0: AffineForm(
+            1, 32, (-8, 7), _ONE, 0, _unpack_single, _pack_32(q4_0.LAYOUT, 4)
         ),
-        TensorType.Q5_1: AffineForm(1, 32, (0, 31), _ONE, 1, _take_single, _put_32(q5_1.LAYOUT, 5)),
-        TensorType.Q8_0: AffineForm(1, 32, (-127, 127), _ONE, 0, _take_single, _put_q8_0),
-        TensorType.Q2_K: AffineForm(16, 16, (0, 3), (0, 15), 15, _take_q2_k, _put_q2_k),
-        TensorType.Q3_K: AffineForm(16, 16, (-4, 3), (-32, 31), 0, _take_q3_k, _put_q3_k),
-        TensorType.Q4_K: AffineForm(8, 32, (0, 15), (0, 63), 63, _take_k45, _put_k45(q4_k.LAYOUT)),
-        TensorType.Q5_K: AffineForm(8, 32, (0, 31), (0, 63), 63, _take_k45, _put_k45(q5_k.LAYOUT)),
-        TensorType.Q6_K: AffineForm(16, 16, (-32, 31), (-128, 127), 0, _take_q6_k, _put_q6_k),
+        TensorType.Q4_1: AffineForm(
+            1, 32, (0, 15), _ONE, 1, _unpack_single, _pack_32(q4_1.LAYOUT, 4)
+        ),
+        TensorType.Q5_0: AffineForm(
+            1, 32, (-16, 15), _ONE, 0, _unpack_single, _pack_32(q5_0.LAYOUT, 5)
+        ),
+        TensorType.Q5_1: AffineForm(
+            1, 32, (0, 31), _ONE, 1, _unpack_single, _pack_32(q5_1.LAYOUT, 5)
+        ),
+        TensorType.Q8_0: AffineForm(1, 32, (-127, 127), _ONE, 0, _unpack_single, _pack_q8_0),
+        TensorType.Q2_K: AffineForm(16, 16, (0, 3), (0, 15), 15, _unpack_q2_k, _pack_q2_k),
+        TensorType.Q3_K: AffineForm(16, 16, (-4, 3), (-32, 31), 0, _unpack_q3_k, _pack_q3_k),
+        TensorType.Q4_K: AffineForm(
+            8, 32, (0, 15), (0, 63), 63, _unpack_k45, _pack_k45(q4_k.LAYOUT)
+        ),
+        TensorType.Q5_K: AffineForm(
+            8, 32, (0, 31), (0, 63), 63, _unpack_k45, _pack_k45(q5_k.LAYOUT)
+        ),
+        TensorType.Q6_K: AffineForm(16, 16, (-32, 31), (-128, 127), 0, _unpack_q6_k, _pack_q6_k),
     }
 )

@@ -56,7 +56,7 @@ def abs_max(x: Floats) -> Floats:
 
 
 def inverse(d: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return 1 / d, with 0 for 0 and where it overflows; and where it does.
+    """Return 1 / d, with 0 for 0 and on overflow; and where it overflows.
 
     ggml multiplies with the infinity and casts to an integer, which makes 0 of what results.
     """
@@ -67,7 +67,7 @@ def inverse(d: Floats) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def signed_peak(x: Floats) -> Floats:
-    """Return of each column the value of largest magnitude, the first one of equals."""
+    """Return each column's value of largest magnitude, the first of equal ones."""
     high: Floats = np.maximum.reduce(x, axis=0)
     low: Floats = np.minimum.reduce(x, axis=0)
     peak = np.where(high > -low, high, low)

@@ -1,4 +1,4 @@
-"""What a codec is, and the one layout its encoder works in.
+"""Codecs, and the layout that their encoders work in.
 
 ggml sums a block's weights one after the other, in float32. To get its bits at numpy's speed, an
 encoder turns its rows into *planes*: a row of the array is one position inside the (sub-)block,

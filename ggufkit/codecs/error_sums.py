@@ -49,7 +49,7 @@ class ErrorSums:
     def of_blocks(
         cls, source: Floats, data: NDArray[np.uint8], type_: TensorType
     ) -> ErrorSums | None:
-        """Measure blocks against `source`; None where they have to be decoded first."""
+        """Measure blocks against `source`; None if they must be decoded first."""
         sums = block_error_sums(source, data, type_)
         return None if sums is None else cls(source.size, *sums)
 

@@ -25,7 +25,7 @@ _KEYS_AT_ONCE = 512  # so that all pairs of a key and a neighbour stay in the ca
 
 @dataclass(frozen=True)
 class Lattice:
-    """A grid and what is near it.
+    """A grid and its neighbourhood.
 
     Parameters
     ----------

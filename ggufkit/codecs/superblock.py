@@ -43,6 +43,13 @@ def block_weights(x: Floats, importance: Floats, n_sub: int, sigma2: Floats) -> 
     return sigma_weights(x, planes_of_importance, np.tile(sigma2, n_sub).reshape(n_sub * n_blocks))
 
 
+def square_weights(x: Floats, importance: Floats | None, n_sub: int) -> Floats:
+    """Weigh each weight by its square, or by its importance if that is given (IQ3 types)."""
+    if importance is None:
+        return x * x
+    return block_weights(x, importance, n_sub, np.float32(2) * block_mean_square(x, n_sub))
+
+
 def require_importance(importance: Floats | None) -> Floats:
     """Return `importance`, or raise `ImportanceRequiredError` if there is none."""
     if importance is None:

@@ -53,7 +53,7 @@ def refine(codec: Codec, rows: Floats, importance: Floats | None, blocks: Blocks
         if importance is None
         else importance_planes(importance, len(rows), form.n_pos, form.n_sub)
     )
-    found = _Search(form, x, w).run(form.take(blocks))
+    found = _Search(form, x, w).run(form.unpack(blocks))
     weights = rows.reshape(len(blocks), -1)
     each = None if importance is None else np.tile(importance, len(rows)).reshape(weights.shape)
     better = _errors(codec, found, weights, each) < _errors(codec, blocks, weights, each)
@@ -92,7 +92,7 @@ class _Search:
         )
         q = self._codes((parts.d * parts.scales).reshape(-1), (parts.dmin * parts.mins).reshape(-1))
         codes = natural((q - form.codes[0]).astype(np.uint8), form.n_sub)
-        return form.put(parts, codes)
+        return form.pack(parts, codes)
 
     def _codes(self, scale: Floats, minimum: Floats) -> Floats:
         q = self.x + minimum

@@ -1,7 +1,7 @@
 """Types of a checkpoint's tensors, and which of them hold a file's values exactly.
 
 bfloat16 and float16 hold a value if it comes back from them bit for bit. Where the way there
-was arithmetic (`AddOne`, `NegativeExp`) they hold it if a number of theirs gives the file's value
+was arithmetic (`ElementWise`) they hold it if a number of theirs gives the file's value
 bit for bit: the nearest to the undone value does, if one does. Several may, near 0; the source's
 own can't be told then, but a conversion gives the same file.
 """
@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufkit.codecs.formats.plain import round_bf16, widen_bf16
-from ggufkit.mapping.composition_inverse import Arithmetic
-from ggufkit.mapping.transforms import AddOne, Floats
+from ggufkit.mapping.transforms import ElementWise, Floats
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ DTYPES: Mapping[str, Dtype] = MappingProxyType(
 NARROW = ("bf16", "f16")
 
 
-def stored(values: Floats, dtype: Dtype, arithmetic: Arithmetic | None) -> NDArray[Any]:
+def stored(values: Floats, dtype: Dtype, arithmetic: ElementWise | None) -> NDArray[Any]:
     """Return values of a file as a checkpoint stores them, rounded to `dtype`.
 
     Of several float32 that give a value of the file, it is one that a narrow type holds, if there
@@ -75,7 +74,7 @@ def stored(values: Floats, dtype: Dtype, arithmetic: Arithmetic | None) -> NDArr
     return dtype.narrow(undone)
 
 
-def holds(values: Floats, dtype: Dtype, arithmetic: Arithmetic | None) -> bool:
+def holds(values: Floats, dtype: Dtype, arithmetic: ElementWise | None) -> bool:
     """Whether what `stored` gives comes out as `values` again, bit for bit."""
     again = _done(dtype.widen(stored(values, dtype, arithmetic)), arithmetic)
     return np.array_equal(_bits(again), _bits(values))
@@ -86,30 +85,10 @@ def _bits(values: Floats) -> NDArray[np.uint32]:
 
 
 @np.errstate(all="ignore")
-def _done(values: Floats, arithmetic: Arithmetic | None) -> Floats:
-    if arithmetic is None:
-        return values
-    return arithmetic.apply(_Given(values), slice(0, len(values)))
+def _done(values: Floats, arithmetic: ElementWise | None) -> Floats:
+    return values if arithmetic is None else arithmetic.compute(values)
 
 
 @np.errstate(all="ignore")
-def _undone(values: Floats, arithmetic: Arithmetic | None) -> Floats:
-    if arithmetic is None:
-        return values
-    wide = values.astype(np.float64)
-    wide = wide - 1 if isinstance(arithmetic, AddOne) else np.log(-wide)
-    return wide.astype(np.float32)
-
-
-@dataclass(frozen=True)
-class _Given:
-    """Values as the source of a transform."""
-
-    values: Floats
-
-    @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        return (self.values.shape,)
-
-    def read(self, rows: slice, _: int = 0) -> Floats:
-        return self.values[rows]
+def _undone(values: Floats, arithmetic: ElementWise | None) -> Floats:
+    return values if arithmetic is None else arithmetic.undo(values)

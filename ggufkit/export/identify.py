@@ -35,7 +35,7 @@ class Identification:
         Its architecture.
     config : dict
         The config that its hparams were written from.
-    origins : list of CheckpointTensorPlan
+    tensors : list of CheckpointTensorPlan
         The checkpoint's tensors.
     differing : list of str
         Hparams that do not come out of the config again.
@@ -45,7 +45,7 @@ class Identification:
 
     architecture: Architecture
     config: dict[str, Any]
-    origins: list[CheckpointTensorPlan]
+    tensors: list[CheckpointTensorPlan]
     differing: list[str]
     added: list[str]
 
@@ -119,11 +119,11 @@ def _try(
             return None  # it would be converted as another one of its class
         complete = complete_config(architecture, config)
         context = Context(complete, known.n_tokens)
-        origins = map_tensors_back(architecture, spec, known, context)
-        check_tensors(architecture, context, origins, shapes)
+        tensors = map_tensors_back(architecture, spec, known, context)
+        check_tensors(architecture, context, tensors, shapes)
         differing = differing_hparams(architecture, config, metadata)
         added = added_hparams(architecture, config, metadata)
-    return Identification(architecture, config, origins, differing, added)
+    return Identification(architecture, config, tensors, differing, added)
 
 
 def _generated(file: GGUFSource, architecture: Architecture) -> dict[str, Any]:

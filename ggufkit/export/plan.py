@@ -19,7 +19,7 @@ from ggufkit.errors import ConversionError
 from ggufkit.export.card import card_files
 from ggufkit.export.dtypes import DTYPES, NARROW, Dtype, holds
 from ggufkit.export.identify import identify
-from ggufkit.export.rows import FileRows, rows_of, stretches, values_of
+from ggufkit.export.rows import FileRows, row_chunks, rows_of
 from ggufkit.export.tokenizer import tokenizer_files
 from ggufkit.mapping.inverse_matching import CheckpointTensorPlan
 from ggufkit.mapping.spec import text_config
@@ -36,7 +36,7 @@ class ExportTensor:
 
     Attributes
     ----------
-    origin : CheckpointTensorPlan
+    plan : CheckpointTensorPlan
         Its name, shape, and how it comes out of the file.
     dtype : Dtype
         Its type.
@@ -44,14 +44,14 @@ class ExportTensor:
         Where it starts, in bytes after the shard's header.
     """
 
-    origin: CheckpointTensorPlan
+    plan: CheckpointTensorPlan
     dtype: Dtype
     offset: int = 0
 
     @property
     def n_bytes(self) -> int:
         """Its bytes."""
-        return prod(self.origin.way.shape) * self.dtype.size
+        return prod(self.plan.shape) * self.dtype.size
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class ExportPlan:
 
     def rows(self, tensor: ExportTensor) -> FileRows:
         """Return what a tensor is made of."""
-        return rows_of(self.source, self._tensors, tensor.origin)
+        return rows_of(self.source, self._tensors, tensor.plan)
 
     @cached_property
     def _tensors(self) -> dict[str, SourceTensor]:
@@ -155,14 +155,14 @@ def plan_export(
     file = GGUFSource.open(path, allow_requantize=True)
     metadata = file.base_metadata.copy()
     found = identify(file, metadata, lenient=lenient)
-    origins = sorted(found.origins, key=lambda origin: _in_order(origin.name))
-    main, dtypes = _dtypes(file, origins, dtype, jobs or os.cpu_count() or 1, progress)
+    planned = sorted(found.tensors, key=lambda tensor: _in_order(tensor.name))
+    main, dtypes = _dtypes(file, planned, dtype, jobs or os.cpu_count() or 1, progress)
     config = dict(found.config)
     _check_finite(config)
     text = text_config(config) or config
     pooling = config.pop("pooling_mode", None)
     config["torch_dtype"] = DTYPES[main].torch
-    tensors = [ExportTensor(o, DTYPES[d]) for o, d in zip(origins, dtypes, strict=True)]
+    tensors = [ExportTensor(plan, DTYPES[d]) for plan, d in zip(planned, dtypes, strict=True)]
     notes = [f"hparam {line}" for line in found.differing]
     restored = tokenizer_files(metadata, found.architecture, config)
     files = {**restored.files, **card_files(metadata, text, pooling)}
@@ -205,29 +205,29 @@ def _in_order(name: str) -> tuple[Any, ...]:
 
 def _dtypes(
     file: GGUFSource,
-    origins: Sequence[CheckpointTensorPlan],
+    planned: Sequence[CheckpointTensorPlan],
     wanted: str,
     jobs: int,
     progress: Callable[[int], None],
 ) -> tuple[str, list[str]]:
     """Return the main type, and that of each tensor."""
     if wanted != "auto":
-        return wanted, [wanted] * len(origins)
-    exact = _exact(file, origins, jobs, progress)
-    sizes = [prod(origin.way.shape) for origin in origins]
+        return wanted, [wanted] * len(planned)
+    exact = _exact(file, planned, jobs, progress)
+    sizes = [prod(plan.shape) for plan in planned]
     held = {
         name: sum(n for n, names in zip(sizes, exact, strict=True) if name in names)
         for name in NARROW
     }
     main = max(NARROW, key=lambda name: held[name])
     if 2 * held[main] < sum(sizes):
-        return "f32", ["f32"] * len(origins)
+        return "f32", ["f32"] * len(planned)
     return main, [main if main in names else "f32" for names in exact]
 
 
 def _exact(
     file: GGUFSource,
-    origins: Sequence[CheckpointTensorPlan],
+    planned: Sequence[CheckpointTensorPlan],
     jobs: int,
     progress: Callable[[int], None],
 ) -> list[set[str]]:
@@ -235,22 +235,22 @@ def _exact(
     tensors = {tensor.name: tensor for tensor in file.tensors}
 
     def measure(number: int) -> tuple[int, set[str]]:
-        origin = origins[number]
-        rows = rows_of(file, tensors, origin)
+        plan = planned[number]
+        rows = rows_of(file, tensors, plan)
         left = set(NARROW)
-        for stretch in stretches(origin.way.shape):
-            values = values_of(origin, rows, stretch)
-            left = {n for n in left if holds(values, DTYPES[n], origin.way.arithmetic)}
+        for chunk in row_chunks(plan.shape):
+            values = plan.inverse.transform.apply(rows, chunk)
+            left = {n for n in left if holds(values, DTYPES[n], plan.inverse.arithmetic)}
             if not left:
                 break
         return number, left
 
     found: dict[int, set[str]] = {}
     with ThreadPoolExecutor(jobs) as pool:
-        for number, names in map_bounded(measure, range(len(origins)), pool, jobs):
+        for number, names in map_bounded(measure, range(len(planned)), pool, jobs):
             found[number] = names
-            progress(prod(origins[number].way.shape))
-    return [found[number] for number in range(len(origins))]
+            progress(prod(planned[number].shape))
+    return [found[number] for number in range(len(planned))]
 
 
 def _shards(tensors: Iterable[ExportTensor], limit: int) -> list[ShardPlan]:
@@ -260,7 +260,7 @@ def _shards(tensors: Iterable[ExportTensor], limit: int) -> list[ShardPlan]:
         if groups[-1] and size + tensor.n_bytes > limit:
             groups.append([])
             size = 0
-        groups[-1].append(ExportTensor(tensor.origin, tensor.dtype, size))
+        groups[-1].append(ExportTensor(tensor.plan, tensor.dtype, size))
         size += tensor.n_bytes
     n = len(groups)
     if n > MAX_SHARDS:
@@ -277,9 +277,9 @@ def _shards(tensors: Iterable[ExportTensor], limit: int) -> list[ShardPlan]:
 def _header(tensors: Sequence[ExportTensor]) -> bytes:
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     for tensor in tensors:
-        entries[tensor.origin.name] = {
+        entries[tensor.plan.name] = {
             "dtype": tensor.dtype.name,
-            "shape": list(tensor.origin.way.shape),
+            "shape": list(tensor.plan.shape),
             "data_offsets": [tensor.offset, tensor.offset + tensor.n_bytes],
         }
     text = json.dumps(entries, separators=(",", ":")).encode()
@@ -288,7 +288,7 @@ def _header(tensors: Sequence[ExportTensor]) -> bytes:
 
 
 def _index(shards: Sequence[ShardPlan]) -> bytes:
-    places = {tensor.origin.name: shard.name for shard in shards for tensor in shard.tensors}
+    places = {tensor.plan.name: shard.name for shard in shards for tensor in shard.tensors}
     size = sum(tensor.n_bytes for shard in shards for tensor in shard.tensors)
     index = {"metadata": {"total_size": size}, "weight_map": places}
     return (json.dumps(index, indent=2) + "\n").encode()

@@ -12,7 +12,6 @@ from typing import Any
 from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.inverse_matching import CheckpointTensorPlan
-from ggufkit.mapping.inverse_rows import trimmed
 from ggufkit.mapping.matching import map_tensors
 from ggufkit.mapping.spec import (
     UNPREFIXED,
@@ -23,7 +22,7 @@ from ggufkit.mapping.spec import (
     write_hparams,
     write_leading_hparams,
 )
-from ggufkit.mapping.transforms import Shape
+from ggufkit.mapping.transforms import Shape, trimmed
 
 
 def differing_hparams(
@@ -60,7 +59,7 @@ def added_hparams(
 def check_tensors(
     architecture: Architecture,
     context: Context,
-    origins: Sequence[CheckpointTensorPlan],
+    planned: Sequence[CheckpointTensorPlan],
     shapes: Mapping[str, Shape],
     names: Sequence[str] | None = None,
 ) -> None:
@@ -71,8 +70,8 @@ def check_tensors(
     ConversionError
         It would not.
     """
-    made_of = {origin.name: origin.way.shape for origin in origins}
-    if len(made_of) != len(origins):
+    made_of = {plan.name: plan.shape for plan in planned}
+    if len(made_of) != len(planned):
         raise ConversionError("two tensors would have the same name")
     with config_errors(architecture):
         mapped = map_tensors(architecture, list(made_of), context)

@@ -1,4 +1,4 @@
-"""Tensors of a GGUF file as the sources of the ways back, and stretches of what these make."""
+"""Tensors of a GGUF file as the sources of inverse transforms, and chunks of what these make."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ggufkit.mapping.inverse_matching import CheckpointTensorPlan
 from ggufkit.mapping.transforms import Floats, Shape, n_rows
 
 # Weights that are worked on at once: 16 MiB as float32.
-STRETCH = 1 << 22
+CHUNK_WEIGHTS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -23,33 +23,28 @@ class FileRows:
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """Their shapes."""
+        """The shape of each tensor."""
         return tuple(tensor.shape for tensor in self.tensors)
 
     def read(self, rows: slice, source: int = 0) -> Floats:
-        """Return rows of one of them; a vector's rows are its elements."""
+        """Return rows of one tensor; a vector's rows are its elements."""
         if len(self.tensors[source].shape) < 2:
             return self.readers[source].read(slice(0, 1)).reshape(-1)[rows]
         return self.readers[source].read(rows)
 
 
 def rows_of(
-    file: GGUFSource, tensors: Mapping[str, SourceTensor], origin: CheckpointTensorPlan
+    file: GGUFSource, tensors: Mapping[str, SourceTensor], plan: CheckpointTensorPlan
 ) -> FileRows:
-    """Return the rows of what a checkpoint's tensor is made of."""
-    parts = tuple(tensors[name] for name in origin.parts)
+    """Return the tensors that a checkpoint's tensor is made of."""
+    parts = tuple(tensors[name] for name in plan.parts)
     return FileRows(parts, tuple(file.reader(part) for part in parts))
 
 
-def stretches(shape: Shape) -> Iterator[slice]:
-    """Yield slices of rows of a tensor, none of much more than `STRETCH` weights."""
+def row_chunks(shape: Shape) -> Iterator[slice]:
+    """Yield slices of rows of a tensor, of at most `CHUNK_WEIGHTS` weights or one row."""
     height = n_rows(shape)
     width = shape[-1] if len(shape) > 1 else 1
-    step = max(1, STRETCH // max(1, width))
+    step = max(1, CHUNK_WEIGHTS // max(1, width))
     for start in range(0, height, step):
         yield slice(start, min(height, start + step))
-
-
-def values_of(origin: CheckpointTensorPlan, rows: FileRows, stretch: slice) -> Floats:
-    """Return some rows of a checkpoint's tensor, before its arithmetic is undone."""
-    return origin.way.transform.apply(rows, stretch)

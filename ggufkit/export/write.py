@@ -20,7 +20,7 @@ from ggufkit.converter.execution.scheduling import map_bounded
 from ggufkit.errors import NotFiniteError, OutputError
 from ggufkit.export.dtypes import stored
 from ggufkit.export.plan import INDEX, ExportPlan, ExportTensor, ShardPlan, plan_export
-from ggufkit.export.rows import FileRows, stretches, values_of
+from ggufkit.export.rows import FileRows, row_chunks
 from ggufkit.io.atomic import SUFFIX, PartialFile, output_errors
 from ggufkit.io.folder_lock import locked
 from ggufkit.types import Progress
@@ -155,12 +155,13 @@ def _write_shard(
         file.write_at(0, shard.header)
 
         def write(task: tuple[ExportTensor, FileRows, slice]) -> int:
-            tensor, rows, stretch = task
-            values = values_of(tensor.origin, rows, stretch)
-            data = stored(values, tensor.dtype, tensor.origin.way.arithmetic)
+            tensor, rows, chunk = task
+            inverse = tensor.plan.inverse
+            values = inverse.transform.apply(rows, chunk)
+            data = stored(values, tensor.dtype, inverse.arithmetic)
             _check_finite(tensor, values, data)
             width = values[0].size if values.ndim > 1 else 1
-            start = tensor.offset + stretch.start * width * tensor.dtype.size
+            start = tensor.offset + chunk.start * width * tensor.dtype.size
             file.write_at(len(shard.header) + start, np.ascontiguousarray(data))
             return int(data.nbytes)
 
@@ -172,7 +173,7 @@ def _write_shard(
 def _tasks(plan: ExportPlan, shard: ShardPlan) -> Iterator[tuple[ExportTensor, FileRows, slice]]:
     for tensor in shard.tensors:
         rows = plan.rows(tensor)
-        yield from ((tensor, rows, stretch) for stretch in stretches(tensor.origin.way.shape))
+        yield from ((tensor, rows, chunk) for chunk in row_chunks(tensor.plan.shape))
 
 
 def _check_finite(tensor: ExportTensor, values: object, data: object) -> None:
@@ -180,9 +181,9 @@ def _check_finite(tensor: ExportTensor, values: object, data: object) -> None:
         lost = np.isinf(data) & np.isfinite(values)  # type: ignore[call-overload]
         if lost.any():
             raise NotFiniteError(
-                f"{tensor.origin.name}: has values that float16 can't hold: take --dtype bf16, "
+                f"{tensor.plan.name}: has values that float16 can't hold: take --dtype bf16, "
                 "f32 or auto",
-                tensor=tensor.origin.name,
+                tensor=tensor.plan.name,
             )
 
 

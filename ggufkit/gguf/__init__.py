@@ -1,4 +1,4 @@
 """The GGUF file: metadata, layout, reading, writing, splitting, naming.
 
-Knows bytes; knows neither models nor what the bits of a tensor mean.
+It knows bytes, but neither models nor the meaning of a tensor's bits.
 """

@@ -78,7 +78,7 @@ def parse_header(data: Buffer, *, strict: bool = True) -> Header:
         Reject what llama.cpp reads but the format does not allow: strings that are not UTF-8,
         keys above 65535 bytes, empty tensor names, an alignment outside 8 to 2^20. Without it
         these are read (bytes that are not UTF-8 as surrogates), and so are nested arrays,
-        big-endian files and tensors of types that are not known, which llama.cpp rejects.
+        big-endian files and tensors of unknown types, which llama.cpp rejects.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def parse_version(data: Buffer, *, strict: bool = True) -> tuple[int, ByteOrder]
     Raises
     ------
     NotGGUFError, UnsupportedVersionError, TruncatedError
-        It is no GGUF file, or none that can be read.
+        It is not a GGUF file, or not one that can be read.
     """
     magic = bytes(data[:4])
     if magic != MAGIC:
@@ -112,14 +112,12 @@ def parse_version(data: Buffer, *, strict: bool = True) -> tuple[int, ByteOrder]
         (version,) = struct.unpack_from(">I", data, 4)
     if version == 1:
         raise UnsupportedVersionError(
-            "GGUF version 1 (2023) is no longer read, by llama.cpp neither: convert the "
+            "GGUF version 1 (2023) is no longer read, neither here nor by llama.cpp: convert the "
             "original checkpoint again",
             offset=4,
         )
     if version not in (2, VERSION) or (order == ">" and version != VERSION):
-        raise UnsupportedVersionError(
-            f"GGUF version {version} can't be read, only 2 and 3", offset=4
-        )
+        raise UnsupportedVersionError(f"GGUF version {version}, expected 2 or 3", offset=4)
     if strict and order == ">":
         raise UnsupportedVersionError(
             "a big-endian file: its weights would be misread; open with strict=False to look at it",
@@ -175,7 +173,7 @@ class HeaderParser(HeaderWalker):
                 raise BadValueError(error.what, offset=start) from None
 
     def entry(self) -> EncodedValue:
-        """Read a value type and check the value behind it."""
+        """Read a value type and check the value that follows."""
         value_type = value_type_of(self.u32("a value type"), self.pos - 4)
         start = self.pos
         self.pos = self.measure(start, value_type, nested=not self.strict)
@@ -214,7 +212,7 @@ class HeaderParser(HeaderWalker):
     def _close(
         self, infos: dict[str, TensorInfo], opaque: TensorInfo, end: int, alignment: int
     ) -> int:
-        """Give a tensor of unknown type the bytes up to `end`, and return `end`."""
+        """Give a tensor of an unknown type the bytes up to `end`, and return `end`."""
         if end < opaque.offset or end % alignment:
             raise BadLayoutError(
                 f"tensor {opaque.name!r} of the unknown type {int(opaque.type)} at offset "

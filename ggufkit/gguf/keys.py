@@ -1,7 +1,7 @@
 """The standard metadata keys and the value type of each: one row per key.
 
-A row holds the type of the value, or of the items if the value is an array. A few keys hold one
-number or one per layer; they have both. ``{arch}`` stands for the architecture, ``{id}`` for a
+A row holds the type of the value, or of the items if the value is an array; a few keys, which hold
+one number or one per layer, have both. ``{arch}`` stands for the architecture, ``{id}`` for a
 number from 0, other braces for a name.
 
 The types are those that gguf-py's ``GGUFWriter`` and llama.cpp use; keys of multimodal
@@ -18,7 +18,7 @@ from ggufkit.types import ValueType
 
 
 class KeyType(NamedTuple):
-    """What a key may hold: one value of type `scalar`, an array of `items`, or either."""
+    """Types of a key's value: one of type `scalar`, an array of `items`, or either."""
 
     scalar: ValueType | None = None
     items: ValueType | None = None
@@ -339,7 +339,7 @@ KEYS: dict[str, KeyType] = {
 
 
 def key_type(key: str) -> KeyType | None:
-    """Return what a standard key may hold, or None for any other key.
+    """Return the types of a standard key, or None for any other key.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where everything goes in a GGUF file, before a byte of it is written.
+"""The layout of a GGUF file, planned before a byte of it is written.
 
 ::
 
@@ -133,10 +133,10 @@ def plan_layout(
     metadata : Metadata
         Its key ``general.alignment``, if set, is the alignment; 32 otherwise.
     tensors : iterable of TensorInfo or (name, shape, type)
-        In file order; shapes in numpy order. Of a `TensorInfo` the offset does not count; one of
-        an unknown type keeps its bytes.
+        In file order; shapes in numpy order. The offset of a `TensorInfo` is ignored; one of an
+        unknown type keeps its bytes.
     alignment : int, optional
-        Only checked: what the caller takes the alignment to be.
+        The alignment that the caller expects; only checked.
     version : {3, 2}
         GGUF version to write.
     pad_header : bool
@@ -156,7 +156,7 @@ def plan_layout(
             f"alignment {alignment}, but the metadata says {stated}: set {ALIGNMENT_KEY!r} first"
         )
     if version not in (2, VERSION):
-        raise BadValueError(f"GGUF version {version} can't be written, only 2 and 3")
+        raise BadValueError(f"GGUF version {version}, expected 2 or 3")
     infos: list[TensorInfo] = []
     offset = 0
     for info in map(tensor_info, tensors):
@@ -199,13 +199,13 @@ def alignment_of(metadata: Metadata, *, strict: bool = True) -> int:
         return DEFAULT_ALIGNMENT
     if metadata.type_of(ALIGNMENT_KEY) is not ValueType.UINT32:
         raise BadLayoutError(
-            f"{ALIGNMENT_KEY} is {metadata.type_of(ALIGNMENT_KEY).name}, it has to be UINT32"
+            f"{ALIGNMENT_KEY} is {metadata.type_of(ALIGNMENT_KEY).name}, expected UINT32"
         )
     alignment = metadata.get_int(ALIGNMENT_KEY)
     least, most = (limits.MIN_ALIGNMENT, limits.MAX_ALIGNMENT) if strict else (1, 1 << 31)
     if alignment.bit_count() != 1 or not least <= alignment <= most:
         raise BadLayoutError(
-            f"{ALIGNMENT_KEY} is {alignment}, it has to be a power of two from {least} to {most}"
+            f"{ALIGNMENT_KEY} is {alignment}, expected a power of two in {least}..{most}"
         )
     return alignment
 
@@ -221,7 +221,7 @@ def check_name(name: str, *, strict: bool = True) -> None:
     size = len(name.encode("utf-8", "surrogateescape"))
     if size > limits.MAX_NAME_BYTES:
         raise BadValueError(
-            f"tensor name {name[:80]!r} has {size} bytes; at most {limits.MAX_NAME_BYTES}"
+            f"tensor name {name[:80]!r} has {size} bytes; the limit is {limits.MAX_NAME_BYTES}"
         )
     if "\0" in name or (strict and not name):
         # Programs written in C see the name end at the NUL: two names could become one.

@@ -1,4 +1,4 @@
-"""`Metadata`: the ordered, typed key-value pairs at the head of a GGUF file."""
+"""`Metadata`: the ordered, typed key-value pairs of a GGUF file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Metadata(MutableMapping[str, Value]):
     """Ordered mapping of keys to typed values.
 
     ``m[key] = value`` takes the value type from the table of standard keys; any other key needs
-    `set` with a type. A key that is set again keeps its place and takes the new value. Values
-    are encoded when set, so what is read back is what a file will hold (float32 is rounded),
-    and decoded when first read. Do not change a list that was read: set the key again.
+    `set` with a type. Setting a key again keeps its position. Values are encoded when set, so
+    that reading returns what a file will hold (float32 is rounded), and decoded when first read.
+    Do not change a list that was read: set the key again.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Metadata(MutableMapping[str, Value]):
 
     @classmethod
     def from_entries(cls, entries: dict[str, EncodedValue], *, errors: str = "strict") -> Metadata:
-        """Wrap encoded values; `errors` says what to do with strings that are not UTF-8."""
+        """Wrap encoded values; `errors` as in `bytes.decode`, for strings that are not UTF-8."""
         metadata = cls()
         metadata._entries = entries
         metadata._errors = errors
@@ -81,7 +81,7 @@ class Metadata(MutableMapping[str, Value]):
         expected = key_type(key)
         if expected is None:
             raise WrongValueTypeError(
-                f"{key!r} is not a standard key: say its type with set(key, value, ValueType.X)"
+                f"{key!r} is not a standard key: give its type with set(key, value, ValueType.X)"
             )
         is_array = _is_array(value)
         wanted = expected.items if is_array else expected.scalar
@@ -196,7 +196,7 @@ class Metadata(MutableMapping[str, Value]):
         return value if isinstance(value, list) else []
 
     def encoded(self, order: ByteOrder = "<") -> bytes:
-        """Return all pairs as a file of this byte order holds them, behind its 24-byte head."""
+        """Return all pairs as a file of this byte order holds them, after its first 24 bytes."""
         parts = []
         for key, entry in self._entries.items():
             raw = key.encode("utf-8", "surrogateescape")
@@ -238,12 +238,12 @@ def check_key(key: str) -> None:
     size = len(key.encode("utf-8", "surrogateescape"))
     if not key or size > limits.MAX_KEY_BYTES or "\0" in key:
         raise BadValueError(
-            f"key {key[:40]!r} of {size} bytes: a key has 1 to {limits.MAX_KEY_BYTES} bytes, no NUL"
+            f"key {key[:40]!r} has {size} bytes, expected 1..{limits.MAX_KEY_BYTES} without NUL"
         )
 
 
 def _is_array(value: object) -> bool:
-    """Whether a value is stored as an array: any sequence but text, and ndarrays but scalars."""
+    """Whether a value is stored as an array: any sequence except str, any ndarray except 0-d."""
     if hasattr(value, "ndim"):
         return bool(value.ndim)
     return isinstance(value, Sequence) and not isinstance(value, str)

@@ -22,7 +22,7 @@ class GGUFModel(Mapping[str, Tensor]):
     parts : tuple of GGUFFile
         In order; one for a file that is not split.
     metadata : Metadata
-        Of the first part, without the keys of the split.
+        Of the first part, without the ``split.*`` keys.
     tensors : dict of str to TensorInfo
         Of all parts, in order; offsets count within their part.
     """
@@ -74,7 +74,7 @@ class GGUFModel(Mapping[str, Tensor]):
         Raises
         ------
         MissingTensorError
-            No part does.
+            No part has a tensor of this name.
         """
         try:
             return self._part_of[name]
@@ -82,7 +82,7 @@ class GGUFModel(Mapping[str, Tensor]):
             raise MissingTensorError(f"{self.path}: no tensor is named {name!r}") from None
 
     def read_bytes(self, info: TensorInfo, start: int = 0, size: int | None = None) -> bytes:
-        """Read a stretch of a tensor's data; see `GGUFFile.read_bytes`."""
+        """Read bytes of a tensor's data; see `GGUFFile.read_bytes`."""
         return self.part_of(info.name).read_bytes(info, start, size)
 
     def close(self) -> None:

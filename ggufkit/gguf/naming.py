@@ -1,4 +1,4 @@
-"""GGUF file names: what `FileName` holds, joined by dashes.
+"""GGUF file names: the fields of `FileName`, joined by dashes.
 
 ``[Sidecar-]BaseName-SizeLabel[-FineTune]-Version[-Encoding][-Type][-Shard].gguf``
 
@@ -33,7 +33,7 @@ _SHARD = re.compile(r"-(\d{5}-of-\d{5})$", re.ASCII)
 
 @dataclass(frozen=True)
 class FileName:
-    """The parts of a file name that keeps to the convention.
+    """The parts of a file name that follows the convention.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class FileName:
 
 
 def parse_name(name: str) -> FileName | None:
-    """Parse a file name, or return None if it does not keep to the convention.
+    """Parse a file name, or return None if it does not follow the convention.
 
     Accepts what the specification's regular expression accepts, in linear time: every part but
     the fine-tune is recognised segment by segment between the dashes.
@@ -108,7 +108,7 @@ def build_name(
     encoding: str | None = None,
     type: str | None = None,  # noqa: A002 - the convention's word
 ) -> str:
-    """Build a file name from parts of which some may be unknown.
+    """Build a file name from parts, some of which may be unknown.
 
     Raises
     ------
@@ -126,15 +126,15 @@ def build_name(
     ]
     stem = "-".join(part for part in parts if part)
     if not safe_name(base_name):
-        raise BadValueError(f"no file name can be made of the model name {base_name!r}")
+        raise BadValueError(f"the model name {base_name!r} leaves no characters for a file name")
     return _shorten(stem) + EXTENSION
 
 
 def safe_name(text: str) -> str:
     """Make text from a model card usable inside a file name.
 
-    Spaces and separators become dashes; control characters and leading dots and dashes go:
-    no name leads out of its folder, hides, or looks like an option.
+    Spaces and separators become dashes; control characters and leading dots and dashes are removed,
+    so that no name leaves its folder, is hidden, or looks like an option.
     """
     dashed = re.sub(r"[\s/\\:]+", "-", text.strip())
     printable = "".join(char for char in dashed if char.isprintable())
@@ -172,7 +172,7 @@ def size_label(n_total: int, n_shared: int, n_expert: int, n_experts: int) -> st
 
 
 def round_count(n_weights: int) -> str:
-    """Return a number of weights with two digits at least and a letter for the scale."""
+    """Return a number of weights with at least two digits and a letter for the scale."""
     factor, letter = next(row[1:] for row in _SCALES if n_weights > row[0])
     scaled = n_weights * factor
     digits = len(str(round(scaled)).lstrip("0"))

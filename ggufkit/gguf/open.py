@@ -87,12 +87,12 @@ def _open_part(name: str, index: int, count: int, open_one: _Open) -> GGUFFile:
 
 
 def _check_part(part: GGUFFile, index: int, first: GGUFFile) -> None:
-    """Check that a part says about the split what its name and the part opened first say.
+    """Check that a part's split keys agree with its name and with the part opened first.
 
     Raises
     ------
     BadLayoutError
-        It does not: it belongs to another model.
+        It belongs to another model.
     """
     wanted = {
         NO: index,
@@ -104,13 +104,13 @@ def _check_part(part: GGUFFile, index: int, first: GGUFFile) -> None:
         if part.metadata.get(key) != value:
             raise BadLayoutError(
                 f"{key} is {part.metadata.get(key)}, expected {value}: "
-                "it is not a part of this model, or has been renamed",
+                "not a part of this model, or renamed",
                 path=part.path,
             )
 
 
 def _split_numbers(file: GGUFFile) -> tuple[int, int]:
-    """Return count and number that a file states, checked; (0, 0) if it is not a part."""
+    """Return the checked split count and number of a file; (0, 0) if it is not a part."""
     metadata = file.metadata
     if COUNT not in metadata:
         return 0, 0
@@ -124,13 +124,7 @@ def _split_numbers(file: GGUFFile) -> tuple[int, int]:
 
 
 def _check_total(joined: GGUFModel) -> None:
-    """Check that the parts hold as many tensors as they say.
-
-    Raises
-    ------
-    BadLayoutError
-        They do not.
-    """
+    """Check that the parts hold as many tensors as stated, or raise `BadLayoutError`."""
     first = joined.parts[0]
     total = first.metadata.get(TENSORS_COUNT, len(joined.tensors))
     if total != len(joined.tensors):

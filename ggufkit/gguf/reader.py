@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ggufkit.gguf.layout import TensorInfo
     from ggufkit.gguf.metadata import Metadata
     from ggufkit.gguf.values import Buffer, ByteOrder
+    from ggufkit.types import TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Tensor:
     Attributes
     ----------
     info : TensorInfo
-        Name, shape, type and place.
+        Name, shape, type and offset.
     data : NDArray of uint8
         Shape ``info.shape[:-1] + (row_size,)``; a read-only view of the mapped file, in the
         file's byte order.
@@ -38,6 +39,16 @@ class Tensor:
 
     info: TensorInfo
     data: NDArray[np.uint8]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weights, in numpy order."""
+        return self.info.shape
+
+    @property
+    def type(self) -> TensorType:
+        """How the weights are stored."""
+        return self.info.type
 
 
 class GGUFFile(Mapping[str, Tensor]):
@@ -86,14 +97,14 @@ class GGUFFile(Mapping[str, Tensor]):
         Parameters
         ----------
         path : path-like
-            A regular file. A file of a split is opened on its own; see `open_gguf`.
+            A regular file. A part of a split model is opened on its own; see `open_gguf`.
         strict : bool
             See `parse_header`.
 
         Raises
         ------
         MissingFileError
-            There is no such file, or it can't be opened.
+            The file does not exist or can't be opened.
         FormatError
             One of its subclasses: the file is not what the format allows.
         """
@@ -135,7 +146,7 @@ class GGUFFile(Mapping[str, Tensor]):
         Raises
         ------
         MissingTensorError
-            There is none of this name.
+            No tensor has this name.
         """
         import numpy as np
 
@@ -163,7 +174,7 @@ class GGUFFile(Mapping[str, Tensor]):
         return f"<GGUFFile {str(self.path)!r}: {len(self.tensors)} tensors>"
 
     def read_bytes(self, info: TensorInfo, start: int = 0, size: int | None = None) -> bytes:
-        """Read a stretch of a tensor's data by ``pread``: nothing of it stays mapped.
+        """Read bytes of a tensor's data by ``pread``, so that nothing stays mapped.
 
         Parameters
         ----------
@@ -175,7 +186,7 @@ class GGUFFile(Mapping[str, Tensor]):
         Raises
         ------
         TruncatedError
-            The stretch is not within the tensor, or the file has shrunk since it was opened.
+            The bytes are not within the tensor, or the file has shrunk since it was opened.
         """
         size = info.nbytes - start if size is None else size
         if start < 0 or size < 0 or start + size > info.nbytes:
@@ -183,7 +194,9 @@ class GGUFFile(Mapping[str, Tensor]):
                 f"bytes {start} to {start + size} of tensor {info.name!r}, which has {info.nbytes}",
                 path=self.path,
             )
-        at = self.data_offset + info.offset + start
+        return self._read(self.data_offset + info.offset + start, size)
+
+    def _read(self, at: int, size: int) -> bytes:
         if self._fd is None:
             return bytes(self._open_data()[at : at + size])
         return read_range(self._fd, at, size, self.path)
@@ -206,7 +219,7 @@ def open_regular(path: Path) -> int:
     Raises
     ------
     MissingFileError
-        It can't be opened, or is no regular file.
+        It can't be opened, or is not a regular file.
     """
     import stat
 

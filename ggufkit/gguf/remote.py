@@ -8,16 +8,13 @@ or nearly what they need. So a few requests fetch the header, and little more.
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from ggufkit.errors import FormatError, LimitExceededError, TruncatedError
+from ggufkit.errors import FormatError, LimitExceededError
 from ggufkit.gguf.header import HeaderParser, parse_version
 from ggufkit.gguf.reader import GGUFFile, Tensor, check_data
 from ggufkit.io.http_ranges import RangeReader, url_of
-
-if TYPE_CHECKING:
-    from ggufkit.gguf.layout import TensorInfo
 
 FIRST_BYTES = 1 << 17
 #: Share of what is known of the header that is fetched beyond the estimate: what follows may be
@@ -34,7 +31,7 @@ class RemoteFile(GGUFFile):
     Attributes
     ----------
     source : RangeReader
-        Where bytes come from; it counts them.
+        The connection; it counts the bytes received.
     """
 
     source: RangeReader
@@ -46,7 +43,7 @@ class RemoteFile(GGUFFile):
         Parameters
         ----------
         path : str
-            ``hf:owner/name/file.gguf``, with ``@revision`` if need be, or a URL.
+            ``hf:owner/name/file.gguf``, with an optional ``@revision``, or a URL.
         strict : bool
             See `ggufkit.gguf.header.parse_header`.
 
@@ -55,7 +52,7 @@ class RemoteFile(GGUFFile):
         MissingFileError, RemoteError
             It can't be reached.
         FormatError
-            It is no GGUF file, or damaged.
+            It is not a GGUF file, or damaged.
         """
         source = RangeReader(url_of(str(path)))
         name = Path(PurePosixPath(unquote(urlsplit(source.url).path)).name)
@@ -80,15 +77,8 @@ class RemoteFile(GGUFFile):
         flat = np.frombuffer(self.read_bytes(info), np.uint8)
         return Tensor(info, flat.reshape(info.data_shape))
 
-    def read_bytes(self, info: TensorInfo, start: int = 0, size: int | None = None) -> bytes:
-        """Fetch a stretch of a tensor's data; see `GGUFFile.read_bytes`."""
-        size = info.nbytes - start if size is None else size
-        if start < 0 or size < 0 or start + size > info.nbytes:
-            raise TruncatedError(
-                f"bytes {start} to {start + size} of tensor {info.name!r}, which has {info.nbytes}",
-                path=self.path,
-            )
-        return self.source.read(self.data_offset + info.offset + start, size)
+    def _read(self, at: int, size: int) -> bytes:
+        return self.source.read(at, size)
 
 
 class _RemoteParser(HeaderParser):

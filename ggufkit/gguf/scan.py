@@ -45,7 +45,7 @@ class _HoldsTensors(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class TensorChunk:
     """Whole blocks of one tensor: its weights `start` to `stop`, counted through rows."""
 
     name: str
@@ -59,11 +59,11 @@ class Chunk:
         return file.read_bytes(info, size_of(self.start), size_of(self.stop - self.start))
 
 
-def chunks_of(infos: Iterable[TensorInfo]) -> Iterator[Chunk]:
+def chunks_of(infos: Iterable[TensorInfo]) -> Iterator[TensorChunk]:
     """Cut tensors of known types into chunks."""
     for info in infos:
         for start in range(0, info.n_weights, CHUNK):
-            yield Chunk(info.name, start, min(start + CHUNK, info.n_weights))
+            yield TensorChunk(info.name, start, min(start + CHUNK, info.n_weights))
 
 
 def byte_ranges(n_bytes: int) -> Iterator[tuple[int, int]]:
@@ -109,11 +109,13 @@ def map_in_order(
 
 
 def sum_by_tensor(
-    function: Callable[[Chunk], Sum], chunks: Iterable[Chunk], n_threads: int | None = None
+    function: Callable[[TensorChunk], Sum],
+    chunks: Iterable[TensorChunk],
+    n_threads: int | None = None,
 ) -> dict[str, Sum]:
     """Return what `function` finds, added up over the chunks of each tensor."""
 
-    def work(chunk: Chunk) -> tuple[str, Sum]:
+    def work(chunk: TensorChunk) -> tuple[str, Sum]:
         return chunk.name, function(chunk)
 
     found: dict[str, Sum] = {}

@@ -1,13 +1,13 @@
 """Models split over files named ``NAME-00001-of-00005.gguf``.
 
-The first part holds all metadata; every part holds three keys more::
+The first part holds all metadata; every part holds three more keys::
 
     split.no            u16   number of the part, from 0
     split.count         u16   number of parts
     split.tensors.count i32   tensors in all parts together
 
-The keys are llama.cpp's; the specification does not know them. Two programs split, and differ a
-little (`SplitStyle`): the converter, and ``llama-gguf-split``. `ggufkit.gguf.open` reads the
+The keys are llama.cpp's and not in the specification. Two programs split files, with small
+differences (`SplitStyle`): the converter, and ``llama-gguf-split``. `ggufkit.gguf.open` reads the
 parts as one.
 """
 
@@ -34,7 +34,7 @@ _PART_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.ASCII | re.DOTALL)
 
 @dataclass(frozen=True)
 class SplitStyle:
-    """What differs between the programs that split.
+    """Differences between the programs that split.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class SplitStyle:
     padded : bool
         Whether padding counts for the size limit.
     always : bool
-        Whether a model that fits into one part gets the keys and a part's name too.
+        Whether a model that fits into one part also gets the keys and a part's name.
     """
 
     keys: tuple[str, str, str]
@@ -59,7 +59,7 @@ GGUF_SPLIT = SplitStyle((NO, TENSORS_COUNT, COUNT), padded=True, always=True)
 
 @dataclass(frozen=True)
 class SplitPart:
-    """One file of a split: what `plan_layout` needs."""
+    """One file of a split model: the arguments of `plan_layout`."""
 
     metadata: Metadata
     tensors: tuple[TensorInfo, ...]
@@ -71,7 +71,7 @@ def parse_size(text: str) -> int:
     Raises
     ------
     BadValueError
-        It is something else, or zero.
+        It is malformed, or zero.
 
     Examples
     --------
@@ -80,7 +80,9 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+)([KMG]?)", text, re.ASCII)
     if not match or not int(match[1]):
-        raise BadValueError(f"{text!r} is not a size: a number above 0, then K, M, G or nothing")
+        raise BadValueError(
+            f"{text!r} is not a size, expected a number above 0, optionally with K, M or G"
+        )
     return int(match[1]) * _UNITS.get(match[2], 1)
 
 
@@ -119,9 +121,9 @@ def plan_split(
     tensors : iterable of TensorInfo or (name, shape, type)
         In file order.
     max_bytes : int
-        Most bytes of tensor data in a part, 0 for any; a larger tensor gets a part of its own.
+        Maximum bytes of tensor data in a part, 0 for no limit; a larger tensor gets its own part.
     max_tensors : int
-        Most tensors in a part, 0 for any.
+        Maximum tensors in a part, 0 for no limit.
     no_tensor_first : bool
         Leave the first part without tensors, so that metadata is a small download.
     style : SplitStyle

@@ -7,8 +7,7 @@ A value is stored behind its type id; an array carries the type id and count of 
     ARRAY        | item type: u32 | count: u64 | items |    items without type ids
 
 Everything is little-endian, except in big-endian files of version 3. Values stay in their
-encoded form (`EncodedValue`) until somebody asks for them: opening a file costs no object per
-token.
+encoded form (`EncodedValue`) until they are used: opening a file creates no object per token.
 
 Source: the section "File Structure" of ggml's docs/gguf.md, and ``gguf_reader`` in gguf.cpp.
 """
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap"
 ByteOrder: TypeAlias = Literal["<", ">"]
-Value: TypeAlias = "bool | int | float | str | Sequence[Value]"
+Value: TypeAlias = bool | int | float | str | Sequence["Value"]
 
 #: struct code of every value type of fixed size; STRING and ARRAY have none.
 CODES: dict[ValueType, str] = {
@@ -52,7 +51,7 @@ ARRAY_HEAD = 12  # item type: u32, count: u64
 
 @dataclass(frozen=True, slots=True)
 class EncodedValue:
-    """A value in its encoded form: a stretch of a buffer.
+    """A value in its encoded form: a section of a buffer.
 
     Attributes
     ----------
@@ -61,7 +60,7 @@ class EncodedValue:
     data : buffer
         Holds the encoded value in ``data[start:stop]``, without its type id.
     start, stop : int
-        Where in `data`.
+        Bounds in `data`.
     order : {'<', '>'}
         Byte order of `data`.
     """
@@ -103,7 +102,7 @@ def encode(value: Any, value_type: ValueType, *, errors: str = "strict") -> byte
     Raises
     ------
     WrongValueTypeError
-        The value is of another kind, or out of the type's range.
+        The value is of the wrong kind, or out of the type's range.
     """
     if value_type is ValueType.STRING:
         return _encode_string(value, errors)
@@ -153,7 +152,7 @@ def _pack(items: Sequence[Any], item_type: ValueType) -> bytes:
 
 
 def _check_kind(items: Sequence[Any], item_type: ValueType) -> None:
-    """Reject what `struct` would convert in silence: bools as numbers, anything as a bool."""
+    """Reject values that `struct` would convert silently: bools as numbers, anything as a bool."""
     for item in items:
         if item_type is ValueType.BOOL:
             fits = isinstance(item, bool) or type(item).__name__ == "bool"

@@ -1,4 +1,4 @@
-"""Writing whole GGUF files: header, then every tensor at its place."""
+"""Writing whole GGUF files: the header, then every tensor at its offset."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def write(
     Parameters
     ----------
     path : path-like
-        The file; one of that name is replaced.
+        The file; an existing one is replaced.
     layout : Layout
         From `plan_layout`.
     data : mapping of tensor names to arrays, or iterable of arrays in the layout's order
-        Any dtype; only the bytes count, and their number has to be the tensor's.
+        Of any dtype; only the bytes count, and there must be as many as the tensor has.
 
     Raises
     ------

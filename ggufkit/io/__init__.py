@@ -1,1 +1,1 @@
-"""The ground: bytes on disk and on the wire, which know no format."""
+"""The ground: bytes on disk and on the network, independent of any format."""

@@ -1,4 +1,4 @@
-"""Files that are either complete under their final name, or not there.
+"""Files that exist under their final name only when complete.
 
 Data goes to ``NAME.partial``, at known offsets and in any order. Only when all of it has reached
 the disk does the file take its final name.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ggufkit.errors import OutputError
+from ggufkit.io.positional import sync_folder, write_range
 
 try:
     import fcntl
@@ -21,13 +22,13 @@ except ImportError:  # pragma: no cover - Windows has no advisory locks
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SUFFIX = ".partial"
 
 
 def partial_path(final_path: Path) -> Path:
-    """Return where a file grows until it is whole."""
+    """Return the path of a file while it is being written."""
     return final_path.with_name(final_path.name + SUFFIX)
 
 
@@ -90,7 +91,7 @@ class PartialFile:
         Raises
         ------
         OutputError
-            The disk is full or failed, or the data would reach behind the file's end.
+            The disk is full or failed, or the data would go past the file's end.
         """
         view = memoryview(data)
         if view.nbytes == 0:
@@ -101,7 +102,7 @@ class PartialFile:
                 f"{self.path}: {len(view)} bytes at {offset} reach behind its {self.size} bytes"
             )
         with output_errors(self.path):
-            _write_all(self._open_fd(), view, offset)
+            write_range(self._open_fd(), offset, view)
 
     def sync(self) -> None:
         """Wait until everything written so far is on disk."""
@@ -109,13 +110,13 @@ class PartialFile:
             os.fsync(self._open_fd())
 
     def publish(self) -> Path:
-        """Give the finished file its final name; it replaces a file of that name."""
+        """Give the finished file its final name, replacing an existing file."""
         self.sync()
         with output_errors(self.final_path):
             # Rename while the lock is held: nobody else can be writing this file.
             self.path.replace(self.final_path)
             self.close()
-            _sync_folder(self.final_path.parent)
+            sync_folder(self.final_path.parent)
         return self.final_path
 
     def discard(self) -> None:
@@ -126,7 +127,7 @@ class PartialFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file and leave it where it is."""
+        """Close the file and keep the partial file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -149,22 +150,15 @@ def write_into_partial(final_path: str | os.PathLike[str], offset: int, data: An
     Raises
     ------
     OutputError
-        There is no such partial file, or the disk is full or failed.
+        The partial file does not exist, or the disk is full or failed.
     """
     path = partial_path(Path(final_path))
     with output_errors(path):
         fd = os.open(path, os.O_WRONLY)
         try:
-            _write_all(fd, memoryview(data).cast("B"), offset)
+            write_range(fd, offset, memoryview(data).cast("B"))
         finally:
             os.close(fd)
-
-
-def _write_all(fd: int, view: memoryview, offset: int) -> None:
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view = view[written:]
-        offset += written
 
 
 def _check_final(path: Path) -> None:
@@ -183,12 +177,12 @@ def open_locked(path: Path) -> int:
     Returns
     -------
     int
-        Its descriptor; the lock ends when that is closed, or the process ends.
+        Its descriptor; the lock is released when it is closed or the process ends.
 
     Raises
     ------
     OSError
-        With ``EAGAIN``: another process has it locked.
+        With ``EAGAIN``: another process holds the lock.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     while True:
@@ -222,15 +216,7 @@ def _check_space(path: Path, size: int) -> None:
         )
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-_ADVICE = {
+ADVICE = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
     errno.EFBIG: "the file system or a limit does not allow files of this size",
@@ -244,16 +230,14 @@ _ADVICE = {
 
 
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """Turn the system's errors into ours, with path and advice.
-
-    Raises
-    ------
-    OutputError
-        Instead of an `OSError`.
-    """
+def output_errors(
+    path: Path,
+    advice: Mapping[int, str] = ADVICE,
+    otherwise: str = "check the disk and the path",
+) -> Iterator[None]:
+    """Turn an `OSError` into an `OutputError` with path and advice."""
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the disk and the path")
-        raise OutputError(f"{path}: {error.strerror}; {advice}") from error
+        what = advice.get(error.errno or 0, otherwise)
+        raise OutputError(f"{path}: {error.strerror}; {what}") from error

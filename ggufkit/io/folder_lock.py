@@ -1,7 +1,7 @@
 """One process at a time writes a ladder into a folder.
 
-The lock is the operating system's, on a file in the folder: it ends with the process that holds
-it, however that ends, so a lock is never stale.
+The lock is the operating system's, on a file in the folder. It is released when the process ends,
+however that happens, so a lock is never stale.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     OutputError
-        Another process is at it, or the folder can't be written to.
+        Another process holds the lock, or the folder can't be written to.
     """
     path = folder / LOCK_NAME
     try:

@@ -1,8 +1,8 @@
-"""Files of a checkpoint folder: found by plain name, never outside the folder, JSON guarded.
+"""Files of a checkpoint folder: never outside the folder, with limits on size and JSON.
 
-A checkpoint comes from strangers. A name inside it may point anywhere (``../``, a symlink, a
-FIFO) and its JSON may be deep, huge or contradictory; the two functions here are the only way
-the rest of the package opens its files.
+A checkpoint is untrusted. A name in it may point anywhere (``../``, a symlink, a FIFO) and its JSON
+may be deep, huge or contradictory; the rest of the package opens its files only through these
+functions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def find_file(folder: Path, name: str) -> Path:
     MissingFileError
         There is no such file.
     CheckpointError
-        The path leaves the folder or is no regular file.
+        The path leaves the folder or is not a regular file.
     """
     path = folder / name
     try:
@@ -58,7 +58,7 @@ def find_file(folder: Path, name: str) -> Path:
 
 
 def has_file(folder: Path, name: str) -> bool:
-    """Whether the checkpoint has a file `name`; a file that can't be used is an error."""
+    """Whether the checkpoint has a file `name`; an unusable file is an error."""
     try:
         find_file(folder, name)
     except MissingFileError:
@@ -67,7 +67,7 @@ def has_file(folder: Path, name: str) -> bool:
 
 
 def _homes(folder: Path) -> tuple[Path, ...]:
-    """Where a checkpoint's files may lie: its folder and, in the Hub's cache, the blobs."""
+    """Where a checkpoint's files may be: its folder and, in the Hub's cache, the blobs."""
     resolved = folder.resolve()
     if resolved.parent.name == "snapshots":
         return resolved, resolved.parent.parent / "blobs"
@@ -91,7 +91,7 @@ def read_bytes(folder: Path, name: str, limit: int) -> bytes:
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
     if len(data) > limit:
-        raise CheckpointError(f"{path}: more than {limit} bytes; that is no {path.name}")
+        raise CheckpointError(f"{path}: more than {limit} bytes, too large for a {path.name}")
     return data
 
 
@@ -105,7 +105,7 @@ def read_json(folder: Path, name: str, limit: int = MAX_CONFIG_BYTES) -> dict[st
     MissingFileError
         There is no such file.
     CheckpointError
-        The file is too long, is not JSON, repeats a key or holds something else than an object.
+        The file is too long, is not JSON, repeats a key or holds anything but an object.
     """
     return parse_json_object(read_bytes(folder, name, limit), str(folder / name))
 
@@ -116,7 +116,7 @@ def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        Not UTF-8, not JSON, nested too deep, a repeated key or no object.
+        Not UTF-8, not JSON, nested too deep, a repeated key or not an object.
     """
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)

@@ -1,7 +1,7 @@
 """Byte ranges of files on the web: retried, bounded, and never more than was asked for.
 
 Connections, redirects, proxies and back-off are huggingface_hub's. Its client drops the
-authorization when a redirect leads to another host; a token goes to the Hub's host only.
+authorization when a redirect leads to another host; a token is sent to the Hub's host only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 
 
 def is_remote(name: object) -> bool:
-    """Whether a name is a URL or of the Hub."""
+    """Whether a name is a URL or of the form ``hf:...``."""
     return isinstance(name, str) and REMOTE.match(name) is not None
 
 
@@ -73,9 +73,9 @@ class RangeReader:
     received : int
         Bytes read so far.
     token : str or None
-        The Hub's access token, where not the stored one is meant.
+        The Hub's access token, if not the stored one.
     etag : str or None
-        What the server calls the file's content, if it says so with the last read.
+        The file's ETag as of the last read, if the server sent one.
     """
 
     url: str
@@ -90,9 +90,9 @@ class RangeReader:
         Raises
         ------
         MissingFileError
-            There is no such file, or it may not be read.
+            The file does not exist or may not be read.
         RemoteError
-            The server can't be reached, knows no ranges, or answers something else.
+            The server can't be reached, does not support ranges, or sends something else.
         """
         if n_bytes <= 0:
             return b""
@@ -141,25 +141,27 @@ class RangeReader:
         if status in (401, 403):
             raise MissingFileError(f"{self.url}: not allowed ({status}); is a token needed?")
         if status == 404:
-            raise MissingFileError(f"{self.url}: there is no such file")
+            raise MissingFileError(f"{self.url}: no such file")
         if status == 200:
-            raise RemoteError(f"{self.url}: the server sends whole files only; download it first")
+            raise RemoteError(
+                f"{self.url}: the server does not support byte ranges; download the file first"
+            )
         if status == 416:
             raise RemoteError(f"{self.url}: the file has no byte {offset}")
         raise RemoteError(f"{self.url}: the server answers {status}")
 
     def _check_range(self, response: Any, offset: int, n_bytes: int) -> int:
-        """Return how many bytes come, once the server has said so without contradiction."""
+        """Return how many bytes the server will send, checking its headers."""
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None:
-            raise RemoteError(f"{self.url}: the server does not say which bytes it sends")
+            raise RemoteError(f"{self.url}: the server does not state which bytes it sends")
         first, last, size = map(int, match.groups())
         if first != offset or last < first or last >= size or last - first >= n_bytes:
-            raise RemoteError(f"{self.url}: the server sends other bytes than it was asked for")
+            raise RemoteError(f"{self.url}: the server sends other bytes than requested")
         if self.size not in (None, size):
             raise RemoteError(f"{self.url}: the file changed while it was read")
         if last - first + 1 < min(n_bytes, size - offset):
-            raise RemoteError(f"{self.url}: the server sends fewer bytes than it was asked for")
+            raise RemoteError(f"{self.url}: the server sends fewer bytes than requested")
         self.size, self.etag = size, response.headers.get("ETag")
         return last - first + 1
 
@@ -173,7 +175,7 @@ class RangeReader:
 
 
 class _TryAgainError(Exception):
-    """What may go well the next time."""
+    """An error that is worth retrying."""
 
 
 def _session() -> Any:
@@ -184,7 +186,7 @@ def _session() -> Any:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Make what went wrong on the way something to try again."""
+    """Turn transport errors into errors that are retried."""
     try:
         yield
     except MissingFileError:

@@ -1,4 +1,4 @@
-"""Reading at a position of a file, without moving anybody's file pointer."""
+"""Reading and writing at positions of a file, without a shared file pointer; syncing folders."""
 
 from __future__ import annotations
 
@@ -26,3 +26,20 @@ def read_range(fd: int, start: int, n_bytes: int, path: Path | None = None) -> b
         pieces.append(piece)
         start, n_bytes = start + len(piece), n_bytes - len(piece)
     return b"".join(pieces)
+
+
+def write_range(fd: int, start: int, data: bytes | memoryview) -> None:
+    """Write all of `data`, which the system may do piece by piece."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, start)
+        view, start = view[written:], start + written
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's entries are on disk."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

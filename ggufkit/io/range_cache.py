@@ -1,7 +1,7 @@
-"""The last byte ranges that were fetched, for what is needed more than once.
+"""A cache of byte ranges, for those that are needed more than once.
 
 Most rows are read once. The columns of a transposed weight and the words of a packed one are
-needed by several tasks, which may ask at the same time: the first fetches, the others wait.
+needed by several tasks, possibly at the same time: the first fetches, the others wait.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Key = tuple[str, int, int]
 
 
 class RangeCache:
-    """Ranges by address, first byte and length; the least recently used go first."""
+    """Ranges by address, first byte and length; the least recently used are dropped first."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -23,16 +23,16 @@ class RangeCache:
         self._n_bytes = 0
 
     def read(self, key: Key, limit: int, fetch: Callable[[], bytes]) -> bytes:
-        """Return a range that is kept, or else what `fetch` returns.
+        """Return a cached range, or else what `fetch` returns.
 
         Parameters
         ----------
         key : (str, int, int)
             Address, first byte and length.
         limit : int
-            Bytes that are kept at most.
+            Bytes to cache at most.
         fetch : callable
-            Returns the range; is called once at a time, and its errors are not kept.
+            Returns the range; called once at a time, and its errors are not cached.
         """
         if key[2] > limit:
             return fetch()

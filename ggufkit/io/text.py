@@ -1,4 +1,4 @@
-"""Small text files beside a ladder: replaced whole, or not at all."""
+"""Small text files next to a ladder: replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ggufkit.io.atomic import output_errors
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write a text file under its name only when all of it is on disk.
+    """Write a text file that gets its name only when all of it is on disk.
 
     Raises
     ------

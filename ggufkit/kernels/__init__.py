@@ -39,7 +39,7 @@ if TYPE_CHECKING:
             out: NDArray[np.uint8],
             limit: float | None = None,
         ) -> bool:
-            """Return whether they are; see `encoder`."""
+            """Encode, or return False; see `encoder`."""
 
     Decoder = Callable[[NDArray[np.uint8], NDArray[np.float32]], None]
 

@@ -1,4 +1,4 @@
-"""The grids of the IQ types, as the kernels want them.
+"""The grids of the IQ types, in the form that the kernels need.
 
 The points are data of `ggufkit.codecs` (grids.npz, packed as in ggml's tables). A decoder reads
 them as they are; an encoder also needs, for every pattern that is no point, a list of the points

@@ -1,4 +1,4 @@
-"""Errors of decoded weights, measured in one pass where a kernel library is there."""
+"""Errors of decoded weights, measured in one pass if a kernel library is available."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def block_error_sums(
     Returns
     -------
     tuple or None
-        None where there is no kernel: then `data` has to be decoded first.
+        None without a kernel: `data` must be decoded first.
     """
     library = _library_of(active())
     kernel = getattr(library, f"decode_{type.name}", None)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping import rope
 from ggufkit.mapping.config_inverse import LayerTypes, RotaryShare, default_head_dim_of
-from ggufkit.mapping.export_spec import Invertible, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import ConfigValues, Invertible, ModelHeader, inverse_of
 from ggufkit.mapping.row_transforms import Chunk, PermuteRope
 from ggufkit.mapping.spec import (
     BLOCK_COUNT,
@@ -20,11 +20,12 @@ from ggufkit.mapping.spec import (
     Context,
     Hparam,
     Weight,
+    block_count,
 )
 from ggufkit.mapping.transforms import IDENTITY, StackExperts, Transform
 
 
-def _head_dim_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _head_dim_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     """Return head_dim only where it is another than transformers computes."""
     return {} if value == default_head_dim_of(header) else {"head_dim": value}
 
@@ -108,7 +109,7 @@ _GATING_KEYS = (
 )
 
 
-def _gating_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _gating_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     names = {number: name for name, number in _GATING.items()}
     return {"scoring_func": names[value]} if value in names else {}
 
@@ -204,6 +205,11 @@ def without(weights: Iterable[Weight], *names: str) -> tuple[Weight, ...]:
     return tuple(w for w in weights if w.name.removeprefix("blk.{i}.") not in names)
 
 
+def changed(weights: Iterable[Weight], *names: str, **options: Any) -> tuple[Weight, ...]:
+    """Return the weights, those with these names (see `only`) with other options."""
+    return tuple(replace(w, **options) if only((w,), *names) else w for w in weights)
+
+
 def decoder(*, q: Make = IDENTITY, k: Make = IDENTITY, norm: Make = IDENTITY) -> tuple[Weight, ...]:
     """Return the weights of a llama-like decoder.
 
@@ -277,6 +283,30 @@ class LayersAfter:
         return range(config[self.key], config["num_hidden_layers"])
 
 
+@dataclass(frozen=True)
+class OtherLayers:
+    """The layers that a function of the config does not return."""
+
+    known: Layers
+
+    def __call__(self, config: Config) -> list[int]:
+        """Return them."""
+        known = set(self.known(config))
+        return [i for i in range(block_count(config)) if i not in known]
+
+
+@dataclass(frozen=True)
+class KVHeads:
+    """The number of key and value heads by layer: 0 in those without attention."""
+
+    attention: Layers
+
+    def __call__(self, config: Config) -> list[int]:
+        """Return the numbers."""
+        attention, n = set(self.attention(config)), int(config["num_key_value_heads"])
+        return [n if i in attention else 0 for i in range(block_count(config))]
+
+
 def feed_forward(source: str, suffix: str = "", **options: Any) -> tuple[Weight, ...]:
     """Return the weights of a gated feed-forward part.
 
@@ -292,6 +322,32 @@ def feed_forward(source: str, suffix: str = "", **options: Any) -> tuple[Weight,
     return tuple(
         Weight(f"blk.{{i}}.ffn_{part}{suffix}", f"{source}.{part}_proj", **options)
         for part in ("gate", "up", "down")
+    )
+
+
+def stacked_experts(
+    source: str, parts: Iterable[tuple[str, str, Make]], **options: Any
+) -> tuple[Weight, ...]:
+    """Return the stacks of experts that a checkpoint stores as stacks.
+
+    Parameters
+    ----------
+    source : str
+        The experts' name.
+    parts : iterable of (str, str, Transform or callable)
+        What part of an expert it is, the stack's name, and its transform.
+    **options
+        Of each `Weight`.
+    """
+    return tuple(
+        Weight(
+            f"blk.{{i}}.ffn_{part}_exps.weight",
+            f"{source}.{name}",
+            transform,
+            full_name=True,
+            **options,
+        )
+        for part, name, transform in parts
     )
 
 

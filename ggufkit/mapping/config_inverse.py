@@ -7,13 +7,13 @@ architecture. Whether the config is right is proven forwards, see `ggufkit.expor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ggufkit.mapping.export_spec import ConfigInverse, ModelHeader
+from ggufkit.mapping.export_spec import ConfigInverse, ConfigValues, ModelHeader
 from ggufkit.mapping.spec import UNPREFIXED, Architecture, Hparam
 
 # Of the names that an hparam may have in a config, transformers' own.
@@ -104,7 +104,7 @@ class Unless:
     default: Any
     key: str
 
-    def __call__(self, value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    def __call__(self, value: Any, _: ModelHeader) -> ConfigValues:
         """Return the key, unless the value is the default."""
         return {} if value == self.default else {self.key: shortest_decimal(value)}
 
@@ -116,7 +116,7 @@ class Less:
     key: str
     hparam: str
 
-    def __call__(self, value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    def __call__(self, value: Any, header: ModelHeader) -> ConfigValues:
         """Return the key's part."""
         return {self.key: value - int(header.hparams.get(self.hparam) or 0)}
 
@@ -128,7 +128,7 @@ class LayerTypes:
     true: str
     false: str
 
-    def __call__(self, value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    def __call__(self, value: Any, _: ModelHeader) -> ConfigValues:
         """Return the layers' types."""
         return {"layer_types": [self.true if item else self.false for item in value]}
 
@@ -146,7 +146,7 @@ class KVHeadsByLayer:
     attention: str
     other: str
 
-    def __call__(self, value: Any, _: ModelHeader) -> Mapping[str, Any]:
+    def __call__(self, value: Any, _: ModelHeader) -> ConfigValues:
         """Return the number of heads and the layers' types."""
         types = [self.attention if heads else self.other for heads in value]
         return {"num_key_value_heads": max(value, default=0), "layer_types": types}
@@ -179,7 +179,7 @@ class RotaryShare:
     key: str
     whole: Callable[[ModelHeader], int]
 
-    def __call__(self, value: Any, header: ModelHeader) -> Mapping[str, Any]:
+    def __call__(self, value: Any, header: ModelHeader) -> ConfigValues:
         """Return the share."""
         whole = self.whole(header)
         if not whole:

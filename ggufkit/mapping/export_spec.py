@@ -48,9 +48,11 @@ class ModelHeader:
         return any(name.endswith(ending) for name in self.shapes)
 
 
-# Where a value goes in config.json: a key, whose dots are levels, or a function of the value and
-# the file that returns values by such keys.
-ConfigInverse = str | Callable[[Any, ModelHeader], Mapping[str, Any]]
+# Values by keys of config.json, whose dots are levels.
+ConfigValues = Mapping[str, Any]
+
+# Where a value goes in config.json: such a key, or a function of the value and the file.
+ConfigInverse = str | Callable[[Any, ModelHeader], ConfigValues]
 
 T = TypeVar("T", covariant=True)
 

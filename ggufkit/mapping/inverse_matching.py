@@ -12,6 +12,7 @@ from ggufkit.errors import ConversionError, ShapeMismatchError, UnmappedTensorsE
 from ggufkit.mapping.composition_inverse import Inverse, invert
 from ggufkit.mapping.export_spec import ExportSpec, ModelHeader
 from ggufkit.mapping.matching import SUFFIXES
+from ggufkit.mapping.name_ranges import summarize
 from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, Weight
 from ggufkit.mapping.transforms import Shape
 
@@ -20,34 +21,39 @@ _BLOCK = re.compile(r"(?<=\.)\d{1,5}(?=\.)")
 
 @dataclass(frozen=True)
 class CheckpointTensorPlan:
-    """A tensor of a checkpoint.
+    """A tensor of a checkpoint, and how it comes out of a GGUF file.
 
     Attributes
     ----------
     name : str
-        Its name there.
+        Its name in the checkpoint.
     parts : tuple of str
         The tensors of the file that it is made of.
-    way : Inverse
+    inverse : Inverse
         How.
     """
 
     name: str
     parts: tuple[str, ...]
-    way: Inverse
+    inverse: Inverse
+
+    @property
+    def shape(self) -> Shape:
+        """The shape in the checkpoint."""
+        return self.inverse.shape
 
 
 def map_tensors_back(
-    architecture: Architecture, facts: ExportSpec, known: ModelHeader, context: Context
+    architecture: Architecture, spec: ExportSpec, header: ModelHeader, context: Context
 ) -> list[CheckpointTensorPlan]:
     """Return the tensors of the checkpoint, in the order of the file.
 
     Parameters
     ----------
-    architecture, facts
+    architecture, spec
         What the file is.
-    known : ModelHeader
-        The file.
+    header : ModelHeader
+        The file's hparams and shapes.
     context : Context
         What transforms depend on, of the recovered config.
 
@@ -58,38 +64,36 @@ def map_tensors_back(
     ShapeMismatchError
         A tensor's shape is not what its transform makes.
     """
-    finder = _Finder(architecture, facts, known)
+    finder = _Finder(architecture, spec, header)
     generated = {g.name for g in architecture.computed}
-    names = [name for name in known.shapes if name not in generated]
+    names = [name for name in header.shapes if name not in generated]
     found = {name: finder.choose(name) for name in names}
     unknown = [name for name, part in found.items() if part is None]
     if unknown:
-        listed = ", ".join(unknown[:8]) + (
-            f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
-        )
+        listed = summarize(unknown)
         raise UnmappedTensorsError(f"no place for {len(unknown)} of the file's tensors: {listed}")
     parts: dict[str, list[_Part]] = defaultdict(list)
     for part in found.values():
         if part is not None:
-            for name in part.sources(known.shapes[part.target]):
+            for name in part.sources(header.shapes[part.target]):
                 parts[name].append(part)
-    return [_origin(name, of, finder, context) for name, of in parts.items()]
+    return [_plan(name, of, finder, context) for name, of in parts.items()]
 
 
-def _origin(
+def _plan(
     name: str, parts: Sequence[_Part], finder: _Finder, context: Context
 ) -> CheckpointTensorPlan:
     transforms = [part.weight.transform_to(part.target, context) for part in parts]
-    shapes = [finder.known.shapes[part.target] for part in parts]
+    shapes = [finder.header.shapes[part.target] for part in parts]
     expert = re.search(parts[0].expert_pattern, name)
     number = int(expert[1]) if expert and parts[0].weight.is_stack else 0
     try:
-        way = invert(transforms, shapes, number)
+        inverse = invert(transforms, shapes, number)
     except (ShapeMismatchError, ZeroDivisionError) as error:
         raise ShapeMismatchError(f"{parts[0].target}: {error}") from None
     except ConversionError as error:
         raise ConversionError(f"{name}: {error}") from None
-    return CheckpointTensorPlan(finder.rename(name), tuple(part.target for part in parts), way)
+    return CheckpointTensorPlan(finder.rename(name), tuple(part.target for part in parts), inverse)
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,8 @@ class _Finder:
     """An architecture, indexed by its names in the file."""
 
     architecture: Architecture
-    facts: ExportSpec
-    known: ModelHeader
+    spec: ExportSpec
+    header: ModelHeader
 
     @cached_property
     def by_name(self) -> Mapping[tuple[str, bool], Sequence[Weight]]:
@@ -136,7 +140,7 @@ class _Finder:
         return index
 
     def choose(self, name: str) -> _Part | None:
-        """Return what a tensor of the file is, of several ways to have it the likeliest."""
+        """Return what a tensor of the file is: the first weight of its name that fits."""
         number = _BLOCK.search(name)
         block = number[0] if number else ""
         full = _BLOCK.sub("{i}", name, count=1)
@@ -145,11 +149,11 @@ class _Finder:
         if suffix:
             stem = full.removesuffix(suffix)
             hits += [(weight, suffix) for weight in self.by_name.get((stem, False), ())]
-        required = self.facts.requires_tensor
+        required = self.spec.requires_tensor
         fitting = [
             (weight, suffix)
             for weight, suffix in hits
-            if weight.source not in required or self.known.has(required[weight.source])
+            if weight.source not in required or self.header.has(required[weight.source])
         ]
         order = self.architecture.weights.index
         fitting.sort(key=lambda hit: (hit[0].source not in required, order(hit[0])))
@@ -157,16 +161,13 @@ class _Finder:
 
     @cached_property
     def renames(self) -> Sequence[tuple[str, str]]:
-        given = self.facts.rename
-        renames = given(self.known) if callable(given) else given
-        prefix = next(
-            (p for tensor, _, p in self.facts.task_heads if tensor in self.known.shapes), ""
-        )
-        # a head's own tensors have no prefix
-        return (
-            *renames,
-            *(((r"^(?!classifier|pre_classifier|head\.)", prefix),) if prefix else ()),
-        )
+        given = self.spec.rename
+        renames = given(self.header) if callable(given) else given
+        for tensor, _, prefix in self.spec.task_heads:
+            if tensor in self.header.shapes:
+                # the head's own tensors have no prefix
+                return (*renames, (r"^(?!classifier|pre_classifier|head\.)", prefix))
+        return renames
 
     def rename(self, name: str) -> str:
         """Return the name that transformers has for it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping.config_inverse import shortest_decimal
-from ggufkit.mapping.export_spec import Config, ModelHeader, inverse_of
+from ggufkit.mapping.export_spec import Config, ConfigValues, ModelHeader, inverse_of
 
 _SCALED = ("linear", "yarn")
 LONGROPE = ("su", "longrope")
@@ -66,7 +66,7 @@ def full(config: Config) -> Mapping[str, Any]:
     return rope_parameters(config)["full_attention"]  # type: ignore[no-any-return]
 
 
-def _base_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _base_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     known = "global_rope_theta" in header.config
     return {} if known else {"rope_theta": shortest_decimal(value)}
 
@@ -77,7 +77,7 @@ def freq_base(config: Config) -> Value | None:
     return full(config).get("rope_theta")
 
 
-def _swa_base_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def _swa_base_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     known = "local_rope_theta" in header.config
     return {} if known else {"rope_local_base_freq": shortest_decimal(value)}
 
@@ -89,7 +89,7 @@ def freq_base_swa(config: Config) -> Value | None:
     return theta
 
 
-def scaling_to_config(value: Any, header: ModelHeader) -> Mapping[str, Any]:
+def scaling_to_config(value: Any, header: ModelHeader) -> ConfigValues:
     """Return the type; where the file says none in spite of a factor, the one that left others."""
     if value == "none":
         others = [key for key in header.hparams if key.startswith("rope.scaling.")]
@@ -138,7 +138,7 @@ class Yarn:
         return next((full(config)[n] for n in self.names if full(config).get(n) is not None), None)
 
 
-def _sections_to_config(value: Any, _: ModelHeader) -> Mapping[str, Any]:
+def _sections_to_config(value: Any, _: ModelHeader) -> ConfigValues:
     found = list(value)
     while len(found) > 3 and found[-1] == 0:  # that there are four is llama.cpp's
         found.pop()

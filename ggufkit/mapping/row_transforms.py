@@ -1,26 +1,36 @@
 """Transforms that choose rows of a tensor and put them in order; no weight changes.
 
-Each is a function from rows of the result to rows of the source. Rows are counted as in
-`ggufkit.mapping.transforms`.
+Each is a function from rows of the result to rows of the source (`index`), beside the function the
+other way round (`inverse_index`). Rows are counted as in `ggufkit.mapping.transforms`.
+
+Some take rows whose neighbours go to other tensors of the file. To invert these takes all of them
+together: `scatter` puts every part's rows where they were.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.errors import ShapeMismatchError
+from ggufkit.errors import ConversionError, ShapeMismatchError
 from ggufkit.mapping.transforms import (
-    Compose,
+    IDENTITY,
+    ArraySource,
+    Change,
+    Factors,
     Floats,
-    Identity,
     Shape,
+    SingleSource,
     Sources,
-    StackExperts,
     Transform,
+    TransformedSource,
+    n_rows,
+    on_rows,
 )
 
 Index = NDArray[np.int64]
@@ -29,40 +39,135 @@ Index = NDArray[np.int64]
 READ_GAP = 16
 
 
-class RowGather(ABC):
-    """Some rows of the source, or all of them in another order."""
+class RowGather(Transform):
+    """Some rows of the source, or all of them in another order.
 
-    @abstractmethod
-    def shape(self, *sources: Shape) -> Shape:
-        """Return the shape made from a tensor of the shape `sources`."""
+    Attributes
+    ----------
+    shares_rows : bool
+        Whether the rows that are left out belong to other tensors of the file.
+    """
+
+    shares_rows: ClassVar[bool] = False
+
+    @property
+    def change(self) -> Change:
+        """How much of a weight is changed."""
+        return Change.ROWS
 
     @abstractmethod
     def index(self, source: Shape, rows: Index) -> Index:
         """Return the source's rows that are `rows` of the result."""
 
+    @abstractmethod
+    def inverse_index(self, source: Shape, rows: Index) -> Index:
+        """Return the result's rows that are `rows` of the source, -1 for those left out."""
+
+    def inverse_shape(self, made: Shape) -> Shape:
+        """Return the shape of the source of a result of the shape `made`; most keep it.
+
+        Raises
+        ------
+        ShapeMismatchError
+            There is no such result.
+        """
+        return made
+
     def apply(self, sources: Sources, rows: slice) -> Floats:
         """Return the rows, reading little more than them."""
         return gather(sources, self.index(sources.shapes[0], np.arange(rows.start, rows.stop)))
 
+    def invert(self, made: Shape, _: int = 0, /) -> Transform:
+        """Return what puts the rows back, if they are all rows of the source."""
+        return scatter([self], [made])
 
-def gather(sources: Sources, index: Index, source: int = 0) -> Floats:
-    """Return rows of one of the sources in any order, reading little more than them."""
+    def on_lora(self, factors: Sequence[Factors], /) -> Factors:
+        """Choose rows of R."""
+        return on_rows(self, factors)
+
+
+def gather(sources: Sources, index: Index) -> Floats:
+    """Return rows of the only source in any order, reading little more than them."""
     wanted = np.unique(index)
+    # a read of a few rows more is cheaper than another read
     runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > READ_GAP) + 1)
     parts = [
-        sources.read(slice(int(run[0]), int(run[-1]) + 1), source)[run - run[0]]
-        for run in runs
-        if run.size
+        sources.read(slice(int(run[0]), int(run[-1]) + 1))[run - run[0]] for run in runs if run.size
     ]
-    values = np.concatenate(parts) if parts else sources.read(slice(0, 0), source)
+    values = np.concatenate(parts) if parts else sources.read(slice(0, 0))
     return values[np.searchsorted(wanted, index)]
 
 
-def is_row_gather(transform: Transform) -> bool:
-    """Whether a transform only moves whole rows, whatever they hold: weights, or blocks."""
-    if isinstance(transform, Compose):
-        return is_row_gather(transform.first) and is_row_gather(transform.second)
-    return isinstance(transform, RowGather | StackExperts) or type(transform) is Identity
+def scatter(
+    parts: Sequence[RowGather], made: Sequence[Shape], after: Sequence[Transform] = ()
+) -> ScatterRows:
+    """Return the inverse of row transforms of the same tensor, whose rows they share out.
+
+    Parameters
+    ----------
+    parts : sequence of RowGather
+        The transforms.
+    made : sequence of tuple of int
+        The shape of the result of each.
+    after : sequence of Transform, optional
+        What leads to these results from the tensors of the file.
+
+    Raises
+    ------
+    ShapeMismatchError
+        The results are not parts of the same tensor.
+    ConversionError
+        Rows of the tensor are in none of them.
+    """
+    wholes = {part.inverse_shape(shape) for part, shape in zip(parts, made, strict=True)}
+    if len(wholes) != 1:
+        raise ShapeMismatchError(f"they are parts of tensors of different shapes, {wholes}")
+    whole = wholes.pop()
+    for part, shape in zip(parts, made, strict=True):
+        if part.shape(whole) != shape:
+            raise ShapeMismatchError(f"{shape} is no part of {whole}")
+    if len(set(parts)) != len(parts) or sum(map(n_rows, made)) != n_rows(whole):
+        raise ConversionError("the file does not have all parts of it")
+    return ScatterRows(tuple(parts), whole, tuple(after))
+
+
+@dataclass(frozen=True)
+class ScatterRows(Transform):
+    """Rows put where `parts` took them from; those that none took are zeros.
+
+    Attributes
+    ----------
+    parts : tuple of RowGather
+        What took the rows of each source.
+    whole : tuple of int
+        The shape of what they were taken from.
+    before : tuple of Transform
+        What is done with each source first; nothing if empty.
+    """
+
+    parts: tuple[RowGather, ...]
+    whole: Shape
+    before: tuple[Transform, ...] = ()
+    no_inverse = "it is an inverse itself, of each of its parts"
+    no_lora = "no checkpoint has adapters of parts"
+
+    def shape(self, *_: Shape) -> Shape:
+        """Return the shape of the whole."""
+        return self.whole
+
+    def apply(self, sources: Sources, rows: slice) -> Floats:
+        """Return the rows, reading little more than them."""
+        index = np.arange(rows.start, rows.stop)
+        cols = self.whole[1:][-1:]  # a vector has none
+        values = np.zeros((len(index), *cols), np.float32)
+        for number, part in enumerate(self.parts):
+            before = self.before[number] if self.before else IDENTITY
+            source = TransformedSource(SingleSource(sources, number), before)
+            there = part.inverse_index(self.whole, index)
+            taken = there >= 0
+            if taken.any():
+                values[taken] = gather(source, there[taken])
+        return values
 
 
 @dataclass(frozen=True)
@@ -97,6 +202,13 @@ class PermuteRope(RowGather):
         half = self.head_dim // 2
         return head * self.head_dim + row % 2 * half + row // 2
 
+    def inverse_index(self, _: Shape, rows: Index) -> Index:
+        """Return where the rows go: those of the first half to even places."""
+        head, row = np.divmod(rows, self.head_dim)
+        second, pair = np.divmod(row, self.head_dim // 2)
+        where: Index = head * self.head_dim + 2 * pair + second
+        return where
+
 
 @dataclass(frozen=True)
 class TruncateRows(RowGather):
@@ -111,6 +223,14 @@ class TruncateRows(RowGather):
     def index(self, _: Shape, rows: Index) -> Index:
         """Return the rows."""
         return rows
+
+    def inverse_index(self, _: Shape, rows: Index) -> Index:
+        """Return the rows, up to the last that is taken."""
+        return np.where(rows < self.n_rows, rows, -1)
+
+    def invert(self, _: Shape, __: int = 0, /) -> Transform:
+        """Return the identity: nothing says how many rows were dropped."""
+        return IDENTITY
 
 
 @dataclass(frozen=True)
@@ -135,6 +255,18 @@ class SkipRows(RowGather):
         """Return the rows after the dropped ones."""
         return rows + self.n_rows
 
+    def inverse_index(self, _: Shape, rows: Index) -> Index:
+        """Return where the rows go."""
+        return np.maximum(rows - self.n_rows, -1)
+
+    def inverse_shape(self, made: Shape) -> Shape:
+        """Return the shape with the dropped rows."""
+        return (made[0] + self.n_rows, *made[1:])
+
+    def invert(self, made: Shape, _: int = 0, /) -> Transform:
+        """Return what puts zeros in front, since nothing says what was dropped."""
+        return ScatterRows((self,), self.inverse_shape(made))
+
 
 @dataclass(frozen=True)
 class Chunk(RowGather):
@@ -150,6 +282,7 @@ class Chunk(RowGather):
 
     number: int
     of: int = 2
+    shares_rows = True
 
     def shape(self, *sources: Shape) -> Shape:
         """Return the source's with a part's rows.
@@ -171,6 +304,17 @@ class Chunk(RowGather):
         matrix, row = np.divmod(rows, part)
         return matrix * part * self.of + self.number * part + row
 
+    def inverse_index(self, source: Shape, rows: Index) -> Index:
+        """Return where the rows go."""
+        part = self._height(source) // self.of
+        matrix, row = np.divmod(rows, part * self.of)
+        number, row = np.divmod(row, part)
+        return np.where(number == self.number, matrix * part + row, -1)
+
+    def inverse_shape(self, made: Shape) -> Shape:
+        """Return the shape of all parts."""
+        return (*made[:-2], self._height(made) * self.of, *made[1:][-1:])
+
     def _height(self, source: Shape) -> int:
         return source[-2] if len(source) > 1 else source[0]
 
@@ -186,6 +330,7 @@ class Deinterleave(RowGather):
     """
 
     first: int
+    shares_rows = True
 
     def shape(self, *sources: Shape) -> Shape:
         """Return the source's with half of the rows.
@@ -203,6 +348,22 @@ class Deinterleave(RowGather):
     def index(self, _: Shape, rows: Index) -> Index:
         """Return where the rows come from."""
         return 2 * rows + self.first
+
+    def inverse_index(self, _: Shape, rows: Index) -> Index:
+        """Return where the rows go."""
+        return np.where(rows % 2 == self.first, rows // 2, -1)
+
+    def inverse_shape(self, made: Shape) -> Shape:
+        """Return the shape with twice the rows.
+
+        Raises
+        ------
+        ShapeMismatchError
+            There are no rows.
+        """
+        if len(made) < 2:
+            raise ShapeMismatchError(f"{made} is not half of a matrix's rows")
+        return (*made[:-2], 2 * made[-2], made[-1])
 
 
 @dataclass(frozen=True)
@@ -223,6 +384,7 @@ class SliceHeads(RowGather):
     start: int
     stop: int
     stack: bool = False
+    shares_rows = True
 
     def shape(self, *sources: Shape) -> Shape:
         """Return (n_heads, stop - start, n_cols), or without `stack` the rows in one dimension.
@@ -233,7 +395,8 @@ class SliceHeads(RowGather):
             The rows are not whole heads.
         """
         height, cols = sources[0][0], sources[0][1:]
-        if len(sources[0]) > 2 or height % self.head_dim:
+        n_dims = (2,) if self.stack else (1, 2)
+        if len(sources[0]) not in n_dims or height % self.head_dim:
             raise ShapeMismatchError(f"{sources[0]} is not made of heads of {self.head_dim} rows")
         n_heads, taken = height // self.head_dim, self.stop - self.start
         return (n_heads, taken, *cols) if self.stack else (n_heads * taken, *cols)
@@ -242,6 +405,29 @@ class SliceHeads(RowGather):
         """Return where the rows come from."""
         head, row = np.divmod(rows, self.stop - self.start)
         return head * self.head_dim + self.start + row
+
+    def inverse_index(self, _: Shape, rows: Index) -> Index:
+        """Return where the rows go."""
+        head, row = np.divmod(rows, self.head_dim)
+        is_taken = (row >= self.start) & (row < self.stop)
+        return np.where(is_taken, head * (self.stop - self.start) + row - self.start, -1)
+
+    def inverse_shape(self, made: Shape) -> Shape:
+        """Return the shape of whole heads in one dimension.
+
+        Raises
+        ------
+        ShapeMismatchError
+            It is no stack of such heads, or not made of them.
+        """
+        taken = self.stop - self.start
+        if not self.stack:
+            if made[0] % taken:
+                raise ShapeMismatchError(f"{made} is not made of heads of {taken} rows")
+            return (made[0] // taken * self.head_dim, *made[1:])
+        if len(made) < 2 or made[1] != taken:
+            raise ShapeMismatchError(f"{made} is no stack of heads of {taken} rows")
+        return (made[0] * self.head_dim, *made[2:])
 
 
 @dataclass(frozen=True)
@@ -258,6 +444,7 @@ class UnfuseGroups(RowGather):
 
     sizes: tuple[int, ...]
     take: tuple[int, ...]
+    shares_rows = True
 
     def shape(self, *sources: Shape) -> Shape:
         """Return the source's with the rows of the parts.
@@ -274,14 +461,46 @@ class UnfuseGroups(RowGather):
 
     def index(self, source: Shape, rows: Index) -> Index:
         """Return where the rows come from."""
-        sizes = np.array([self.sizes[part] for part in self.take])
-        offsets = np.array([sum(self.sizes[:part]) for part in self.take])
-        lengths = sizes * (source[0] // sum(self.sizes))
-        ends = np.cumsum(lengths)
-        place = np.searchsorted(ends, rows, side="right")
-        group, row = np.divmod(rows - (ends - lengths)[place], sizes[place])
-        where: Index = group * sum(self.sizes) + offsets[place] + row
+        where = np.empty_like(rows)
+        for size, offset, start, stop in self._blocks(source):
+            inside = (rows >= start) & (rows < stop)
+            group, row = np.divmod(rows[inside] - start, size)
+            where[inside] = group * sum(self.sizes) + offset + row
         return where
+
+    def inverse_index(self, source: Shape, rows: Index) -> Index:
+        """Return where the rows go."""
+        where = np.full_like(rows, -1)
+        group, row = np.divmod(rows, sum(self.sizes))
+        for size, offset, start, _ in self._blocks(source):
+            inside = (row >= offset) & (row < offset + size)
+            where[inside] = start + group[inside] * size + row[inside] - offset
+        return where
+
+    def inverse_shape(self, made: Shape) -> Shape:
+        """Return the shape of whole groups.
+
+        Raises
+        ------
+        ShapeMismatchError
+            The rows are not these parts of groups.
+        """
+        taken = sum(self.sizes[part] for part in self.take)
+        if made[0] % taken:
+            raise ShapeMismatchError(f"{made} is not made of groups of {taken} rows")
+        return (made[0] // taken * sum(self.sizes), *made[1:])
+
+    def _blocks(self, source: Shape) -> Iterator[tuple[int, int, int, int]]:
+        """Yield where each part is: one block of the result, a stretch of every group.
+
+        Rows of it per group, the first of these in a group, the first and last + 1 in the result.
+        """
+        n_groups = source[0] // sum(self.sizes)
+        start = 0
+        for part in self.take:
+            size = self.sizes[part]
+            yield size, sum(self.sizes[:part]), start, start + n_groups * size
+            start += n_groups * size
 
 
 @dataclass(frozen=True)
@@ -326,10 +545,53 @@ class ReorderHeads(RowGather):
         tiled = self.start + (group * self.per_group + tile) * self.head_dim + row
         return np.where(rows < self.start, rows, tiled)
 
+    def inverse_index(self, _: Shape, rows: Index) -> Index:
+        """Return where the rows go."""
+        head, row = np.divmod(rows - self.start, self.head_dim)
+        group, tile = np.divmod(head, self.per_group)
+        grouped = self.start + (tile * self.n_groups + group) * self.head_dim + row
+        return np.where(rows < self.start, rows, grouped)
+
 
 @dataclass(frozen=True)
-class TileColumns:
-    """The same for columns, whose heads `tiles` describes: what comes after linear attention."""
+class Frame(RowGather):
+    """One frame's filters of a convolution over two frames: (n, channels, 2, height, width)."""
+
+    number: int
+    shares_rows = True
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the shape without the frames.
+
+        Raises
+        ------
+        ShapeMismatchError
+            It is no convolution over two frames.
+        """
+        source = sources[0]
+        if len(source) != 5 or source[2] != 2:
+            raise ShapeMismatchError(f"{source} is no convolution over two frames")
+        return (*source[:2], *source[3:])
+
+    def index(self, source: Shape, rows: Index) -> Index:
+        """Return where the rows come from."""
+        channel, row = np.divmod(rows, source[3])
+        return (2 * channel + self.number) * source[3] + row
+
+    def inverse_index(self, source: Shape, rows: Index) -> Index:
+        """Return where the rows go."""
+        picture, row = np.divmod(rows, source[3])
+        channel, number = np.divmod(picture, 2)
+        return np.where(number == self.number, channel * source[3] + row, -1)
+
+    def inverse_shape(self, made: Shape) -> Shape:
+        """Return the shape with two frames."""
+        return (*made[:2], 2, *made[2:])
+
+
+@dataclass(frozen=True)
+class _ColumnOrder(Transform):
+    """The columns of a matrix, which are heads, in another order."""
 
     tiles: ReorderHeads
 
@@ -338,7 +600,42 @@ class TileColumns:
         self.tiles.shape(sources[0][::-1])
         return sources[0]
 
+    @abstractmethod
+    def order(self, n_cols: int) -> Index:
+        """Return the source's column for each of the result."""
+
     def apply(self, sources: Sources, rows: slice) -> Floats:
         """Return the rows."""
-        columns = np.arange(sources.shapes[0][-1])
-        return sources.read(rows)[:, self.tiles.index((), columns)]
+        return sources.read(rows)[:, self.order(sources.shapes[0][-1])]
+
+    def on_lora(self, factors: Sequence[Factors], /) -> Factors:
+        """Order the columns of C."""
+        rows, cols = factors[0]
+        shape = self.shape(cols.shape)
+        return rows, self.apply(ArraySource(cols), slice(0, n_rows(shape))).reshape(shape)
+
+
+@dataclass(frozen=True)
+class TileColumns(_ColumnOrder):
+    """`ReorderHeads` for columns: the projection of linear attention's output."""
+
+    def order(self, n_cols: int) -> Index:
+        """Return where the columns come from."""
+        return self.tiles.index((), np.arange(n_cols))
+
+    def invert(self, made: Shape, _: int = 0, /) -> Transform:
+        """Return the order by groups."""
+        return self._checked(ScatterColumns(self.tiles), made)
+
+
+@dataclass(frozen=True)
+class ScatterColumns(_ColumnOrder):
+    """Columns in the order that they had before `TileColumns`."""
+
+    def order(self, n_cols: int) -> Index:
+        """Return where the columns come from."""
+        return self.tiles.inverse_index((), np.arange(n_cols))
+
+    def invert(self, made: Shape, _: int = 0, /) -> Transform:
+        """Return the order by tiles."""
+        return self._checked(TileColumns(self.tiles), made)

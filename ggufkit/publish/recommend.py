@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ggufkit.errors import BadValueError
-from ggufkit.toolbox.fit import Fit
+from ggufkit.toolbox.fit.fit import Fit
 from ggufkit.toolbox.fit.placing import Placement
 
 #: KL divergence in nats; types that need an importance matrix are with one.

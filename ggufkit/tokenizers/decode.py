@@ -53,10 +53,13 @@ def decode_with(decoder: Any, text: str) -> str:
     elif kind == "Strip":
         text = _strip(text, decoder)
     elif kind == "Metaspace":
-        text = text.replace(str(decoder.get("replacement", "▁")), " ")
-        if decoder.get("prepend_scheme", "always") != "never":
-            text = text.removeprefix(" ")
+        text = _replace_metaspace(text, decoder)
     return text
+
+
+def _replace_metaspace(text: str, decoder: dict[str, Any]) -> str:
+    text = text.replace(str(decoder.get("replacement", "▁")), " ")
+    return text if decoder.get("prepend_scheme", "always") == "never" else text.removeprefix(" ")
 
 
 def _decode_bytes(text: str) -> str:

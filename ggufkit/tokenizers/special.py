@@ -78,17 +78,11 @@ def special_metadata(
     tokens = _SpecialTokens(dict(files.config or {}), list(types))
     if files.tokenizer_json:
         tokens.read_post_processor(files.tokenizer_json.get("post_processor"))
-    found = tokens.find_ids(files, n_vocab)
-    for name, token_id in (ids or {}).items():
-        if n_vocab is None or token_id < n_vocab:
-            found.setdefault(name, token_id)
-
     metadata = Metadata()
     if merges and (pairs := read_merges(files)):
         metadata.set("tokenizer.ggml.merges", pairs, ValueType.STRING)
-    for name, token_id in found.items():
-        if name in ID_KEYS:
-            metadata.set(ID_KEYS[name], token_id, ValueType.UINT32)
+    for name, token_id in _ids_within(n_vocab, tokens.find_ids(files, n_vocab), ids or {}).items():
+        metadata.set(ID_KEYS[name], token_id, ValueType.UINT32)
     for name, value in tokens.add.items():
         if name in ADD_KEYS:
             metadata.set(ADD_KEYS[name], value, ValueType.BOOL)
@@ -97,6 +91,15 @@ def special_metadata(
     for name, value in _normalizer_flags((files.tokenizer_json or {}).get("normalizer")).items():
         metadata.set(f"tokenizer.ggml.normalizer.{name}", value, ValueType.BOOL)
     return metadata
+
+
+def _ids_within(
+    n_vocab: int | None, found: Mapping[str, int], given: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the ids that have a key: those found, then those given for others."""
+    usable = {k: i for k, i in given.items() if n_vocab is None or i < n_vocab}
+    ids = {**found, **{name: i for name, i in usable.items() if name not in found}}
+    return {name: i for name, i in ids.items() if name in ID_KEYS}
 
 
 @dataclass

@@ -128,22 +128,29 @@ class StoredVocabulary:
                 config[f"add_{name}_token"] = self.adds(name)
         if isinstance(self.metadata.get(SPACE_PREFIX), bool):
             config["add_prefix_space"] = self.metadata[SPACE_PREFIX]
-        for name, token_id in self.special.items():
-            # a conversion treats tokens that are named here as special
-            is_special = self.types[token_id] in (TokenType.CONTROL, TokenType.UNKNOWN)
-            if is_special and name not in _NAMELESS:
-                config[f"{name}_token"] = self.tokens[token_id]
-        if self.adds("eos") and "eot" in self.special and "eos_token" in config:
-            # eot was tokenizer_config.json's eos, if the post-processor adds another token
-            config["eos_token"] = self.tokens[self.special["eot"]]
-        if self.model == "bert":
-            for name, other in (("cls", "bos"), ("sep", "eos")):
-                if f"{other}_token" in config:
-                    config.setdefault(f"{name}_token", config[f"{other}_token"])
+        config |= self._special_tokens()
         templates = self._templates()
         if templates is not None:
             config["chat_template"] = templates
         return config
+
+    def _special_tokens(self) -> dict[str, str]:
+        """Return the special tokens' texts, as tokenizer_config.json names them."""
+        texts = {
+            f"{name}_token": self.tokens[token_id]
+            for name, token_id in self.special.items()
+            # A conversion takes every token that is named here for a special one.
+            if self.types[token_id] in (TokenType.CONTROL, TokenType.UNKNOWN)
+            and name not in _NAMELESS
+        }
+        if self.adds("eos") and "eot" in self.special and "eos_token" in texts:
+            # Where texts end with another token, the tokenizer's eos ends a turn.
+            texts["eos_token"] = self.tokens[self.special["eot"]]
+        if self.model == "bert":
+            for name, other in (("cls", "bos"), ("sep", "eos")):
+                if f"{other}_token" in texts:
+                    texts.setdefault(f"{name}_token", texts[f"{other}_token"])
+        return texts
 
     def _templates(self) -> Any:
         """Return the chat template, or a list of named ones."""

@@ -1,4 +1,4 @@
-"""Verbs on finished files: hash, diff, split, merge, edit. None of them changes a weight."""
+"""Tools for finished files: hash, diff, split, merge, edit. None of them changes a weight."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``KEY=VALUE`` and ``KEY:TYPE=VALUE``: metadata as text.
 
-The type, if it is not said, is that of the table of standard keys, or the one that the key has in
-the file. Arrays are written as JSON; their type is ``TYPE[]``.
+A type that is not given is that of the table of standard keys, or the one that the key has in the
+file. Arrays are written as JSON; their type is ``TYPE[]``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def assign(metadata: Metadata, text: str) -> None:
     Raises
     ------
     WrongValueTypeError
-        The text is no assignment, the type is unknown, or the value does not fit it.
+        The text is not an assignment, the type is unknown, or the value does not fit it.
 
     Examples
     --------
@@ -58,7 +58,9 @@ def assign(metadata: Metadata, text: str) -> None:
     elif type_name in TYPES:
         value_type, is_array = TYPES[type_name], bool(array)
     else:
-        raise WrongValueTypeError(f"{text!r}: {type_name!r} is none of {', '.join(TYPES)}")
+        raise WrongValueTypeError(
+            f"{text!r}: unknown type {type_name!r}, expected one of {', '.join(TYPES)}"
+        )
     metadata.set(key, _parse(key, value, value_type, is_array), value_type)
 
 
@@ -100,12 +102,12 @@ def _parse(key: str, text: str, value_type: ValueType, is_array: bool) -> Any:
 
 
 def retype(metadata: Metadata, key: str, type_name: str) -> None:
-    """Give a key another type and keep its value.
+    """Change the type of a key and keep its value.
 
     Raises
     ------
     MissingKeyError
-        There is no such key.
+        The key does not exist.
     WrongValueTypeError
         The type is unknown, or the value does not fit it.
 
@@ -134,12 +136,12 @@ def set_special_token(metadata: Metadata, name: str, token: str) -> None:
     name : str
         Such as ``eos``, ``bos``, ``eot`` or ``pad``.
     token : str
-        Its text as the vocabulary has it, or its id.
+        Its text in the vocabulary, or its id.
 
     Raises
     ------
     MissingKeyError
-        There is no vocabulary, or no such token in it.
+        There is no vocabulary, or the token is not in it.
     """
     key = f"tokenizer.ggml.{_TOKEN_KEYS.get(name, name)}_token_id"
     tokens: Any = metadata.get("tokenizer.ggml.tokens")
@@ -151,7 +153,7 @@ def set_special_token(metadata: Metadata, name: str, token: str) -> None:
         number = int(token)
     else:
         raise MissingKeyError(
-            f"the vocabulary has no token {token!r}, nor so many; 'ggufkit inspect FILE --vocab "
+            f"{token!r} is neither a token nor a valid token id; 'ggufkit inspect FILE --vocab "
             "TEXT' searches it"
         )
     metadata.set(key, number, ValueType.UINT32)

@@ -1,8 +1,8 @@
-"""Writing files whose tensors come, byte for byte, from other files.
+"""Writing files whose tensors are copied, byte for byte, from other files.
 
-The kernel copies where it can (``copy_file_range``: file systems with reference-linked blocks then
-copy nothing at all); elsewhere the bytes go through memory in chunks. No file takes its final
-name before all of them are complete.
+Where it can, the kernel copies (``copy_file_range``: file systems that share blocks then copy
+nothing at all); elsewhere the bytes go through memory in chunks. No file takes its final name
+before all of them are complete.
 """
 
 from __future__ import annotations
@@ -51,18 +51,33 @@ class CopyTarget:
 
 
 def refuse_existing(targets: Iterable[CopyTarget]) -> None:
-    """Refuse to replace files.
-
-    Raises
-    ------
-    OutputError
-        One exists.
-    """
+    """Raise `OutputError` if a file exists."""
     for target in targets:
         if os.path.lexists(target.path):
             raise OutputError(
                 f"{target.path} exists: replace it with --force, or choose another name"
             )
+
+
+def write_targets(
+    model: GGUFModel,
+    targets: Sequence[CopyTarget],
+    *,
+    dry_run: bool,
+    force: bool,
+    progress: Progress,
+) -> None:
+    """Write the targets of a command with the usual options.
+
+    Raises
+    ------
+    OutputError, TruncatedError
+        See `copy_tensors`; or a file exists and `force` is not set.
+    """
+    if not force:
+        refuse_existing(targets)
+    if not dry_run:
+        copy_tensors(model, targets, progress)
 
 
 def copy_tensors(model: GGUFModel, targets: Sequence[CopyTarget], progress: Progress) -> None:
@@ -98,7 +113,9 @@ def _refuse_sources(model: GGUFModel, targets: Iterable[CopyTarget]) -> None:
     for target in targets:
         partial = target.path.with_name(target.path.name + ".partial")
         if partial.resolve() in read:
-            raise OutputError(f"{target.path}: is written as {partial}, the source: rename that")
+            raise OutputError(
+                f"{target.path} would be written to {partial}, which is the source: rename it"
+            )
 
 
 class _Copier:
@@ -131,7 +148,7 @@ class _Copier:
         try:
             return os.copy_file_range(self._fd_of(part), self.fd, size, start, at)
         except OSError:
-            # Other file systems, or none that can: if the disk is the reason, writing says so.
+            # Not supported, or not across file systems; if the disk is the reason, writing says so.
             self.in_kernel = False
             return 0
 

@@ -1,7 +1,7 @@
-"""What differs between two models: metadata, tensors, and by how much their weights differ.
+"""Differences between two models: metadata, tensors, and by how much their weights differ.
 
-Order of keys and tensors, alignment and splitting are how a model is stored, not what it is: they
-are no differences. The keys of a split (``split.*``) are part of how as well.
+The order of keys and tensors, alignment and splitting are how a model is stored, not what it is:
+they do not count as differences, nor do the keys of a split (``split.*``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.model import GGUFModel
 from ggufkit.gguf.open import open_gguf
-from ggufkit.gguf.scan import Chunk, chunks_of, map_in_order, sum_by_tensor
+from ggufkit.gguf.scan import TensorChunk, chunks_of, map_in_order, sum_by_tensor
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT
 from ggufkit.gguf.values import Value, encode, encode_array
 from ggufkit.toolbox import Progress, silent
@@ -33,7 +33,7 @@ Kind = Literal["only in A", "only in B", "shape", "type", "data"]
 
 @dataclass(frozen=True, slots=True)
 class TypedValue:
-    """A value of the metadata; `type` is that of the items if it is an array."""
+    """A metadata value; for an array, `type` is that of its items."""
 
     value: Value
     type: ValueType
@@ -53,7 +53,7 @@ class TypedValue:
 
 @dataclass(frozen=True, slots=True)
 class KeyDifference:
-    """A key whose value or type differs; None where it is absent."""
+    """A key whose value or type differs; a side is None if the key is absent there."""
 
     key: str
     a: TypedValue | None
@@ -71,7 +71,7 @@ class TensorDifference:
     kind : {'only in A', 'only in B', 'shape', 'type', 'data'}
         The first of these that holds.
     a, b : TensorInfo or None
-        None where it is absent.
+        None if it is absent.
     errors : ErrorSums or None
         Of B's weights against A's, if shapes agree and data was compared.
     """
@@ -85,7 +85,7 @@ class TensorDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """All that differs between models A and B; true if anything does.
+    """All differences between models A and B; false if there are none.
 
     Attributes
     ----------
@@ -94,11 +94,11 @@ class Difference:
     tensors : tuple of TensorDifference
         Likewise.
     n_tensors : int
-        Tensors of either, those in both counted once.
+        Tensors in A or B.
     reordered : bool
-        Whether tensors that both have are in another order.
+        Whether common tensors are in another order.
     data_compared : bool
-        Whether the weights were looked at.
+        Whether the weights were compared.
     """
 
     metadata: tuple[KeyDifference, ...]
@@ -130,13 +130,13 @@ def diff(
     Parameters
     ----------
     a, b : path-like
-        Files, or any part of splits.
+        Files, or any part of split models.
     data : bool
         Compare the weights too, not only metadata, names, shapes and types.
     jobs : int, optional
         Threads; one per CPU by default.
     progress : callable
-        Is called with bytes as they are compared, those of A and B together.
+        Called with the number of bytes of A and B, as they are compared.
 
     Raises
     ------
@@ -230,15 +230,15 @@ class _DataComparison:
             for name, tensor in found.items()
         }
 
-    def _chunks(self, names: Iterable[str]) -> list[Chunk]:
+    def _chunks(self, names: Iterable[str]) -> list[TensorChunk]:
         return list(chunks_of(self.a.tensors[name] for name in names))
 
-    def _name_if_different(self, chunk: Chunk) -> str | None:
+    def _name_if_different(self, chunk: TensorChunk) -> str | None:
         one, other = chunk.read(self.a), chunk.read(self.b)
         self.progress(len(one) + len(other))
         return None if one == other else chunk.name
 
-    def _measure(self, chunk: Chunk) -> ErrorSums:
+    def _measure(self, chunk: TensorChunk) -> ErrorSums:
         one, other = chunk.read(self.a), chunk.read(self.b)
         types = self.a.tensors[chunk.name].type, self.b.tensors[chunk.name].type
         if types[0] is not types[1]:

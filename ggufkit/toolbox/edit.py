@@ -1,8 +1,8 @@
-"""Editing a file's metadata and tensor names, in place where the header's room allows.
+"""Editing a file's metadata and tensor names, in place if the new header fits.
 
-The room of a header ends where the data starts. A new header of another size fits if the padding
-takes up the difference, or the key ``ggufkit.reserved``: an array of zeros that every reader
-skips, and that is resized so that the data can stay. Without room, the file is written anew.
+A header must end where the data starts. One of another size fits if the padding takes up the
+difference, or the key ``ggufkit.reserved``: an array of zeros that every reader skips, and that is
+resized so that the data can stay where it is. Otherwise the file is rewritten.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class Edit:
     path : Path
         The file that was written.
     how : {'unchanged', 'in place', 'rewritten'}
-        Unchanged: the header is the same already.
+        Unchanged: the header would be the same.
     metadata : tuple of KeyDifference
         Keys that differ, the key ``ggufkit.reserved`` included.
     renamed_tensors : dict of str to str
         Old names to new ones.
     dropped_tensors : tuple of str
-        Tensors left out.
+        Tensors that were removed.
     n_bytes : int
         Size of the file afterwards.
     reserved : int
-        Bytes of the header that later edits may use.
+        Bytes of the header that later edits can use.
     """
 
     path: Path
@@ -87,7 +87,7 @@ def edit(
     force: bool = False,
     progress: Progress = silent,
 ) -> Edit:
-    """Change a file's metadata and tensor names, or leave tensors out.
+    """Change a file's metadata and tensor names, or drop tensors.
 
     Keys are first deleted, then renamed, then set, then given other types. The file holds either
     all changes or none, whenever the program or the machine stops; an edit in place that was
@@ -96,12 +96,12 @@ def edit(
     Parameters
     ----------
     path : path-like
-        The file. A part of a split is edited on its own; metadata is in the first one.
+        The file. A part of a split model is edited on its own; the first one holds the metadata.
     out : path-like, optional
         Write another file instead.
     values : mapping, optional
-        Keys to set: values of standard keys, or of keys of the file, which keep their type; or
-        pairs (value, ValueType).
+        Keys to set. Standard keys and keys of the file keep their type; for others give pairs
+        (value, ValueType).
     assignments : iterable of str
         Keys to set, as ``KEY=VALUE`` or ``KEY:TYPE=VALUE``: see `ggufkit.toolbox.assignments`.
     delete : iterable of str
@@ -113,23 +113,23 @@ def edit(
     special_tokens : mapping of str to str, optional
         Special tokens such as ``eos`` to the token's text or id.
     drop_tensors : iterable of str
-        Regular expressions: tensors whose whole name matches are left out.
+        Regular expressions: tensors whose whole name matches are dropped.
     reserve : int, optional
-        Bytes to reserve in the header for later edits; 0 gives them up.
+        Bytes to reserve in the header for later edits; 0 removes the reserve.
     lenient : bool
-        Also take what only a lenient reader takes, such as tensors of types that are not known:
-        their bytes are copied.
+        Also accept what only a lenient reader accepts, such as tensors of unknown types: their
+        bytes are copied.
     dry_run : bool
         Change nothing.
     force : bool
         Replace `out` if it exists.
     progress : callable
-        Is called with bytes as they are copied.
+        Called with the number of bytes, as they are copied.
 
     Raises
     ------
     MissingKeyError, MissingTensorError
-        What should be deleted, renamed or dropped is not there.
+        A key or tensor to delete, rename or drop does not exist.
     MetadataError, FormatError
         A value, name or tensor is not allowed.
     OutputError
@@ -205,7 +205,7 @@ def _edit_metadata(
 
 
 def _rename_keys(before: Metadata, rename: Mapping[str, str]) -> Metadata:
-    """Return the metadata with other keys in the same places."""
+    """Return the metadata with keys renamed, in the same order."""
     missing = [key for key in rename if key not in before]
     if missing:
         raise MissingKeyError(f"the metadata has no key {missing[0]!r}")
@@ -250,7 +250,7 @@ def _reserved(metadata: Metadata) -> int:
 def _keep(
     file: GGUFFile, drop_tensors: Iterable[str]
 ) -> tuple[tuple[TensorInfo, ...], tuple[str, ...]]:
-    """Return the tensors that stay, and the names of those that don't."""
+    """Return the tensors that stay, and the names of those that are dropped."""
     dropped: list[str] = []
     for pattern in drop_tensors:
         try:
@@ -263,7 +263,7 @@ def _keep(
     count = file.metadata.get(COUNT, 0)
     if dropped and isinstance(count, int) and count > 1:
         raise BadLayoutError(
-            "a part of a split, where every part counts all tensors: merge it first",
+            "a part of a split model, where every part counts all tensors: merge it first",
             path=file.path,
         )
     kept = (info for name, info in file.tensors.items() if name not in dropped)

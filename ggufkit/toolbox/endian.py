@@ -1,8 +1,8 @@
-"""Copies of a file in another byte order, alignment or version.
+"""Copies of a file in another byte order.
 
-In a big-endian file every number has its bytes turned around: counts, lengths and values of the
-header, and the fields of blocks that are wider than a byte (scales, and what ggml reads as 16 or
-32 bits at once). Which these are, a codec's layout says.
+In a big-endian file the bytes of every number are reversed: counts, lengths and values in the
+header, and the fields of blocks that are wider than a byte (scales, and whatever ggml reads as 16
+or 32 bits at once). A codec's layout says which fields these are.
 """
 
 from __future__ import annotations
@@ -14,73 +14,18 @@ from typing import Literal
 import numpy as np
 
 from ggufkit.codecs import CODECS
-from ggufkit.errors import BadValueError, UnsupportedVersionError
-from ggufkit.gguf.layout import ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Layout, plan_layout
+from ggufkit.errors import BadValueError
+from ggufkit.gguf.layout import plan_layout
 from ggufkit.gguf.model import GGUFModel
 from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.scan import chunks_of
 from ggufkit.gguf.values import ByteOrder
 from ggufkit.io.atomic import PartialFile
 from ggufkit.toolbox import Progress, silent
-from ggufkit.toolbox.copying import CopyTarget, copy_tensors, refuse_existing
-from ggufkit.types import TensorType, ValueType
+from ggufkit.toolbox.copying import CopyTarget, refuse_existing
+from ggufkit.types import TensorType
 
 _ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
-
-
-def copy(
-    path: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    alignment: int | None = None,
-    dry_run: bool = False,
-    force: bool = False,
-    progress: Progress = silent,
-) -> CopyTarget:
-    """Write a file anew, in version 3: GGUF 2 becomes 3, odd padding and surplus bytes go.
-
-    Parameters
-    ----------
-    path, out : path-like
-        The file, or any part of a split, which becomes one file; and the file to write.
-    alignment : int, optional
-        ``general.alignment`` of the new file; a multiple of 8 and a power of 2. By default the
-        old one's.
-    dry_run : bool
-        Plan only.
-    force : bool
-        Replace `out` if it exists.
-    progress : callable
-        Is called with bytes as they are copied.
-
-    Raises
-    ------
-    FormatError, MissingFileError
-        The file can't be read, or the alignment is not allowed.
-    OutputError
-        `out` exists, or can't be written.
-    """
-    with open_gguf(path, strict=False) as model:
-        if model.parts[0].byte_order == ">":
-            raise UnsupportedVersionError(
-                "a big-endian file: 'ggufkit convert-endian' turns it around", path=path
-            )
-        infos = tuple(model.tensors.values())
-        target = CopyTarget(Path(out), _aligned_layout(model, alignment), infos)
-        if not force:
-            refuse_existing([target])
-        if not dry_run:
-            copy_tensors(model, [target], progress)
-    return target
-
-
-def _aligned_layout(model: GGUFModel, alignment: int | None) -> Layout:
-    metadata = model.metadata.copy()
-    if alignment is not None:
-        metadata.pop(ALIGNMENT_KEY, None)
-        if alignment != DEFAULT_ALIGNMENT:
-            metadata.set(ALIGNMENT_KEY, alignment, ValueType.UINT32)
-    return plan_layout(metadata, model.tensors.values())
 
 
 def convert_endian(
@@ -99,22 +44,22 @@ def convert_endian(
     path, out : path-like
         The file, or any part of a split, which becomes one file; and the file to write.
     order : {"little", "big"}
-        Of the new file. llama.cpp reads files in the byte order of its machine only.
+        Byte order of the new file. llama.cpp reads only files in the byte order of its machine.
     dry_run, force, progress
-        As for `copy`.
+        See `ggufkit.toolbox.copy.copy`.
 
     Raises
     ------
     BadValueError
-        The file is in that order already, or there is no such order.
+        The file is in that order already, or the order is unknown.
     FormatError, MissingFileError, OutputError
-        As for `copy`.
+        See `ggufkit.toolbox.copy.copy`.
     """
     if order not in _ORDERS:
-        raise BadValueError(f"no byte order {order!r}: it is little or big")
+        raise BadValueError(f"unknown byte order {order!r}, expected little or big")
     with open_gguf(path, strict=False) as model:
         if {part.byte_order for part in model.parts} == {_ORDERS[order]}:
-            raise BadValueError(f"is {order}-endian already", path=path)
+            raise BadValueError(f"already {order}-endian", path=path)
         infos = tuple(model.tensors.values())
         layout = plan_layout(model.metadata, infos, order=_ORDERS[order])
         target = CopyTarget(Path(out), layout, infos)
@@ -141,7 +86,7 @@ def _write(model: GGUFModel, target: CopyTarget, progress: Progress) -> None:
 
 
 def swap_blocks(data: bytes, type: TensorType) -> bytes:  # noqa: A002 - the field's name
-    r"""Return whole blocks with the bytes of each field turned around.
+    r"""Return whole blocks with the bytes of each field reversed.
 
     Examples
     --------

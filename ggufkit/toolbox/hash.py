@@ -43,11 +43,11 @@ class FileHash:
     Attributes
     ----------
     files : dict of Path to str
-        SHA-256 of every part, all bytes of it.
+        SHA-256 of every part, of all its bytes.
     tensors : dict of str to str
         SHA-256 of every tensor's data, without padding, in file order.
     weights : str
-        The weights digest, see the module.
+        The weights digest; see the module.
     """
 
     files: dict[Path, str]
@@ -65,14 +65,14 @@ def hash_file(
     path : path-like
         The file, or any part of a split.
     jobs : int, optional
-        Parts that are read at a time; one per CPU by default. With 1, nothing is done in threads.
+        Parts to read at a time; one per CPU by default. With 1, no threads are used.
     progress : callable
-        Is called with bytes as they are read.
+        Called with the number of bytes, as they are read.
 
     Raises
     ------
     FormatError
-        A file breaks the format, or shrinks meanwhile.
+        A file breaks the format, or shrinks while it is read.
     MissingFileError
         A file is missing.
 
@@ -135,7 +135,7 @@ def _contents(part: GGUFFile) -> Iterator[tuple[str | None, bytes]]:
 
 
 def _stretches(part: GGUFFile) -> Iterator[tuple[str | None, int]]:
-    """Yield all of a file: the names of tensors, None for anything else, and bytes of each."""
+    """Yield the sections of a file: the tensor's name, or None, and the number of bytes."""
     at = 0
     for info in part.tensors.values():
         start = part.data_offset + info.offset
@@ -147,14 +147,14 @@ def _stretches(part: GGUFFile) -> Iterator[tuple[str | None, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What became of a manifest's entry.
+    """The result for one entry of a manifest.
 
     Attributes
     ----------
     name : str
-        The file, as the manifest names it.
+        The file's name in the manifest.
     status : {'ok', 'different', 'missing'}
-        Missing: it is not there, or can't be read.
+        Missing: the file does not exist or can't be read.
     n_bytes : int
         Bytes that were read.
     """
@@ -184,7 +184,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     MissingFileError
         The manifest can't be read.
     FormatError
-        A line is none of sha256sum's, or there is no line.
+        A line does not have sha256sum's form, or there are no lines.
     """
     try:
         text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
@@ -201,7 +201,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
             )
         entries.append((match[2].lower(), _unescape(match[3]) if match[1] else match[3]))
     if not entries:
-        raise FormatError("lists no file: is it a manifest of sha256sum?", path=path)
+        raise FormatError("lists no files: is it a manifest of sha256sum?", path=path)
     return entries
 
 
@@ -220,9 +220,9 @@ def check_manifest(
     path : path-like
         A manifest such as ``SHA256SUMS``; its files may be of any kind.
     jobs : int, optional
-        Files that are read at a time; one per CPU by default.
+        Files to read at a time; one per CPU by default.
     progress : callable
-        Is called with bytes as they are read.
+        Called with the number of bytes, as they are read.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-r"""Replacing a file's header in place, so that a kill at any moment loses nothing.
+r"""Replacing a file's header in place so that a kill at any moment loses nothing.
 
 The new header is first written to ``FILE.edit-journal``, next to the file::
 
@@ -10,8 +10,8 @@ The digest is that of all bytes before it. Each step is on disk before the next 
 2. write the header       killed here: the header may be torn: write it again
 3. remove the journal     killed here: the header is complete: write it again, which changes nothing
 
-Whoever edits next finishes what was interrupted (`HeaderEditor`). A journal is only replayed into
-a file of the noted size whose every header byte is that of the old or of the new header.
+The next edit finishes an interrupted one (`HeaderEditor`). A journal is only replayed into a file
+of the recorded size, each header byte of which is that of the old or of the new header.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import errno
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from ggufkit.errors import OutputError
+from ggufkit.io.atomic import output_errors
+from ggufkit.io.positional import sync_folder, write_range
 
 try:
     import fcntl
@@ -51,7 +53,7 @@ class HeaderEditor:
     Parameters
     ----------
     path : Path
-        A regular file, no symbolic link.
+        A regular file, not a symbolic link.
 
     Raises
     ------
@@ -73,7 +75,7 @@ class HeaderEditor:
                 raise
 
     def replace(self, header: bytes) -> None:
-        """Replace the first bytes of the file by as many others."""
+        """Replace the header by one of the same length."""
         with _errors(self.journal):
             try:
                 self._write_journal(header)
@@ -129,7 +131,7 @@ class HeaderEditor:
             or any(byte not in pair for byte, *pair in zip(now, old, new, strict=True))
         ):
             raise OutputError(
-                f"{self.journal} is of an interrupted edit, but not of {self.path}: "
+                f"{self.journal} is of an interrupted edit of another file than {self.path}: "
                 "remove it if the file was replaced since"
             )
         return new
@@ -140,48 +142,31 @@ class HeaderEditor:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
         fd = os.open(self.journal, flags, 0o666)
         try:
-            _write_all(fd, body + hashlib.sha256(body).digest())
+            write_range(fd, 0, body + hashlib.sha256(body).digest())
             os.fsync(fd)
         finally:
             os.close(fd)
-        self._sync_folder()
+        sync_folder(self.path.parent)
 
     def _write_header(self, header: bytes) -> None:
-        _write_all(self._fd, header)
+        write_range(self._fd, 0, header)
         os.fsync(self._fd)
         self._remove_journal()
 
     def _remove_journal(self) -> None:
         self.journal.unlink()
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        fd = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view, at = memoryview(data), 0
-    while at < len(view):
-        at += os.pwrite(fd, view[at:], at)
+        sync_folder(self.path.parent)
 
 
 _ADVICE = {
     errno.EAGAIN: "another process is editing it",
     errno.ELOOP: "it is a symbolic link: name the file itself, or write another file",
-    errno.ENOENT: "there is no such file",
+    errno.ENOENT: "no such file",
     errno.EACCES: "it is not writable: write another file",
     errno.EROFS: "it is not writable: write another file",
 }
 
 
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the disk, then edit again to finish")
-        raise OutputError(f"{path}: {error.strerror}; {advice}") from error
+_errors = partial(
+    output_errors, advice=_ADVICE, otherwise="check the disk, then edit again to finish"
+)

@@ -1,11 +1,11 @@
-"""Sums of a model's payload in the form of ``llama-gguf-hash``: tensors' bytes, no header.
+"""Hashes of a model's payload in the form of ``llama-gguf-hash``: tensors' bytes, no header.
 
 ::
 
     xxh64     9c4f7a0b1d2e3f40  model.gguf:blk.0.attn_q.weight
     xxh64     0123456789abcdef  model.gguf
 
-The last line is the sum over all tensors' data, in file order, without padding.
+The last line is the hash of all tensors' data, in file order, without padding.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ def payload_lines(
     tensors: bool = True,
     progress: Progress = silent,
 ) -> list[PayloadLine]:
-    """Return the sums of a file's tensors and of all together.
+    """Return the hashes of a file's tensors and of all of them together.
 
     Parameters
     ----------
     path : path-like
         A GGUF file, or any part of a split one, read as one model.
     algorithms : sequence of str
-        Of `ALGORITHMS`.
+        Any of `ALGORITHMS`.
     tensors : bool
-        Whether each tensor has lines.
+        Whether to list each tensor.
     progress : callable
-        Is called with bytes as they are read.
+        Called with the number of bytes, as they are read.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def read_payload_manifest(path: str | os.PathLike[str]) -> list[PayloadLine]:
     matches = filter(None, map(_LINE.fullmatch, text.splitlines()))
     lines = [PayloadLine(m[1], m[2], m[3]) for m in matches]
     if not lines:
-        raise FormatError("has no line of llama-gguf-hash", path=path)
+        raise FormatError("has no line in the form of llama-gguf-hash", path=path)
     return lines
 
 
@@ -143,7 +143,7 @@ def is_payload_manifest(path: str | os.PathLike[str]) -> bool:
 def check_payload(
     manifest: str | os.PathLike[str], *, progress: Progress = silent
 ) -> list[tuple[str, str]]:
-    """Compare files with a manifest; names count from the manifest's folder.
+    """Compare files with a manifest; names are relative to the manifest's folder.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a file's weights are like: range, spread, outliers, zeros, and what is not finite."""
+"""Statistics of a file's weights: range, spread, outliers, zeros, non-finite values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ggufkit.codecs import dequantize
 from ggufkit.gguf.layout import TensorInfo
 from ggufkit.gguf.model import GGUFModel
-from ggufkit.gguf.scan import Chunk, chunks_of, sum_by_tensor
+from ggufkit.gguf.scan import TensorChunk, chunks_of, sum_by_tensor
 from ggufkit.toolbox import Progress, silent
 from ggufkit.types import TensorType
 
@@ -24,20 +24,20 @@ ZERO_BLOCK = 32
 
 @dataclass(frozen=True)
 class TensorStats:
-    """What one tensor's weights are like.
+    """Statistics of one tensor's weights.
 
     Attributes
     ----------
     name, type : str
         The tensor and its type.
     n_weights : int
-        All of them.
+        Their number.
     least, most, mean, std : float
-        Of the weights that are finite; 0 where there are none.
+        Of the finite weights; 0 if there are none.
     n_outliers : int
         Weights further than `OUTLIER` standard deviations from the mean.
     n_zero_blocks : int
-        Runs of 32 weights in a row that are all 0.
+        Groups of 32 consecutive weights that are all 0.
     n_nonfinite : int
         Weights that are NaN or infinite.
     """
@@ -54,7 +54,7 @@ class TensorStats:
     n_nonfinite: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything by name."""
+        """Return all fields."""
         return {**vars(self)}
 
 
@@ -65,18 +65,18 @@ def tensor_stats(
     jobs: int | None = None,
     progress: Progress = silent,
 ) -> list[TensorStats]:
-    """Decode a file's weights, some at a time, and measure them.
+    """Decode a file's weights, chunk by chunk, and measure them.
 
     Parameters
     ----------
     file : GGUFModel
-        From `ggufkit.open`; a remote one is fetched.
+        From `ggufkit.open`; the weights of a remote one are fetched.
     wanted : callable
-        Says of a name whether that tensor is measured.
+        Whether to measure the tensor of a name.
     jobs : int, optional
         Threads; by default one per CPU.
     progress : callable
-        Is called with bytes as they are read.
+        Called with the number of bytes, as they are read.
 
     Raises
     ------
@@ -85,12 +85,12 @@ def tensor_stats(
     """
     infos = [info for info in file.tensors.values() if wanted(info.name)]
 
-    def sums_of(chunk: Chunk) -> _Sums:
+    def sums_of(chunk: TensorChunk) -> _Sums:
         data = chunk.read(file)
         progress(len(data))
         return _Sums.of(_decode(data, file.tensors[chunk.name].type))
 
-    def outliers_of(chunk: Chunk) -> int:
+    def outliers_of(chunk: TensorChunk) -> int:
         values = _decode(chunk.read(file), file.tensors[chunk.name].type)
         return found[chunk.name].count_outliers(values)
 
@@ -119,7 +119,7 @@ def _stats_of(info: TensorInfo, sums: _Sums, outliers: dict[str, int]) -> Tensor
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """What is summed up over a tensor's chunks; `n` counts the finite weights."""
+    """Sums over a tensor's chunks; `n` counts the finite weights."""
 
     n: int = 0
     total: float = 0.0

@@ -1,7 +1,7 @@
 """Rendering chat templates without trusting them.
 
-A chat template is a program that came with the model. It is rendered in a process of its own, in
-jinja2's immutable sandbox, with limits on time, memory and output; that process can write no file.
+A chat template is a program that comes with the model. It is rendered in a separate process, in
+jinja2's immutable sandbox, with limits on time, memory and output; the process can't write files.
 Names and settings are those of transformers, which llama.cpp follows.
 """
 
@@ -31,7 +31,7 @@ MAX_TEMPLATE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a template may use.
+    """Limits of a template.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Limits:
     output : int
         Bytes of each text.
     memory : int
-        Bytes of the process, the interpreter included.
+        Bytes of the process, including the interpreter.
     """
 
     seconds: float = 2.0
@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """What became of one conversation.
+    """One rendered conversation, or why it failed.
 
     Attributes
     ----------
@@ -69,12 +69,12 @@ class Rendering:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a template is rendered with.
+    """The variables a template is rendered with.
 
     Attributes
     ----------
     messages : sequence of mapping
-        Each with ``role`` and ``content``, and whatever else a template looks at.
+        Each with ``role`` and ``content``, and whatever else the template uses.
     add_generation_prompt : bool
         End with the start of the assistant's turn.
     variables : mapping
@@ -111,12 +111,12 @@ def render(
     variables : mapping, optional
         Further variables, such as ``tools``; values as in JSON.
     limits : Limits, optional
-        What it may use.
+        Its limits.
 
     Raises
     ------
     TemplateError
-        It failed, or exceeded a limit; ``.kind`` says which.
+        It failed or exceeded a limit; see ``.kind``.
 
     Examples
     --------
@@ -147,12 +147,12 @@ def render_all(
     Parameters
     ----------
     now : datetime, optional
-        What ``strftime_now`` tells; the time, by default.
+        What ``strftime_now`` returns; the current time by default.
 
     Returns
     -------
     list of Rendering
-        As many as conversations. A template that exceeds the time or crashes has failed for all.
+        One per conversation. If the template times out or crashes, all have failed.
     """
     limits = limits or Limits()
     if len(template.encode("utf-8", "surrogatepass")) > MAX_TEMPLATE_BYTES:
@@ -182,7 +182,7 @@ def render_all(
 
 
 def _run(request: bytes, limits: Limits) -> tuple[int, bytes]:
-    """Run the worker; the return code of one that had to be stopped is SIGALRM's."""
+    """Run the worker; if it had to be stopped, the return code is SIGALRM's."""
     command = [sys.executable, "-I", "-X", "utf8", str(_WORKER)]
     try:
         done = subprocess.run(
@@ -200,7 +200,7 @@ def _run(request: bytes, limits: Limits) -> tuple[int, bytes]:
 
 
 def _died(code: int, limits: Limits) -> Rendering:
-    """Say why the worker ended without an answer."""
+    """Explain why the worker ended without an answer."""
     stopped = {-int(getattr(signal, name, 0)) for name in ("SIGALRM", "SIGXCPU", "SIGKILL")}
     if code in stopped:
         return Rendering(kind="limit", message=f"it runs longer than {limits.seconds:g} s")

@@ -1,8 +1,8 @@
-"""Renders chat templates in a process of its own: run by `ggufkit.toolbox.template` alone.
+"""Renders chat templates in a separate process; only `ggufkit.toolbox.template` runs it.
 
 Started as a script, isolated, without this package. Reads one JSON object from standard input and
 writes one to standard output. The template runs in jinja2's immutable sandbox; the limits of the
-process hold for whatever gets past it.
+process hold for whatever escapes it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _TooLong(Exception):  # noqa: N818
 
 
 class _Generation(Extension):
-    """``{% generation %}``, which marks the assistant's words for training: its content stays."""
+    """``{% generation %}``, which marks the assistant's words for training: the content is kept."""
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 
@@ -42,7 +42,7 @@ class _Generation(Extension):
 
 
 def _environment(now: str) -> ImmutableSandboxedEnvironment:
-    """Return what templates are written for: transformers' names and settings."""
+    """Return the environment that templates are written for: transformers' names and settings."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
@@ -75,7 +75,7 @@ def _environment(now: str) -> ImmutableSandboxedEnvironment:
 
 
 def _limit(seconds: float, memory: int) -> None:
-    """Limit the process; where the system can't, the parent's clock is what is left."""
+    """Limit the process; where the system can't, only the parent's timeout remains."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

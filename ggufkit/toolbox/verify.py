@@ -1,4 +1,4 @@
-"""Whether a file has the bytes that its checkpoint gives."""
+"""Verifying that a file has the bytes that its source gives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ggufkit.types import FileType
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A tensor that is not what the source gives.
+    """A tensor that differs from what the source gives.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Mismatch:
     what : str
         How it differs.
     n_blocks : int
-        Blocks that differ, where type and shape are right.
+        Blocks that differ, if type and shape are right.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a file is, next to what its source gives.
+    """How a file compares with what its source gives.
 
     Attributes
     ----------
     recipe : str
-        The file type that was derived again.
+        The file type that was converted to.
     n_tensors : int
         Tensors that were compared.
     mismatches : tuple of Mismatch
@@ -69,12 +69,12 @@ class Verification:
 
     @property
     def same_weights(self) -> bool:
-        """Whether every tensor is the source's."""
+        """Whether every tensor is as the source gives it."""
         return not self.mismatches
 
     @property
     def same_file(self) -> bool:
-        """Whether every byte is."""
+        """Whether every byte is as the source gives it."""
         return self.same_weights and self.same_header
 
 
@@ -88,7 +88,7 @@ def verify(
     progress: Progress = silent,
     **options: Any,
 ) -> Verification:
-    """Derive a file's bytes again from its source, and compare. Nothing is written.
+    """Convert the source again and compare with a file. Nothing is written.
 
     Parameters
     ----------
@@ -97,21 +97,21 @@ def verify(
     source : path-like or str
         The checkpoint, repository or GGUF file that it was made from.
     recipe : str, optional
-        The file type; by default what ``general.file_type`` says.
+        The file type; by default ``general.file_type``.
     imatrix : path-like, optional
         The importance matrix that was used.
     jobs : int, optional
         Threads; by default one per CPU.
     progress : callable
-        Is called with bytes as they are compared.
+        Called with the number of bytes, as they are compared.
     **options
-        What `ggufkit.convert` was given: ``via``, ``options``, ``pre``, ``name``, ``revision``,
-        ``allow_requantize``, ``search``.
+        Options that `ggufkit.convert` was given: ``via``, ``options``, ``pre``, ``name``,
+        ``revision``, ``allow_requantize``, ``search``.
 
     Raises
     ------
     GGUFKitError
-        File or source can't be read, or the file does not say its type.
+        File or source can't be read, or the file does not state its type.
     """
     opening = {k: options.pop(k) for k in _OPENING if k in options}
     with open_gguf(path) as model:
@@ -143,7 +143,7 @@ def _stated_recipe(model: GGUFModel) -> str:
     number = model.metadata.get("general.file_type")
     if number not in set(FileType):
         raise ConversionError(
-            f"{model.path}: general.file_type is {number}: say what it should be with --recipe"
+            f"{model.path}: general.file_type is {number}: give the recipe with --recipe"
         )
     return FileType(number).name  # type: ignore[arg-type]
 
@@ -155,7 +155,7 @@ def _header_of(model: GGUFModel) -> bytes:
 
 
 def _unlike(model: GGUFModel, rung: Rung) -> Iterator[Mismatch]:
-    """Yield tensors that need no look at their data."""
+    """Yield mismatches that are known without reading data."""
     planned = {info.name: info for part in rung.parts for info in part.layout.tensors}
     for name, info in planned.items():
         found = model.tensors.get(name)
@@ -199,7 +199,7 @@ def _compare(
 
 
 def _differing(stored: bytes, wanted: bytes, size: int, start: int) -> tuple[int, int]:
-    """Return the number of the first block that differs, and how many do."""
+    """Return the index of the first block that differs, and how many differ."""
     a, b = (np.frombuffer(data, np.uint8).reshape(-1, size) for data in (stored, wanted))
     differ = (a != b).any(axis=1)
     return start // size + int(differ.argmax()), int(differ.sum())

@@ -1,4 +1,4 @@
-"""Vision parts of tiny checkpoints against what convert_hf_to_gguf.py --mmproj makes of them.
+"""Vision encoders of tiny checkpoints against what convert_hf_to_gguf.py --mmproj makes of them.
 
 Each file of ``vision`` holds a config, the names and shapes of tensors, and for each type name
 and SHA-256 of the converter's file when the weights are those of
@@ -82,7 +82,7 @@ def test_other_families_are_refused_with_those_that_can() -> None:
     with pytest.raises(UnknownArchitectureError, match=r"siglip_vision_model.*Gemma3ForCond"):
         find_vision(config)
     for name in ("MllamaForConditionalGeneration", "LlamaForCausalLM"):
-        with pytest.raises(UnknownArchitectureError, match=f"{name}, whose vision part"):
+        with pytest.raises(UnknownArchitectureError, match=f"{name}, whose vision encoder"):
             find_vision({"architectures": [name]})
 
 
@@ -99,7 +99,7 @@ def changed(name: str, **config: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        (changed("gemma3", vision_config=None), "does not see"),
+        (changed("gemma3", vision_config=None), "no vision encoder"),
         (changed("gemma3") | {"files": {}}, "lacks image_mean"),
         (changed("gemma3") | {"checkpoint": {"x": ["BF16", [2, 2]]}}, "no tensors of a vision"),
         (seen("gemma3", num_hidden_layers=10**15), "can't have 1000000000000000 blocks"),

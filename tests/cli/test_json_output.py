@@ -70,8 +70,3 @@ def test_other_errors_are_json_if_asked_for(tmp_path, capsys):
     told = json.loads(printed.out)
     assert told["error"] == "MissingFileError"
     assert told["message"] in printed.err
-
-
-def test_without_a_command_help_is_shown(capsys):
-    assert main([]) == 0
-    assert "ggufkit COMMAND --help" in capsys.readouterr().out

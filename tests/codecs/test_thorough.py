@@ -53,14 +53,14 @@ def test_no_block_is_worse_and_the_total_is_better(
 def test_blocks_come_apart_and_together_again(type_: TensorType) -> None:
     form, codec = FORMS[type_], CODECS[type_]
     blocks = quantize(sample(1), type_).view(codec.layout).reshape(-1)
-    parts = form.take(blocks)
+    parts = form.unpack(blocks)
     lowest = form.codes[0]
     scale = np.repeat((parts.d * parts.scales).T, form.n_pos, axis=1)
     minimum = np.repeat((parts.dmin * parts.mins).T, form.n_pos, axis=1)
     decoded = codec.decode(blocks)
     safe = np.where(scale == 0, 1, scale)
     codes = np.rint((decoded + minimum) / safe).clip(*form.codes) - lowest
-    again = codec.decode(form.put(parts, codes.astype(np.uint8)))
+    again = codec.decode(form.pack(parts, codes.astype(np.uint8)))
     np.testing.assert_allclose(again, decoded, rtol=1e-5, atol=1e-30)
 
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ggufkit.export.dtypes import DTYPES, holds, stored
-from ggufkit.mapping.composition_inverse import Arithmetic
-from ggufkit.mapping.transforms import AddOne, NegativeExp
+from ggufkit.mapping.transforms import AddOne, ElementWise, NegativeExp
 from tests.mapping.test_composition_inverse import made
 
 BITS = arrays(np.uint16, 64, elements=st.integers(0, 0xFFFF))
@@ -33,7 +32,7 @@ def test_every_number_of_a_type_is_held(bits: np.ndarray, name: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(bits=BITS, name=st.sampled_from(["bf16", "f16"]), step=st.sampled_from([0, 1]))
 def test_what_arithmetic_makes_of_a_type_is_held(bits: np.ndarray, name: str, step: int) -> None:
-    arithmetic: Arithmetic = (AddOne(), NegativeExp())[step]
+    arithmetic: ElementWise = (AddOne(), NegativeExp())[step]
     values = floats(bits, name)
     if step:  # of larger ones infinity is made
         values = np.clip(values, -80, 80)
@@ -49,7 +48,7 @@ def test_what_arithmetic_makes_of_a_type_is_held(bits: np.ndarray, name: str, st
 
 
 @pytest.mark.parametrize("arithmetic", [None, AddOne(), NegativeExp()])
-def test_what_a_type_can_not_hold_is_noticed(arithmetic: Arithmetic | None) -> None:
+def test_what_a_type_can_not_hold_is_noticed(arithmetic: ElementWise | None) -> None:
     values = np.array([-1 / 3, -0.7], np.float32)
     assert not holds(values, DTYPES["bf16"], arithmetic)
     assert not holds(values, DTYPES["f16"], arithmetic)

@@ -114,7 +114,7 @@ def test_auto_is_the_smallest_type_that_holds_every_weight(files: Path, tmp_path
     fine = rng.normal(size=shape).astype("f4")
     thirds = {"blk.0.ffn_up.weight": ("blk.0.ffn_up.weight", fine, TensorType.F32)}
     plan = plan_export(rewritten(files / "F32.gguf", tmp_path / "a.gguf", tensors=thirds))
-    dtypes = {t.origin.name: t.dtype.name for shard in plan.shards for t in shard.tensors}
+    dtypes = {t.plan.name: t.dtype.name for shard in plan.shards for t in shard.tensors}
     assert plan.dtype == "bf16"
     assert [n for n in dtypes if dtypes[n] != "BF16"] == ["model.layers.0.mlp.up_proj.weight"]
     assert dtypes["model.layers.0.mlp.up_proj.weight"] == "F32"

@@ -24,8 +24,8 @@ from ggufkit.export.plan import plan_export
 from ggufkit.export.write import export_hf
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.open import open_gguf
-from ggufkit.mapping.inverse_rows import trimmed
 from ggufkit.mapping.matching import canonical_name
+from ggufkit.mapping.transforms import trimmed
 from tests.architectures.checkpoints import write_checkpoint
 from tests.architectures.test_converted import CASES
 from tests.converter.test_oracle import MODELS, pre_of

@@ -111,11 +111,11 @@ def test_faults_that_pass_are_waited_for(server, tmp_path: Path, faults: list) -
     [
         ([503] * 9, "answers 503; tried 5 times"),
         (["cut"] * 9, "tried 5 times"),
-        (["whole"], "sends whole files only"),
+        (["whole"], "does not support byte ranges"),
         (["bytes 5-9/100"], "other bytes"),
         (["bytes 0-99999999999/999999999999"], "other bytes"),
         (["bytes 0-1/99999999999999"], "fewer bytes"),
-        (["bytes x-1/5"], "does not say"),
+        (["bytes x-1/5"], "does not state"),
         ([418], "answers 418"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from ggufkit.cli.main import main
 from ggufkit.errors import BadValueError
 from ggufkit.publish.recommend import PUBLISHED, UNNOTICED, read_quality, recommend
-from ggufkit.toolbox.fit import fit
+from ggufkit.toolbox.fit.fit import fit
 from tests.llama import write_llama
 
 LADDER = "Q2_K,Q3_K_M,Q4_K_M,Q5_K_M,Q6_K,Q8_0,F16"

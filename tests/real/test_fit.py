@@ -9,7 +9,7 @@ import pytest
 
 from ggufkit.converter.ladder import convert
 from ggufkit.errors import BadValueError
-from ggufkit.toolbox.fit import fit
+from ggufkit.toolbox.fit.fit import fit
 from tests.real.llama_memory import allocated
 from tests.toolbox.tiny_models import make, make_falcon_h1
 

@@ -123,7 +123,7 @@ def test_weights_are_left_alone_if_asked_to(tmp_path: Path) -> None:
 def test_rules_can_be_ignored(tmp_path: Path) -> None:
     path = put(tmp_path, by_name("trailing_bytes").make())
     assert ggufkit.check(path, ignore=["trailing-bytes"]) == []
-    with pytest.raises(BadValueError, match="no rule is called 'trailing'"):
+    with pytest.raises(BadValueError, match="unknown rule 'trailing'"):
         ggufkit.check(path, ignore=["trailing"])
 
 

@@ -17,7 +17,7 @@ from ggufkit.calibration.imatrix import Imatrix, ImatrixEntry
 from ggufkit.cli.main import main
 from ggufkit.converter.ladder import convert
 from ggufkit.errors import BadLayoutError, BadValueError, GGUFKitError, OutputError
-from ggufkit.toolbox.compare import compare
+from ggufkit.toolbox.compare.compare import compare
 from ggufkit.toolbox.compare.measures import block_of, part_of
 from ggufkit.types import TensorType
 from tests.llama import write_llama

@@ -11,7 +11,7 @@ import pytest
 
 import ggufkit
 from ggufkit.converter.ladder import convert
-from ggufkit.toolbox.compare import compare
+from ggufkit.toolbox.compare.compare import compare
 from ggufkit.toolbox.compare.page import page
 from ggufkit.types import TensorType
 from tests.llama import write_llama

@@ -349,5 +349,5 @@ def test_special_tokens_are_set_by_text_and_by_id(path):
     assert metadata["tokenizer.ggml.eos_token_id"] == 1
     assert metadata.type_of("tokenizer.ggml.eos_token_id") is ValueType.UINT32
     assert metadata["tokenizer.ggml.padding_token_id"] == 0
-    with pytest.raises(MissingKeyError, match="no token '<absent>'"):
+    with pytest.raises(MissingKeyError, match="'<absent>' is neither a token"):
         edit(path, special_tokens={"eos": "<absent>"})

@@ -176,7 +176,7 @@ def test_a_journal_of_another_file_is_never_replayed(path):
     for other in others:
         path.write_bytes(other)
         journal_path(path).write_bytes(journal)
-        with pytest.raises(OutputError, match="interrupted edit, but not of"):
+        with pytest.raises(OutputError, match="interrupted edit of another file"):
             edit(path, values={"general.name": "x"})
         assert path.read_bytes() == other
         assert journal_path(path).read_bytes() == journal

@@ -15,7 +15,8 @@ import ggufkit
 from ggufkit.cli.main import main
 from ggufkit.codecs import CODECS, dequantize
 from ggufkit.errors import BadLayoutError, BadValueError, OutputError, UnsupportedVersionError
-from ggufkit.toolbox.endian import convert_endian, copy, swap_blocks
+from ggufkit.toolbox.copy import copy
+from ggufkit.toolbox.endian import convert_endian, swap_blocks
 from ggufkit.types import TensorType
 from tests import build
 from tests.llama import write_llama
@@ -89,7 +90,7 @@ def test_twice_is_once_too_often(ladder: Path, tmp_path: Path, name: str) -> Non
     convert_endian(tmp_path / "big.gguf", tmp_path / "little.gguf", "little")
     assert (tmp_path / "little.gguf").read_bytes() == path.read_bytes()
     assert (tmp_path / "big.gguf").read_bytes() != path.read_bytes()
-    with pytest.raises(BadValueError, match="big-endian already"):
+    with pytest.raises(BadValueError, match="already big-endian"):
         convert_endian(tmp_path / "big.gguf", tmp_path / "x.gguf", "big")
     with pytest.raises(UnsupportedVersionError, match="convert-endian"):
         copy(tmp_path / "big.gguf", tmp_path / "x.gguf")

@@ -13,7 +13,8 @@ import ggufkit
 from ggufkit.cli.main import main
 from ggufkit.errors import BadValueError, GGUFKitError, MissingFileError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.toolbox.fit import candidates, fit, table
+from ggufkit.toolbox.fit import candidates
+from ggufkit.toolbox.fit.fit import fit, table
 from ggufkit.toolbox.fit.machine import this_machine
 from ggufkit.toolbox.fit.placing import RAM_OVERHEAD, VRAM_OVERHEAD
 from ggufkit.toolbox.fit.shape import ModelShape
@@ -200,7 +201,7 @@ def test_a_usual_model_of_a_size() -> None:
     assert f16.need.weights.total == pytest.approx(16.07e9, rel=0.02)
     assert q4.need.kv == 8192 * 32 * 2 * 1024 * 2
     assert found.estimated
-    with pytest.raises(BadValueError, match="no size of a model"):
+    with pytest.raises(BadValueError, match="not a number of parameters"):
         fit(params="many")
 
 
@@ -212,7 +213,7 @@ def test_a_folder_must_hold_one_model(tmp_path: Path) -> None:
     assert [p.need.candidate.name for p in fit(tmp_path).placements] == ["F16", "Q8_0"]
     ggufkit.save(tmp_path / "mmproj.gguf", {"general.architecture": "clip"}, {})
     assert len(fit(tmp_path).placements) == 2
-    with pytest.raises(BadValueError, match=r"mmproj.gguf: it is no model of its own"):
+    with pytest.raises(BadValueError, match=r"mmproj.gguf: not a model of its own"):
         fit(tmp_path / "mmproj.gguf")
 
 
@@ -236,10 +237,10 @@ def test_remote_files_are_opened_under_their_own_name(
 def test_options_that_can_not_be(tmp_path: Path) -> None:
     path = model(tmp_path / "m.gguf")
     for options, message in [
-        ({"k": "q3_k"}, "'q3_k' is no type of a KV cache"),
+        ({"k": "q3_k"}, "'q3_k' is not a type of a KV cache"),
         ({"context": 1 << 30}, "a context of 1073741824 tokens"),
-        ({"ram": "much"}, "'much' is no amount of memory"),
-        ({"vram": "99999999T"}, "is no amount of memory"),
+        ({"ram": "much"}, "'much' is not an amount of memory"),
+        ({"vram": "99999999T"}, "is not an amount of memory"),
         ({"parallel": 0}, "parallel is 0"),
         ({"params": "8B"}, "name either a model"),
     ]:

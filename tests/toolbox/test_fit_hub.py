@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ggufkit.toolbox.fit import fit
+from ggufkit.toolbox.fit.fit import fit
 from tests.checkpoint.hub_server import Hub, serve
 from tests.llama import write_llama
 

@@ -22,7 +22,8 @@ from ggufkit.errors import (
     TruncatedError,
 )
 from ggufkit.gguf.open import open_gguf
-from ggufkit.toolbox.split import merge, split
+from ggufkit.toolbox.merge import merge
+from ggufkit.toolbox.split import split
 from tests import build
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""Vision parts of models that also see: one family a file, one line here."""
+"""Vision encoders of multimodal models: one family a file, one line here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAMILIES = (GEMMA3, IDEFICS3, INTERNVL, LLAVA, PIXTRAL, QWEN2VL, QWEN25VL, QWEN3
 
 
 def find_vision(config: Config) -> VisionFamily:
-    """Return the family of a model's vision part.
+    """Return the family of a model's vision encoder.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def find_vision(config: Config) -> VisionFamily:
         seen = f" with {str(kind)[:40]}" if kind else ""
         raise UnknownArchitectureError(
             f"config.json names the model class {', '.join(names)[:200] or '(none)'}{seen}, whose "
-            f"vision part ggufkit can't convert; it can those of {known} (of LLaVA: CLIP's and "
-            "Pixtral's). Its language model may convert without --mmproj"
+            f"vision encoder ggufkit can't convert; it converts those of {known} (of LLaVA: "
+            "CLIP's and Pixtral's). Its language model may convert without --mmproj"
         )
     return found

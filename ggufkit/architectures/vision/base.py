@@ -1,6 +1,6 @@
-"""What a family of vision parts is made of: the keys of its file, and its weights.
+"""What a family of vision encoders is made of: the keys of its file, and its weights.
 
-A vision part is an `Architecture` of the name ``clip`` whose config is that of the model's
+A vision encoder is an `Architecture` of the name ``clip`` whose config is that of the model's
 ``vision_config``, with two things added: ``model``, the config of the whole model, and
 ``processor``, what its preprocessor_config.json and processor_config.json say.
 """
@@ -11,25 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from ggufkit.errors import ConversionError, ShapeMismatchError
+from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.export_spec import Renames
-from ggufkit.mapping.row_transforms import Chunk, Index, RowGather
-from ggufkit.mapping.spec import (
-    MAX_COUNT,
-    Architecture,
-    Config,
-    Weight,
-    text_config,
-)
-from ggufkit.mapping.transforms import Floats, Shape, Sources
+from ggufkit.mapping.row_transforms import Chunk, Frame
+from ggufkit.mapping.spec import MAX_COUNT, Always, Architecture, Config, Weight, text_config
 from ggufkit.types import TensorType, ValueType
 
 NAME = "clip"
 
-# Newer versions of transformers put what sees under "model.".
+# Newer versions of transformers put the vision encoder under "model.".
 RENAME: Renames = ((r"^model\.(?=(visual|vision_tower|multi_modal_projector)\.)", ""),)
 
 
@@ -60,7 +51,7 @@ class Key:
 
 @dataclass(frozen=True)
 class VisionFamily:
-    """Vision parts that llama.cpp runs with one kind of projector.
+    """Vision encoders that llama.cpp runs with one kind of projector.
 
     Attributes
     ----------
@@ -123,7 +114,9 @@ class VisionFamily:
         """
         vision = model.get("vision_config")
         if not isinstance(vision, Mapping):
-            raise ConversionError("config.json has no vision_config: the model does not see")
+            raise ConversionError(
+                "config.json has no vision_config: the model has no vision encoder"
+            )
         given = {key: value for key, value in vision.items() if value is not None}
         config = {**self.defaults, **given, "model": model, "processor": processor}
         config |= self.prepare(config)
@@ -145,26 +138,29 @@ def _text_width(config: Config) -> Any:
     return (text_config(model) or model)["hidden_size"]
 
 
-def _statistic(name: str) -> Callable[[Config], list[float]]:
-    """Return a function that reads a statistic of pictures, one number per channel."""
+@dataclass(frozen=True)
+class ImageStatistic:
+    """A statistic of images, one number per channel."""
 
-    def value(config: Config) -> list[float]:
-        given = config["processor"].get(name)
+    name: str
+
+    def __call__(self, config: Config) -> list[float]:
+        """Return the numbers.
+
+        Raises
+        ------
+        ConversionError
+            preprocessor_config.json lacks them.
+        """
+        given = config["processor"].get(self.name)
         if not isinstance(given, list):
-            raise ConversionError(f"preprocessor_config.json lacks {name}")
+            raise ConversionError(f"preprocessor_config.json lacks {self.name}")
         return [float(item) for item in given]
-
-    return value
-
-
-def always(value: Any) -> Callable[[Config], Any]:
-    """Return a function whose result is `value`."""
-    return lambda _: value
 
 
 # What every file has, in this order.
 KEYS = (
-    Key("has_vision_encoder", ValueType.BOOL, always(True)),
+    Key("has_vision_encoder", ValueType.BOOL, Always(True)),
     Key("vision.projection_dim", ValueType.UINT32, _text_width),
     Key("vision.image_size", ValueType.UINT32, "image_size"),
     Key("vision.patch_size", ValueType.UINT32, "patch_size"),
@@ -172,14 +168,14 @@ KEYS = (
     Key("vision.feed_forward_length", ValueType.UINT32, "intermediate_size"),
     Key("vision.block_count", ValueType.UINT32, "num_hidden_layers"),
     Key("vision.attention.head_count", ValueType.UINT32, "num_attention_heads"),
-    Key("vision.image_mean", ValueType.FLOAT32, _statistic("image_mean")),
-    Key("vision.image_std", ValueType.FLOAT32, _statistic("image_std")),
+    Key("vision.image_mean", ValueType.FLOAT32, ImageStatistic("image_mean")),
+    Key("vision.image_std", ValueType.FLOAT32, ImageStatistic("image_std")),
 )
 
 
 def projector(name: str) -> Key:
     """Return the key that names the kind of projector."""
-    return Key("projector_type", ValueType.STRING, always(name))
+    return Key("projector_type", ValueType.STRING, Always(name))
 
 
 def epsilon(default: float) -> Key:
@@ -191,8 +187,8 @@ def epsilon(default: float) -> Key:
     )
 
 
-USE_GELU = Key("use_gelu", ValueType.BOOL, always(True))
-USE_SILU = Key("use_silu", ValueType.BOOL, always(True))
+USE_GELU = Key("use_gelu", ValueType.BOOL, Always(True))
+USE_SILU = Key("use_silu", ValueType.BOOL, Always(True))
 
 
 def activation(name: str) -> Key:
@@ -200,59 +196,10 @@ def activation(name: str) -> Key:
 
     def value(config: Config) -> bool | None:
         if config["hidden_act"] not in ("gelu", "silu"):
-            raise ConversionError(f"no vision part can have hidden_act {config['hidden_act']!r}")
+            raise ConversionError(f"no vision encoder can have hidden_act {config['hidden_act']!r}")
         return True if config["hidden_act"] == name else None
 
     return Key(f"use_{name}", ValueType.BOOL, value)
-
-
-@dataclass(frozen=True)
-class Frame(RowGather):
-    """One frame's filters of a convolution over two frames: (n, channels, 2, height, width)."""
-
-    number: int
-
-    def shape(self, *sources: Shape) -> Shape:
-        """Return the shape without the frames.
-
-        Raises
-        ------
-        ShapeMismatchError
-            It is no convolution over two frames.
-        """
-        source = sources[0]
-        if len(source) != 5 or source[2] != 2:
-            raise ShapeMismatchError(f"{source} is no convolution over two frames")
-        return (*source[:2], *source[3:])
-
-    def index(self, source: Shape, rows: Index) -> Index:
-        """Return where the rows come from."""
-        channel, row = np.divmod(rows, source[3])
-        return (2 * channel + self.number) * source[3] + row
-
-
-@dataclass(frozen=True)
-class OneRow:
-    """One row of a matrix, as a vector."""
-
-    number: int
-
-    def shape(self, *sources: Shape) -> Shape:
-        """Return the row's length.
-
-        Raises
-        ------
-        ShapeMismatchError
-            The matrix has no such row.
-        """
-        if len(sources[0]) != 2 or not 0 <= self.number < sources[0][0]:
-            raise ShapeMismatchError(f"{sources[0]} has no row {self.number}")
-        return sources[0][1:]
-
-    def apply(self, sources: Sources, rows: slice) -> Floats:
-        """Return elements of it."""
-        row: Floats = sources.read(slice(self.number, self.number + 1))[0]
-        return row[rows]
 
 
 def frames(source: str) -> tuple[Weight, ...]:

@@ -1,4 +1,4 @@
-"""The vision part of InternVL 2.5 and 3, in the layout of their own code."""
+"""The vision encoder of InternVL 2.5 and 3, in the layout of their own code."""
 
 from __future__ import annotations
 

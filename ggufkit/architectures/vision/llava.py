@@ -1,4 +1,4 @@
-"""The vision part of LLaVA 1.5: CLIP, and two layers that project what it sees.
+"""The vision encoder of LLaVA 1.5: CLIP, and two layers that project its output.
 
 llama.cpp's converter has no class for it, and its loader still runs it: all blocks but the last,
 as LLaVA does, and without the norm that CLIP has after them.
@@ -27,7 +27,7 @@ def _use_gelu(config: Config) -> bool:
                 f"config.json: {key} is {model[key]!r}; of LLaVA, llama.cpp can have {only!r} alone"
             )
     if config["hidden_act"] not in ("gelu", "quick_gelu"):
-        raise ConversionError(f"no vision part can have hidden_act {config['hidden_act']!r}")
+        raise ConversionError(f"no vision encoder can have hidden_act {config['hidden_act']!r}")
     return bool(config["hidden_act"] == "gelu")
 
 
@@ -37,11 +37,7 @@ _PROJECTOR = "multi_modal_projector"
 LLAVA = VisionFamily(
     hf_classes=("LlavaForConditionalGeneration",),
     kind="clip_vision_model",
-    keys=(
-        projector("mlp"),
-        epsilon(1e-5),
-        Key("use_gelu", ValueType.BOOL, _use_gelu),
-    ),
+    keys=(projector("mlp"), epsilon(1e-5), Key("use_gelu", ValueType.BOOL, _use_gelu)),
     weights=(
         Weight("v.class_embd", f"{_CLIP}.embeddings.class_embedding", full_name=True),
         Weight("v.patch_embd", f"{_CLIP}.embeddings.patch_embedding"),
@@ -56,6 +52,7 @@ LLAVA = VisionFamily(
         *RENAME,
         (r"^vision_tower\.(?=(embeddings|encoder|pre_layrnorm|post_layernorm)\.)", f"{_CLIP}."),
     ),
+    # the output of a layer before the last is taken, without this norm; positions are counted
     ignore=("*.post_layernorm.*", "*.position_ids"),
     types={"v.position_embd.": TensorType.F32},
     defaults={

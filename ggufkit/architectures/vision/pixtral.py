@@ -1,11 +1,10 @@
-"""The vision part of Pixtral, and of Mistral Small 3.1 and later, which merges patches."""
+"""The vision encoder of Pixtral, and of Mistral Small 3.1 and later, which merges patches."""
 
 from __future__ import annotations
 
 from ggufkit.architectures.vision.base import (
     RENAME,
     Key,
-    OneRow,
     VisionFamily,
     activation,
     epsilon,
@@ -13,6 +12,7 @@ from ggufkit.architectures.vision.base import (
 )
 from ggufkit.mapping.row_transforms import PermuteRope
 from ggufkit.mapping.spec import Config, Context, Weight
+from ggufkit.mapping.transforms import Unstack
 from ggufkit.types import ValueType
 
 
@@ -27,8 +27,8 @@ def _merge_size(config: Config) -> int | None:
     return value
 
 
-def _break(context: Context) -> OneRow:
-    return OneRow(int(context.config["marker"]))
+def _break(context: Context) -> Unstack:
+    return Unstack(int(context.config["marker"]))
 
 
 _EMBEDDINGS = "language_model.model.embed_tokens"

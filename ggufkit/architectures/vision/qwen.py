@@ -1,4 +1,4 @@
-"""The vision parts of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
+"""The vision encoders of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from ggufkit.architectures.vision.base import (
     USE_SILU,
     Key,
     VisionFamily,
-    always,
     frames,
     projector,
     thirds,
 )
 from ggufkit.errors import ConversionError
 from ggufkit.mapping.export_spec import Renames
-from ggufkit.mapping.spec import Config, Weight, text_config
+from ggufkit.mapping.spec import Always, Config, Weight, text_config
 from ggufkit.types import ValueType
 
 _BLOCK = "visual.blocks.{i}"
@@ -62,7 +61,7 @@ def _mergers(_: Config) -> tuple[int, ...]:
     return (0, 2)
 
 
-_EPSILON = Key("vision.attention.layer_norm_epsilon", ValueType.FLOAT32, always(1e-6))
+_EPSILON = Key("vision.attention.layer_norm_epsilon", ValueType.FLOAT32, Always(1e-6))
 _WEIGHTS = (
     *frames("visual.patch_embed.proj"),
     Weight("v.blk.{i}.ln1", f"{_BLOCK}.norm1"),
@@ -129,7 +128,7 @@ def _deepstack(config: Config) -> list[int]:
 
 
 def _sizes(config: Config) -> Mapping[str, Any]:
-    """Return Qwen3-VL's sizes; that of pictures follows from the number of positions."""
+    """Return Qwen3-VL's sizes; the image size follows from the number of positions."""
     side = float(config["num_position_embeddings"]) ** 0.5
     given = config.get("image_size")
     size = int(side * config["patch_size"]) if given is None else given

@@ -1,4 +1,4 @@
-"""Vision parts made of SigLIP: those of Gemma 3, and of Idefics 3 and SmolVLM."""
+"""Vision encoders made of SigLIP: those of Gemma 3, and of Idefics 3 and SmolVLM."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ GEMMA3 = VisionFamily(
         (r"_weight$", ".weight"),
         (r"^vision_tower\.(?=(embeddings|encoder|post_layernorm)\.)", "vision_tower.vision_model."),
     ),
+    # pools the output for classification
     ignore=("*vision_model.head.*",),
     # its values are beyond what coarser types hold well
     types={"mm.input_projection": TensorType.F16, "v.patch_embd.": TensorType.F32, **_POSITIONS},

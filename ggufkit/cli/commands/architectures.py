@@ -50,5 +50,5 @@ def run(args: argparse.Namespace) -> int:
     shown = {kind for family in found for kind in family.evidence}
     render.fields((kind, what) for kind, what in EVIDENCE_LEVELS.items() if kind in shown)
     if not args.query:
-        render.note(f"Also the language models inside of {', '.join(WRAPPERS)}.")
+        render.note(f"Also the language models inside {', '.join(WRAPPERS)}.")
     return 0

@@ -17,7 +17,7 @@ from ggufkit.cli.json_output import emit
 from ggufkit.cli.model_files import tensor_bytes
 
 if TYPE_CHECKING:
-    from ggufkit.toolbox.compare import Comparison, Measure
+    from ggufkit.toolbox.compare.compare import Comparison, Measure
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -36,7 +36,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print and write."""
     from ggufkit.cli import render
-    from ggufkit.toolbox.compare import compare, expand
+    from ggufkit.toolbox.compare.compare import compare, expand
 
     if args.html is not None:
         _check_output(args.html, force=args.force)

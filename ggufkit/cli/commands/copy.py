@@ -29,6 +29,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.toolbox.endian import copy
+    from ggufkit.toolbox.copy import copy
 
     return run_copy(args, copy, alignment=args.alignment)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import CommandParser, add_output
+from ggufkit.cli.arguments import CommandParser, add_output, text_of
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ def add_arguments(parser: CommandParser) -> None:
     add("file", type=Path, metavar="FILE", help="GGUF file; of a split model, the first part")
     add("-o", "--out", type=Path, metavar="OUT", help="write another file and leave FILE unchanged")
     many = partial(add, action="append", default=[])
-    many("--set", metavar="KEY=VALUE", help="set a key; like the following options, repeatable")
+    many(
+        "--set",
+        metavar="KEY=VALUE",
+        help="set a key; repeatable, as the next six are",
+    )
     many("--delete", metavar="KEY", help="delete a key")
     many("--rename", type=_pair, metavar="OLD=NEW", help="rename a key")
     many("--retype", type=_pair, metavar="KEY=TYPE", help="change the type of a key")
@@ -78,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
     values = {}
     if args.chat_template is not None:
-        values["tokenizer.chat_template"] = _read_text(args.chat_template)
+        values["tokenizer.chat_template"] = text_of(args.chat_template)
     quiet = args.quiet or args.dry_run
     total = args.file.stat().st_size if args.file.is_file() else 0
     with render.progress(total, "edit", enabled=not quiet) as advance:
@@ -104,17 +108,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(done, dry_run=args.dry_run)
     return 0
-
-
-def _read_text(path: Path) -> str:
-    from ggufkit.errors import MissingFileError
-
-    try:
-        return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise MissingFileError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise MissingFileError(f"{path}: not UTF-8 text: {error.reason}") from None
 
 
 def _as_json(done: Edit) -> dict[str, object]:

@@ -17,7 +17,7 @@ from ggufkit.cli.json_output import emit
 from ggufkit.cli.memory_arguments import add_memory_arguments, run_fit
 
 if TYPE_CHECKING:
-    from ggufkit.toolbox.fit import Fit
+    from ggufkit.toolbox.fit.fit import Fit
     from ggufkit.toolbox.fit.placing import Placement
 
 _MARK = {"gpu": "yes", "ram": "yes", "both": "partly", "nowhere": "no"}
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_json(found: Fit, *, with_table: bool) -> None:
-    from ggufkit.toolbox.fit import table
+    from ggufkit.toolbox.fit.fit import table
 
     result = found.as_dict()
     if with_table:
@@ -102,7 +102,7 @@ def _show_rungs(found: Fit) -> None:
 
 
 def _columns_of(placed: Placement) -> dict[str, str]:
-    from ggufkit.toolbox.fit import gib
+    from ggufkit.toolbox.fit.fit import gib
 
     need = placed.need
     return {
@@ -121,7 +121,7 @@ def _columns_of(placed: Placement) -> dict[str, str]:
 
 def _show_table(found: Fit) -> None:
     from ggufkit.cli import render
-    from ggufkit.toolbox.fit import table
+    from ggufkit.toolbox.fit.fit import table
 
     by_context = table(found)
     columns = ("GiB at tokens", *map(str, by_context))
@@ -133,7 +133,7 @@ def _show_table(found: Fit) -> None:
 
 
 def _cell(placed: Placement) -> str:
-    from ggufkit.toolbox.fit import gib
+    from ggufkit.toolbox.fit.fit import gib
 
     return f"{gib(placed.needed)} {_MARK[placed.where]}"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,13 +138,7 @@ def _check(args: argparse.Namespace) -> int:
     total = sum(map(_size_of, paths))
     with render.progress(total, "check", enabled=not args.quiet) as advance:
         checks = check_manifest(args.check, jobs=args.jobs, progress=advance)
-    if args.json:
-        listed = [{"name": check.name, "status": check.status} for check in checks]
-        emit(listed)
-    else:
-        for check in checks:
-            sys.stdout.write(f"{render.plain(check.name)}: {check.status}\n")
-    return int(any(check.status != "ok" for check in checks))
+    return _report([(check.name, check.status) for check in checks], as_json=args.json)
 
 
 def _check_payload(args: argparse.Namespace) -> int:
@@ -155,10 +150,16 @@ def _check_payload(args: argparse.Namespace) -> int:
     total = sum(_size_of(args.check.parent / name) for name in names)
     with render.progress(total, "check", enabled=not args.quiet) as advance:
         states = check_payload(args.check, progress=advance)
-    if args.json:
-        listed = [{"name": name, "status": status} for name, status in states]
+    return _report(states, as_json=args.json)
+
+
+def _report(states: Iterable[tuple[str, str]], *, as_json: bool) -> int:
+    from ggufkit.cli import render
+
+    listed = [{"name": name, "status": status} for name, status in states]
+    if as_json:
         emit(listed)
     else:
-        for name, status in states:
-            sys.stdout.write(f"{render.plain(name)}: {status}\n")
-    return int(any(status != "ok" for _, status in states))
+        for found in listed:
+            sys.stdout.write(f"{render.plain(found['name'])}: {found['status']}\n")
+    return int(any(found["status"] != "ok" for found in listed))

@@ -28,6 +28,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the file."""
-    from ggufkit.toolbox.split import merge
+    from ggufkit.toolbox.merge import merge
 
     return run_copy(args, merge, drop_split_keys=args.drop_split_keys)

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Plan, choose and show."""
     from ggufkit.cli import render
     from ggufkit.publish.recommend import read_quality, recommend
-    from ggufkit.toolbox.fit import gib
+    from ggufkit.toolbox.fit.fit import gib
 
     ladder = args.ladder or (None if has_files(args.model) else LADDER)
     found = run_fit(args, ladder=ladder)

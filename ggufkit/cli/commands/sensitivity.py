@@ -12,7 +12,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ggufkit.cli.arguments import CommandParser, add_shared, positive, tensor_type
+from ggufkit.cli.arguments import CommandParser, add_shared, positive, tensor_type, text_of
 from ggufkit.cli.json_output import emit
 
 
@@ -52,23 +52,19 @@ def run(args: argparse.Namespace) -> int:
     """Measure, write the file and show it."""
     from ggufkit.cli import render
     from ggufkit.converter.ladder import open_source
-    from ggufkit.errors import CheckpointError, OutputError
+    from ggufkit.errors import OutputError
     from ggufkit.publish.sensitivity import count_files, learn
 
     out = args.out or Path(f"{Path(args.source).stem}.sensitivity.json")
     if out.exists() and not args.force:
         raise OutputError(f"{out} exists: replace it with --force, or name another with -o")
     probe = tensor_type(args.probe)
-    try:
-        text = args.text.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{args.text}: can't be read as text: {error}") from error
     source = open_source(args.source, allow_requantize=args.allow_requantize)
     total = count_files(source, probe) * args.chunks
     with render.steps("probe", total=total, enabled=not args.quiet) as advance:
         found = learn(
             source,
-            text,
+            text_of(args.text),
             probe=probe,
             n_ctx=args.context,
             n_chunks=args.chunks,

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import CommandParser, add_shared, positive
+from ggufkit.cli.arguments import CommandParser, add_shared, positive, text_of
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from ggufkit.errors import LlamaCppError
     from ggufkit.publish.evaluate import engine, generate
 
+    text = text_of(args.text) if args.text else None
     files = _files(args)
     engine()  # is there one?
     said: dict[Path, Generation | None] = {}
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
             sys.stderr.write(f"ggufkit: {error}\n")
             said[path] = None
     loaded = [path for path in files if said[path] is not None]
-    quality = _measure(args, loaded) if args.text and loaded else {}
+    quality = _measure(args, loaded, text) if text is not None and loaded else {}
     _show(args, said, quality)
     return int(len(loaded) < len(files))
 
@@ -94,20 +95,14 @@ def _files(args: argparse.Namespace) -> list[Path]:
     return found
 
 
-def _measure(args: argparse.Namespace, files: list[Path]) -> dict[Path, Quality]:
+def _measure(args: argparse.Namespace, files: list[Path], text: str) -> dict[Path, Quality]:
     from ggufkit.cli import render
-    from ggufkit.errors import CheckpointError
     from ggufkit.publish.evaluate import measure
 
-    try:
-        text = args.text.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{args.text}: can't be read as text: {error}") from error
     base, *others = files
+    options = {"n_ctx": args.context, "n_chunks": args.chunks}
     with render.steps(f"measure {len(files)} files", enabled=not args.quiet) as advance:
-        found = measure(
-            base, others, text, n_ctx=args.context, n_chunks=args.chunks, progress=advance
-        )
+        found = measure(base, others, text, **options, progress=advance)
     return dict(zip(files, found, strict=True))
 
 

@@ -19,23 +19,15 @@ import numpy as np
 from ggufkit.codecs.base import Blocks, Codec, Floats, half, planes
 from ggufkit.codecs.bits import pack_crumbs, pack_nibbles, unpack_crumbs, unpack_nibbles
 from ggufkit.codecs.formats.iq2_xxs import LEVELS
-from ggufkit.codecs.grid_search import (
-    GridSearchParams,
-    block_scales,
-    decode_signed,
-    fold_signs,
-    natural_points,
-    pack_signs,
-    search,
-)
-from ggufkit.codecs.lattice import grid, lattice
+from ggufkit.codecs.grid_search import GridSpec, decode_signed, grid_encode
+from ggufkit.codecs.lattice import grid
 from ggufkit.codecs.superblock import block_mean_square, block_weights
 from ggufkit.types import TensorType
 
 LAYOUT = np.dtype(
     [("d", "<f2"), ("qs", "u1", 32), ("signs", "u1", 32), ("qh", "u1", 8), ("scales", "u1", 8)]
 )
-GROUP_MAX_EPS_IQ2_S = np.float32(1e-8)
+SPEC = GridSpec("iq2_s", 16, 2, 9, 0.1, dead_below=1e-8, fudge=0.9875)
 
 
 def decode(blocks: Blocks) -> Floats:
@@ -55,26 +47,13 @@ def encode(rows: Floats, importance: Floats | None) -> Blocks:
         weights = x * x + np.tile(np.float32(0.25) * sigma2, 16)
     else:
         weights = block_weights(x, importance, 16, sigma2)
-    magnitude, negative = fold_signs(x, weights, even=False)
-    largest = np.maximum.reduce(magnitude, axis=0)
-    rule = GridSearchParams(lattice("iq2_s"), 2, 9, 0.1)
-    found = search(
-        magnitude,
-        weights,
-        negative,
-        rule,
-        dead=largest < GROUP_MAX_EPS_IQ2_S,
-        limit=largest,
-        scale=largest / np.float32(5),
-    )
-    d, scales = block_scales(found.scale, 16, fudge=0.9875)
-    points = natural_points(found.points, 16)
-    blocks = np.empty(d.size, LAYOUT)
-    blocks["d"] = half(d)
-    blocks["qs"] = points & 255
-    blocks["qh"] = pack_crumbs((points >> 8).astype(np.uint8), 1)
-    blocks["signs"] = pack_signs(found.negative, 16)
-    blocks["scales"] = pack_nibbles(scales, 1)
+    found = grid_encode(x, weights, SPEC)
+    blocks = np.empty(found.d.size, LAYOUT)
+    blocks["d"] = half(found.d)
+    blocks["qs"] = found.points & 255
+    blocks["qh"] = pack_crumbs((found.points >> 8).astype(np.uint8), 1)
+    blocks["signs"] = found.signs
+    blocks["scales"] = pack_nibbles(found.scales, 1)
     return blocks
 
 

@@ -18,22 +18,14 @@ import numpy as np
 from ggufkit.codecs.base import Blocks, Codec, Floats, half, planes
 from ggufkit.codecs.bits import pack_nibbles, unpack_nibbles
 from ggufkit.codecs.formats.iq2_xxs import LEVELS
-from ggufkit.codecs.grid_search import (
-    EVEN_SIGNS,
-    GridSearchParams,
-    block_scales,
-    decode_signed,
-    fold_signs,
-    natural_points,
-    pack_signs,
-    search,
-)
-from ggufkit.codecs.lattice import grid, lattice
+from ggufkit.codecs.grid_search import EVEN_SIGNS, GridSpec, decode_signed, grid_encode
+from ggufkit.codecs.lattice import grid
 from ggufkit.codecs.search import GROUP_MAX_EPS
 from ggufkit.codecs.superblock import block_mean_square, block_weights, require_importance
 from ggufkit.types import TensorType
 
 LAYOUT = np.dtype([("d", "<f2"), ("qs", "<u2", 32), ("scales", "u1", 8)])
+SPEC = GridSpec("iq2_xs", 16, 2, 9, 0.1, even=True, dead_below=float(GROUP_MAX_EPS))
 
 
 def decode(blocks: Blocks) -> Floats:
@@ -48,25 +40,12 @@ def encode(rows: Floats, importance: Floats | None) -> Blocks:
     """Encode rows; see `Codec`."""
     x = planes(rows, 16, 16)
     weights = block_weights(x, require_importance(importance), 16, block_mean_square(x, 16))
-    magnitude, negative = fold_signs(x, weights, even=True)
-    largest = np.maximum.reduce(magnitude, axis=0)
-    rule = GridSearchParams(lattice("iq2_xs"), 2, 9, 0.1)
-    found = search(
-        magnitude,
-        weights,
-        negative,
-        rule,
-        dead=largest < GROUP_MAX_EPS,
-        limit=largest,
-        scale=largest / np.float32(5),
-    )
-    d, scales = block_scales(found.scale, 16)
-    blocks = np.empty(d.size, LAYOUT)
-    blocks["d"] = half(d)
-    signs = pack_signs(found.negative, 16).astype(np.uint16) & 127
-    blocks["qs"] = natural_points(found.points, 16) | (signs << 9)
-    blocks["scales"] = pack_nibbles(scales, 1)
-    blocks[d == 0] = np.zeros((), LAYOUT)
+    found = grid_encode(x, weights, SPEC)
+    blocks = np.empty(found.d.size, LAYOUT)
+    blocks["d"] = half(found.d)
+    blocks["qs"] = found.points | ((found.signs.astype(np.uint16) & 127) << 9)
+    blocks["scales"] = pack_nibbles(found.scales, 1)
+    blocks[found.d == 0] = np.zeros((), LAYOUT)
     return blocks
 
 

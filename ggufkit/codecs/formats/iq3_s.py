@@ -18,23 +18,16 @@ from numpy.typing import NDArray
 
 from ggufkit.codecs.base import Blocks, Bytes, Codec, Floats, half, planes
 from ggufkit.codecs.bits import pack_bits, pack_nibbles, unpack_bits, unpack_nibbles
-from ggufkit.codecs.grid_search import (
-    GridSearchParams,
-    block_scales,
-    decode_signed,
-    fold_signs,
-    natural_points,
-    pack_signs,
-    search,
-)
-from ggufkit.codecs.lattice import grid, lattice
-from ggufkit.codecs.superblock import block_mean_square, block_weights
+from ggufkit.codecs.grid_search import GridSpec, decode_signed, grid_encode
+from ggufkit.codecs.lattice import grid
+from ggufkit.codecs.superblock import square_weights
 from ggufkit.types import TensorType
 
 LAYOUT = np.dtype(
     [("d", "<f2"), ("qs", "u1", 64), ("qh", "u1", 8), ("signs", "u1", 32), ("scales", "u1", 4)]
 )
 LEVELS = np.arange(1, 16, 2, dtype=np.float32)
+SPEC = GridSpec("iq3_s", 8, 7, 9, 0.2, fudge=1.033, redo_all=True)
 
 
 def decode(blocks: Blocks) -> Floats:
@@ -49,32 +42,14 @@ def decode(blocks: Blocks) -> Floats:
 def encode(rows: Floats, importance: Floats | None) -> Blocks:
     """Encode rows; see `Codec`."""
     x = planes(rows, 32, 8)
-    if importance is None:
-        weights = x * x
-    else:
-        weights = block_weights(x, importance, 8, np.float32(2) * block_mean_square(x, 8))
-    magnitude, negative = fold_signs(x, weights, even=False)
-    largest = np.maximum.reduce(magnitude, axis=0)
-    dead = largest == 0
-    rule = GridSearchParams(lattice("iq3_s"), 7, 9, 0.2, redo_all=True)
-    found = search(
-        magnitude,
-        weights,
-        negative,
-        rule,
-        dead=dead,
-        limit=largest,
-        scale=largest / np.float32(15),
-    )
-    d, scales = block_scales(found.scale, 8, fudge=1.033)
-    points = natural_points(found.points, 8)
-    blocks = np.empty(d.size, LAYOUT)
-    blocks["d"] = half(d)
-    live_first = np.argsort(dead.reshape(8, -1).T, axis=1, kind="stable")
-    blocks["qs"] = _reorder((points & 255).astype(np.uint8), live_first)
-    blocks["qh"] = pack_bits((points >> 8).astype(np.uint8))
-    blocks["signs"] = _reorder(pack_signs(found.negative, 8), live_first)
-    blocks["scales"] = pack_nibbles(scales, 1)
+    found = grid_encode(x, square_weights(x, importance, 8), SPEC)
+    blocks = np.empty(found.d.size, LAYOUT)
+    blocks["d"] = half(found.d)
+    live_first = np.argsort(found.dead.T, axis=1, kind="stable")
+    blocks["qs"] = _reorder((found.points & 255).astype(np.uint8), live_first)
+    blocks["qh"] = pack_bits((found.points >> 8).astype(np.uint8))
+    blocks["signs"] = _reorder(found.signs, live_first)
+    blocks["scales"] = pack_nibbles(found.scales, 1)
     return blocks
 
 

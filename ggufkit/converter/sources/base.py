@@ -106,7 +106,8 @@ class Source(ABC):
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that the source's own file of `file_type` has."""
         metadata = self.base_metadata.copy()
-        if self.file_types is None:
+        # some of the converter's classes leave the key out
+        if self.is_gguf or FILE_TYPE_KEY in metadata:
             metadata[FILE_TYPE_KEY] = int(file_type)
         return metadata
 

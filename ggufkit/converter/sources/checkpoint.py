@@ -34,7 +34,6 @@ from ggufkit.errors import (
 )
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.matching import MappedTensor, map_tensors
-from ggufkit.mapping.row_transforms import is_row_gather
 from ggufkit.mapping.spec import (
     Context,
     complete_config,
@@ -42,7 +41,7 @@ from ggufkit.mapping.spec import (
     write_hparams,
     write_leading_hparams,
 )
-from ggufkit.mapping.transforms import Transform
+from ggufkit.mapping.transforms import Change, Transform
 from ggufkit.tokenizers import SelfTest, tokenizer_metadata
 from ggufkit.tokenizers import self_test as check_tokenizer
 from ggufkit.types import FileType, TensorType
@@ -334,7 +333,7 @@ def _blocks(
     """Return the type whose blocks the parts of a tensor are, if all are."""
     types = {None if tensor.packing is None else tensor.packing.lossless_type for tensor in stored}
     found = types.pop() if len(types) == 1 else None
-    if found is None or not is_row_gather(transform) or shape[-1] % found.block_size:
+    if found is None or transform.change > Change.ROWS or shape[-1] % found.block_size:
         return None
     return found
 

@@ -22,7 +22,6 @@ from ggufkit.arrays import Floats
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.converter.lora.adapter import Adapter, LowRank
-from ggufkit.converter.lora.factors import Factors, transformed
 from ggufkit.converter.sources.base import (
     QUANTIZATION_VERSION,
     QUANTIZATION_VERSION_KEY,
@@ -37,7 +36,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import Context, complete_config, config_errors
-from ggufkit.mapping.transforms import Identity, Transform
+from ggufkit.mapping.transforms import Factors, Identity, Transform
 from ggufkit.types import FileType, OutType, TensorType
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ class FactorReader:
 
     def chosen(self, parts: list[Factors]) -> Floats:
         """Return this one of the two matrices, made of those of the checkpoint."""
-        rows, cols = transformed(self.transform, parts)
+        rows, cols = self.transform.on_lora(parts)
         if self.transposed:
             return np.ascontiguousarray(cols.T if self.is_b else rows)
         return np.ascontiguousarray(rows if self.is_b else cols)

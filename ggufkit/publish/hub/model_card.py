@@ -15,7 +15,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import parse_part_name
 from ggufkit.publish.recommend import Advice, recommend
-from ggufkit.toolbox.fit import fit, gib
+from ggufkit.toolbox.fit.fit import fit, gib
 
 CARD_NAME = "README.md"
 # SPDX names as the Hub spells them; others are given as they are.

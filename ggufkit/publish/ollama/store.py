@@ -22,6 +22,7 @@ from typing import Any
 
 from ggufkit.errors import OutputError
 from ggufkit.io.atomic import output_errors
+from ggufkit.io.positional import sync_folder
 from ggufkit.publish.ollama.blobs import Blob, put_blob
 from ggufkit.publish.ollama.model import OllamaModel, human_number
 from ggufkit.publish.ollama.names import HOST, OTHER_HOST, ModelName, blob_path
@@ -225,7 +226,8 @@ def _put_manifest(store: Path, name: ModelName, image: Image, *, force: bool) ->
         for path in existing:
             if path != final:
                 path.unlink(missing_ok=True)
-        _sync_folder(final.parent)
+        with suppress(OSError):  # not every system can
+            sync_folder(final.parent)
 
 
 def _taken(store: Path, name: ModelName) -> OutputError:
@@ -257,15 +259,6 @@ def _temporary(folder: Path, content: bytes) -> Path:
             path.unlink()
             raise
     return path
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not every system can
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _existing(store: Path, name: ModelName) -> list[Path]:

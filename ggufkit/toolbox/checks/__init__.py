@@ -1,6 +1,6 @@
-"""A lint for faults that GGUF files really have: `engine.check` runs the rules of `rules.RULES`.
+"""A linter for faults that GGUF files really have: `engine.check` runs the rules of `rules.RULES`.
 
-A module holds the rules about one side of a file. A rule is a function from a `Subject`, the file
-or split set as far as it can be read, to what it found; it reads what is there, and is silent
-about what it can't judge.
+Each module holds the rules about one aspect of a file. A rule is a function from a `CheckedModel`,
+which is as much of the model as is readable, to its findings; it is silent about what it can't
+judge.
 """

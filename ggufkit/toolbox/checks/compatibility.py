@@ -52,17 +52,17 @@ def young_types(subject: CheckedModel) -> Iterator[RawFinding]:
     used = {info.type for info in subject.tensors.values()} & _YOUNG.keys()
     for tensor_type in sorted(used):
         yield RawFinding(
-            f"{tensor_type.name} is in llama.cpp since {_YOUNG[tensor_type]}: older programs, and "
-            "those that carry an older one, refuse the file"
+            f"{tensor_type.name} has been in llama.cpp since {_YOUNG[tensor_type]}: older "
+            "programs, and those that bundle an older llama.cpp, refuse the file"
         )
 
 
 def internal_types(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Types in which ggml computes."""
+    """Types that ggml only computes in."""
     names = [name for name, info in subject.tensors.items() if info.type in _INTERNAL]
     if names:
         yield RawFinding(
-            f"{named(names)}: Q8_1 and Q8_K are for computing, nothing loads them as weights"
+            f"{named(names)}: Q8_1 and Q8_K are for computation only, nothing loads them as weights"
         )
 
 
@@ -80,7 +80,9 @@ def odd_alignment(subject: CheckedModel) -> Iterator[RawFinding]:
 RULES = (
     CheckRule("long-string", Severity.WARNING, "a text too long for Ollama", long_string),
     CheckRule("long-array", Severity.WARNING, "an array too long for Ollama", long_array),
-    CheckRule("young-types", Severity.NOTE, "tensor types that older programs lack", young_types),
+    CheckRule(
+        "young-types", Severity.NOTE, "tensor types that older programs do not have", young_types
+    ),
     CheckRule("internal-types", Severity.ERROR, "types that hold no weights", internal_types),
     CheckRule("odd-alignment", Severity.NOTE, "an alignment other than 32", odd_alignment),
 )

@@ -31,15 +31,15 @@ def check(
     Parameters
     ----------
     path : path-like
-        The file, or any part of a split. However damaged it is, there is a result.
+        The file, or any part of a split model. Even a damaged file gives a result.
     weights : bool
         Read the weights too.
     ignore : collection of str
         Ids of rules to leave out.
     jobs : int, optional
-        Tensors that are read at a time; one per CPU by default.
+        Threads; one per CPU by default.
     progress : callable
-        Is called with bytes of weights as they are read.
+        Called with the number of bytes of weights, as they are read.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def check(
     unknown = set(ignore) - {rule.id for rule in RULES}
     if unknown:
         raise BadValueError(
-            f"no rule is called {sorted(unknown)[0]!r}: ggufkit check --rules lists them"
+            f"unknown rule {sorted(unknown)[0]!r}: ggufkit check --rules lists them"
         )
     subject = CheckedModel(Path(path))
     if weights and subject.first.complete:
@@ -80,7 +80,7 @@ def check(
 
 
 def _usable(subject: CheckedModel) -> Iterable[CheckRule]:
-    """Return the rules that have something to go by: of half a header, only its structure."""
+    """Return the applicable rules: only those about structure if the header is incomplete."""
     if subject.first.complete:
         return RULES
     return GROUPS["structure"] + GROUPS["splits"]
@@ -98,23 +98,23 @@ def _findings(rule: CheckRule, subject: CheckedModel) -> Iterator[Finding]:
 
 
 def _shortened(message: str) -> str:
-    """Cut a message in which a file's own text is too long to read."""
+    """Shorten a message that quotes a long text."""
     return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "..."
 
 
 def fix(
     findings: Iterable[Finding], *, dry_run: bool = False, progress: Progress = silent
 ) -> list[Edit]:
-    """Make the changes that findings offer, all those of a file at once.
+    """Apply the fixes of findings, all those of a file at once.
 
     Parameters
     ----------
     findings : iterable of Finding
-        What `check` returned; those without a fix do not count.
+        From `check`; those without a fix are skipped.
     dry_run : bool
         Change nothing.
     progress : callable
-        Is called with bytes as they are copied.
+        Called with the number of bytes, as they are copied.
 
     Raises
     ------

@@ -41,7 +41,7 @@ _READ_BY_LLAMA = ("general.architecture", "general.name", "general.file_type", "
 
 
 def missing_architecture(subject: CheckedModel) -> Iterator[RawFinding]:
-    """No program knows what to do with the tensors; those of an imatrix need none."""
+    """Without it no program knows what to do with the tensors; an imatrix needs none."""
     needed = subject.tensors and subject.text("general.type") != "imatrix"
     if subject.readable and needed and not subject.architecture:
         yield RawFinding(
@@ -51,10 +51,10 @@ def missing_architecture(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def unknown_architecture(subject: CheckedModel) -> Iterator[RawFinding]:
-    """llama.cpp does not know it."""
+    """An architecture that llama.cpp does not know."""
     if subject.is_model and subject.architecture and subject.architecture not in ARCHITECTURES:
         yield RawFinding(
-            f"the architecture {subject.architecture!r} is none that llama.cpp loads: is it newer, "
+            f"the architecture {subject.architecture!r} is unknown to llama.cpp: is it newer, "
             "or misspelt?"
         )
 
@@ -69,7 +69,7 @@ def missing_name(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def missing_quantization_version(subject: CheckedModel) -> Iterator[RawFinding]:
-    """The specification asks for it where weights are quantized."""
+    """The specification requires it where weights are quantized."""
     key = "general.quantization_version"
     quantized = any(info.type.is_quantized for info in subject.tensors.values())
     if subject.readable and quantized and key not in subject.metadata:
@@ -80,7 +80,7 @@ def missing_quantization_version(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def missing_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Nothing says what most of the tensors are."""
+    """The type of most tensors is not stated."""
     key = "general.file_type"
     if not (subject.readable and subject.is_model) or key in subject.metadata:
         return
@@ -90,20 +90,20 @@ def missing_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
     fix = None
     if found in FileType.__members__:
         fix = Fix(f"set {key} to {found}", values={key: int(FileType[found])})
-    yield RawFinding(f"{key} is missing: programs guess what the encoding is", fix=fix)
+    yield RawFinding(f"{key} is missing: programs guess the encoding", fix=fix)
 
 
 def unknown_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
-    """A number that llama.cpp has no name for."""
+    """A file type that llama.cpp does not know."""
     number = subject.integer("general.file_type")
     if number is not None and number not in set(FileType):
         known = _RETIRED_FILE_TYPES.get(number)
-        what = f"{known}, which is no longer used" if known else "no known file type"
+        what = f"{known}, which is no longer used" if known else "which is not a known file type"
         yield RawFinding(f"general.file_type is {number}: {what}")
 
 
 def wrong_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
-    """No tensor has a type that the file type stands for."""
+    """No tensor has the type that the file type names."""
     number = subject.integer("general.file_type")
     weights = [i.type for i in subject.tensors.values() if len(i.shape) > 1 and i.type.is_known]
     if not subject.readable or number is None or number not in set(FileType) or not weights:
@@ -120,13 +120,13 @@ def wrong_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
         wrong = wrong and (any(t.is_quantized for t in weights) or types == ["F32"])
     if wrong:
         yield RawFinding(
-            f"general.file_type says {name}, but no tensor is of that kind: there are "
+            f"general.file_type says {name}, but no tensor has such a type: found "
             f"{', '.join(types)}; set it with ggufkit edit"
         )
 
 
 def missing_key(subject: CheckedModel) -> Iterator[RawFinding]:
-    """What llama.cpp asks for before it loads a model."""
+    """Keys that llama.cpp requires."""
     arch = subject.architecture
     if not (subject.readable and subject.is_model and arch in ARCHITECTURES):
         return
@@ -135,12 +135,12 @@ def missing_key(subject: CheckedModel) -> Iterator[RawFinding]:
     if missing:
         yield RawFinding(
             f"llama.cpp needs {', '.join(missing)}: take the values from config.json and "
-            "set it with ggufkit edit"
+            "set them with ggufkit edit"
         )
 
 
 def wrong_value_type(subject: CheckedModel) -> Iterator[RawFinding]:
-    """A standard key that has another type than programs expect."""
+    """A standard key of an unexpected type."""
     for key in subject.metadata:
         expected = key_type(key)
         if expected is None or key == "general.alignment" or key.startswith("split."):
@@ -152,11 +152,11 @@ def wrong_value_type(subject: CheckedModel) -> Iterator[RawFinding]:
         have, want = _shown(found, is_array), _expected(expected)
         severity = None if _matters(subject, key) else Severity.NOTE
         fix = None if is_array else _cast(key, subject.metadata[key], wanted)
-        yield RawFinding(f"{key} is {have}, programs expect {want}", fix=fix, severity=severity)
+        yield RawFinding(f"{key} is {have}, expected {want}", fix=fix, severity=severity)
 
 
 def _matters(subject: CheckedModel, key: str) -> bool:
-    """Whether llama.cpp reads the key: of the others it does not mind the type."""
+    """Whether llama.cpp reads the key, and so checks its type."""
     own = key.startswith((f"{subject.architecture}.", "tokenizer.ggml."))
     return own or key in _READ_BY_LLAMA
 
@@ -206,10 +206,10 @@ def _cast(key: str, value: Any, wanted: ValueType | None) -> Fix | None:
 
 
 def block_limit(subject: CheckedModel) -> Iterator[RawFinding]:
-    """llama.cpp has room for so many blocks."""
+    """The number of blocks is within llama.cpp's limit."""
     count = subject.hparam("block_count")
     if subject.is_model and count is not None and not 0 < count <= MAX_BLOCKS:
-        yield RawFinding(f"block_count is {count}; llama.cpp takes 1 to {MAX_BLOCKS}")
+        yield RawFinding(f"block_count is {count}; expected 1..{MAX_BLOCKS}")
 
 
 def odd_context(subject: CheckedModel) -> Iterator[RawFinding]:
@@ -217,28 +217,28 @@ def odd_context(subject: CheckedModel) -> Iterator[RawFinding]:
     length = subject.hparam("context_length")
     if subject.is_model and length is not None and not 0 < length <= MAX_CONTEXT:
         yield RawFinding(
-            f"context_length is {length}, which can't be what the model was trained with: programs "
+            f"context_length is {length}, which no model was trained with: programs "
             "reserve memory for it, or stop; set it with ggufkit edit"
         )
 
 
 def rope_base(subject: CheckedModel) -> Iterator[RawFinding]:
-    """The base of the rotary embeddings."""
+    """The RoPE base."""
     key = f"{subject.architecture}.rope.freq_base"
     base = subject.number(key)
     if base is not None and not (math.isfinite(base) and base >= 1):
-        yield RawFinding(f"{key} is {base}: it has to be above 1, usually 10000 or more")
+        yield RawFinding(f"{key} is {base}: expected a number above 1, usually 10000 or more")
     elif key not in subject.metadata and subject.readable and subject.architecture in PLAIN:
         length = subject.hparam("context_length") or 0
         if subject.is_model and length > 8192:
             yield RawFinding(
-                f"{key} is missing: llama.cpp takes 10000, unusual for a context of {length}",
+                f"{key} is missing: llama.cpp assumes 10000, unusual for a context of {length}",
                 severity=Severity.NOTE,
             )
 
 
 def rope_scaling(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Scaling of rotary embeddings that lacks one half."""
+    """RoPE scaling with a missing type or factor."""
     prefix = f"{subject.architecture}.rope.scaling"
     has_type, kind = f"{prefix}.type" in subject.metadata, subject.text(f"{prefix}.type")
     factor = subject.number(f"{prefix}.factor")
@@ -251,21 +251,21 @@ def rope_scaling(subject: CheckedModel) -> Iterator[RawFinding]:
         yield RawFinding(f"{prefix}.factor is {factor}", severity=Severity.ERROR)
     elif factor is not None and factor != 1 and not has_type:
         yield RawFinding(
-            f"{prefix}.factor is {factor:g}, but there is no {prefix}.type: taken as linear"
+            f"{prefix}.factor is {factor:g}, but {prefix}.type is missing: taken as linear"
         )
     elif kind in ("linear", "yarn") and factor is None:
         yield RawFinding(
-            f"{prefix}.type is {kind}, but there is no {prefix}.factor: nothing is scaled"
+            f"{prefix}.type is {kind}, but {prefix}.factor is missing: nothing is scaled"
         )
     elif kind == "yarn" and f"{prefix}.original_context_length" not in subject.metadata:
         yield RawFinding(
-            f"{prefix}.type is yarn, but there is no {prefix}.original_context_length: llama.cpp "
+            f"{prefix}.type is yarn, but {prefix}.original_context_length is missing: llama.cpp "
             "takes context_length for it"
         )
 
 
 def rope_dimensions(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Some architectures rotate whole heads."""
+    """Some architectures apply RoPE to whole heads."""
     dims, heads = subject.hparam("rope.dimension_count"), subject.hparam("attention.head_count", 0)
     embedding = subject.hparam("embedding_length")
     if not dims or not heads or not embedding or subject.architecture not in WHOLE_HEAD_ROPE:
@@ -282,7 +282,12 @@ _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 RULES = (
     CheckRule("missing-architecture", _E, "no general.architecture", missing_architecture),
-    CheckRule("unknown-architecture", _W, "llama.cpp lacks the architecture", unknown_architecture),
+    CheckRule(
+        "unknown-architecture",
+        _W,
+        "llama.cpp does not support the architecture",
+        unknown_architecture,
+    ),
     CheckRule("missing-name", _N, "no general.name", missing_name),
     CheckRule(
         "missing-quantization-version",
@@ -295,10 +300,12 @@ RULES = (
     CheckRule("unknown-file-type", _W, "a general.file_type without a name", unknown_file_type),
     CheckRule("wrong-file-type", _W, "general.file_type contradicts the tensors", wrong_file_type),
     CheckRule("missing-key", _E, "a key that llama.cpp needs is missing", missing_key),
-    CheckRule("wrong-value-type", _E, "a key has another type", wrong_value_type, fixable=True),
+    CheckRule(
+        "wrong-value-type", _E, "a key has an unexpected type", wrong_value_type, fixable=True
+    ),
     CheckRule("block-limit", _E, "block_count is 0 or above llama.cpp's limit", block_limit),
     CheckRule("odd-context", _E, "context_length is 0 or huge", odd_context),
-    CheckRule("rope-base", _E, "rope.freq_base is missing or can't be", rope_base),
+    CheckRule("rope-base", _E, "rope.freq_base is missing or invalid", rope_base),
     CheckRule("rope-scaling", _W, "rope scaling lacks its type or factor", rope_scaling),
     CheckRule("rope-dimensions", _E, "rope.dimension_count is not the head's", rope_dimensions),
 )

@@ -32,13 +32,13 @@ def file_name(subject: CheckedModel) -> Iterator[RawFinding]:
     versioned = name if _VERSION.search(name) else _with_version(_stem(subject))
     if parse_name(versioned) is None:
         yield RawFinding(
-            "the name does not keep to BaseName-SizeLabel-FineTune-Version-Encoding.gguf: programs "
+            "the name does not follow BaseName-SizeLabel-FineTune-Version-Encoding.gguf: programs "
             "that read it can't tell the size or encoding"
         )
 
 
 def _with_version(stem: str) -> str:
-    """Put a version in front of the encoding: names without one are common."""
+    """Insert a version before the encoding: names without one are common."""
     head, dash, encoding = stem.rpartition("-")
     if dash and _named_type(stem) is not None:
         return f"{head}-v1.0-{encoding}{EXTENSION}"
@@ -53,7 +53,7 @@ def _named_type(stem: str) -> str | None:
 
 
 def name_encoding(subject: CheckedModel) -> Iterator[RawFinding]:
-    """The encoding of the name is the file's."""
+    """The name's encoding is the file's."""
     claimed, number = _named_type(_stem(subject)), subject.integer("general.file_type")
     if claimed is None or number is None or number not in set(FileType):
         return
@@ -77,7 +77,7 @@ def size_label(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 RULES = (
-    CheckRule("file-name", Severity.NOTE, "the name does not keep to the convention", file_name),
-    CheckRule("name-encoding", Severity.WARNING, "the name claims another encoding", name_encoding),
+    CheckRule("file-name", Severity.NOTE, "the name does not follow the convention", file_name),
+    CheckRule("name-encoding", Severity.WARNING, "the name states another encoding", name_encoding),
     CheckRule("size-label", Severity.NOTE, "general.size_label is far off", size_label),
 )

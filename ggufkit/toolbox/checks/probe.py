@@ -1,4 +1,4 @@
-"""What a chat template makes of a few ordinary conversations."""
+"""Rendering a few ordinary conversations with a chat template."""
 
 from __future__ import annotations
 

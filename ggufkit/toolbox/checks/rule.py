@@ -18,8 +18,8 @@ _SHOWN = 3  # offenders that a message names
 class Severity(IntEnum):
     """How much a finding matters.
 
-    An error: a program refuses the file, or the model's output is wrong. A warning: likely not
-    what was meant. A note: worth to know.
+    An error: a program refuses the file, or the model's output is wrong. A warning: probably
+    not intended. A note: worth knowing.
     """
 
     NOTE = 1
@@ -28,13 +28,13 @@ class Severity(IntEnum):
 
     @property
     def word(self) -> str:
-        """The name as it is shown."""
+        """The name, for display."""
         return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """A change that can do no harm, in terms of `ggufkit.toolbox.edit.edit`.
+    """A harmless change, in terms of `ggufkit.toolbox.edit.edit`.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Fix:
     drop_tensors : tuple of str
         Names of tensors to leave out.
     rewrite : bool
-        Write the file anew, which lays it out as it should be.
+        Rewrite the file with a regular layout.
     """
 
     what: str
@@ -70,7 +70,7 @@ class RawFinding:
     fix : Fix or None
         A safe change that removes it.
     severity : Severity or None
-        Another one than the rule's.
+        Overrides the rule's.
     """
 
     message: str
@@ -91,7 +91,7 @@ class CheckRule:
     id : str
         Its name, for ``--ignore``.
     severity : Severity
-        What its findings are, unless they say otherwise.
+        Severity of its findings, unless they override it.
     title : str
         The fault, in a few words.
     check : callable

@@ -11,7 +11,7 @@ import numpy as np
 
 from ggufkit.codecs import CODECS
 from ggufkit.codecs.range_checks import broken_blocks
-from ggufkit.gguf.scan import Chunk, chunks_of, sum_by_tensor
+from ggufkit.gguf.scan import TensorChunk, chunks_of, sum_by_tensor
 from ggufkit.toolbox import Progress
 from ggufkit.types import TensorType
 
@@ -83,7 +83,7 @@ def _scannable(part: LenientHeader) -> Iterator[TensorInfo]:
             yield info
 
 
-def _look_at(part: LenientHeader, progress: Progress, chunk: Chunk) -> TensorDataStats:
+def _look_at(part: LenientHeader, progress: Progress, chunk: TensorChunk) -> TensorDataStats:
     raw = np.frombuffer(chunk.read(part), np.uint8)
     codec = CODECS[part.tensors[chunk.name].type]
     look = _look_at_floats if codec.type in FLOATS else _look_at_blocks

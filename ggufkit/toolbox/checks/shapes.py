@@ -15,7 +15,7 @@ _FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short
 
 
 def block_count(subject: CheckedModel) -> Iterator[RawFinding]:
-    """As many blocks as block_count says."""
+    """block_count is the number of blocks."""
     count = subject.hparam("block_count")
     if not (subject.readable and subject.is_model and count and subject.blocks):
         return
@@ -23,7 +23,7 @@ def block_count(subject: CheckedModel) -> Iterator[RawFinding]:
     # Layers that predict further tokens may be left out.
     if held != count and held != count - (subject.hparam("nextn_predict_layers") or 0):
         yield RawFinding(
-            f"block_count is {count}, but there are tensors of {held} blocks: llama.cpp refuses "
+            f"block_count is {count}, but the tensors are of {held} blocks: llama.cpp refuses "
             "the file; tensors are missing, or the key is wrong"
         )
 
@@ -48,23 +48,23 @@ def missing_embeddings(subject: CheckedModel) -> Iterator[RawFinding]:
     """Text models embed tokens."""
     is_text_model = subject.is_model and subject.tokens and subject.blocks
     if subject.readable and is_text_model and EMBEDDINGS not in subject.tensors:
-        yield RawFinding(f"{EMBEDDINGS} is missing: the file is not whole")
+        yield RawFinding(f"{EMBEDDINGS} is missing: the file is incomplete")
 
 
 def vocab_size(subject: CheckedModel) -> Iterator[RawFinding]:
-    """As many rows of embeddings as tokens."""
+    """One row of embeddings per token."""
     info = subject.tensors.get(EMBEDDINGS)
     n_tokens = 0 if subject.architecture in ODD_EMBEDDINGS else len(subject.tokens)
     is_matrix = info is not None and info.type.is_known and len(info.shape) == 2
     if info is not None and is_matrix and n_tokens and info.shape[0] != n_tokens:
         yield RawFinding(
-            f"{EMBEDDINGS} has {info.shape[0]} rows, but there are {n_tokens} tokens: llama.cpp "
+            f"{EMBEDDINGS} has {info.shape[0]} rows for {n_tokens} tokens: llama.cpp "
             "refuses the file; convert it again with the tokenizer that belongs to it"
         )
     stated = subject.hparam("vocab_size")
     if stated is not None and n_tokens and stated != n_tokens and info is not None:
         yield RawFinding(
-            f"vocab_size is {stated}, but there are {n_tokens} tokens",
+            f"vocab_size is {stated}, but the vocabulary has {n_tokens} tokens",
             severity=Severity.WARNING,
         )
 
@@ -79,7 +79,7 @@ def output_rows(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def embedding_length(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Embeddings are as long as said."""
+    """embedding_length is the length of an embedding."""
     info, stated = subject.tensors.get(EMBEDDINGS), subject.hparam("embedding_length")
     if info is None or not info.type.is_known or stated is None or not subject.is_model:
         return
@@ -92,7 +92,7 @@ def embedding_length(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def heads(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Heads share out the embedding, and key-value heads the heads."""
+    """Heads divide the embedding, and key-value heads the heads."""
     embedding, n_heads = (
         subject.hparam("embedding_length"),
         subject.hparam("attention.head_count", 0),
@@ -111,7 +111,7 @@ def heads(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def head_shapes(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Queries, keys and values have as many rows as heads of their length."""
+    """Q, K and V have heads times head length rows."""
     if subject.architecture not in PLAIN or not subject.is_model:
         return
     embedding = subject.hparam("embedding_length")
@@ -137,7 +137,7 @@ def head_shapes(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def feed_forward(subject: CheckedModel) -> Iterator[RawFinding]:
-    """The feed-forward is as wide as said."""
+    """feed_forward_length is the width of the feed-forward."""
     if subject.architecture not in PLAIN or not subject.is_model:
         return
     for layer, tensors in sorted(subject.blocks.items()):
@@ -157,7 +157,7 @@ def experts(subject: CheckedModel) -> Iterator[RawFinding]:
     if not subject.is_model:
         return
     if count > MAX_EXPERTS:
-        yield RawFinding(f"expert_count is {count}; llama.cpp takes up to {MAX_EXPERTS}")
+        yield RawFinding(f"expert_count is {count}; expected at most {MAX_EXPERTS}")
     if used > count or (count and not used):
         yield RawFinding(
             f"expert_used_count is {used}, expert_count {count}: llama.cpp refuses the file"
@@ -173,7 +173,7 @@ def experts(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def rope_factors(subject: CheckedModel) -> Iterator[RawFinding]:
-    """One factor for every two dimensions that are rotated."""
+    """One factor for every two RoPE dimensions."""
     n_heads, embedding = (
         subject.hparam("attention.head_count", 0),
         subject.hparam("embedding_length"),
@@ -200,7 +200,7 @@ def norm_types(subject: CheckedModel) -> Iterator[RawFinding]:
     ]
     if wrong and subject.is_model:
         yield RawFinding(
-            f"{named(wrong)}: norms and biases have to be F32: ggml stops on others; convert the "
+            f"{named(wrong)}: norms and biases must be F32: ggml aborts on others; convert the "
             "model again"
         )
 
@@ -209,7 +209,9 @@ _E = Severity.ERROR
 
 RULES = (
     CheckRule("block-count", _E, "block_count contradicts the tensors", block_count),
-    CheckRule("missing-block-tensors", _E, "a block lacks what others have", missing_block_tensors),
+    CheckRule(
+        "missing-block-tensors", _E, "a block lacks tensors that others have", missing_block_tensors
+    ),
     CheckRule("missing-embeddings", _E, "no token embeddings", missing_embeddings),
     CheckRule("vocab-size", _E, "embeddings, tokens and vocab_size differ", vocab_size),
     CheckRule("output-rows", _E, "output and embeddings differ in shape", output_rows),

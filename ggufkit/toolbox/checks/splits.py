@@ -14,7 +14,7 @@ _TYPES = {NO: ValueType.UINT16, COUNT: ValueType.UINT16, TENSORS_COUNT: ValueTyp
 
 
 def missing_part(subject: CheckedModel) -> Iterator[RawFinding]:
-    """A part is not there."""
+    """A missing part."""
     if subject.missing:
         names = named([path.name for path in subject.missing])
         yield RawFinding(f"missing: {names}; a split model needs all parts in one folder")
@@ -32,20 +32,20 @@ def part_of_other_name(subject: CheckedModel) -> Iterator[RawFinding]:
             wanted = part_name("NAME", number if isinstance(number, int) else 0, count)
             yield RawFinding(
                 f"one of {count} parts by its metadata, but it is not named like {wanted}: "
-                "llama.cpp and Ollama won't find the others; give it its name back",
+                "llama.cpp and Ollama won't find the others; rename it back",
                 part.path,
             )
     elif name is not None and (name[2] > 1 or COUNT not in part.metadata):
         yield RawFinding(
-            f"named as part {name[1] + 1} of {name[2]}, but its metadata says nothing of a split: "
-            "rename it, or is it a file cut by a program for any files? Then join the parts",
+            f"named as part {name[1] + 1} of {name[2]}, but its metadata does not mention a split: "
+            "rename it; if a general tool cut the file, join the pieces",
             part.path,
             severity=Severity.WARNING,
         )
 
 
 def split_keys(subject: CheckedModel) -> Iterator[RawFinding]:
-    """What parts say about the split is wrong, or differs."""
+    """Split keys that are wrong or differ."""
     parts = [part for part in subject.parts if part.complete]
     if len(subject.parts) + len(subject.missing) == 1:
         return
@@ -61,7 +61,7 @@ def split_keys(subject: CheckedModel) -> Iterator[RawFinding]:
             if part.metadata.get(key) != subject.metadata.get(key):
                 yield RawFinding(
                     f"{key} is {part.metadata.get(key)}, in the first part "
-                    f"{subject.metadata.get(key)}: is it a part of another model?",
+                    f"{subject.metadata.get(key)}: is it part of another model?",
                     part.path,
                 )
     yield from _wrong_total(subject)
@@ -75,7 +75,7 @@ def _wrong_types(part: LenientHeader) -> Iterator[RawFinding]:
             if isinstance(value, int) and 0 <= value < 1 << 15:
                 fix = Fix(f"make {key} {wanted.name}", values={key: (value, wanted)})
             yield RawFinding(
-                f"{key} is {part.metadata.type_of(key).name}, llama.cpp takes {wanted.name} alone",
+                f"{key} is {part.metadata.type_of(key).name}, expected {wanted.name}",
                 part.path,
                 fix,
             )

@@ -13,7 +13,7 @@ from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.toolbox.checks.survey import LenientHeader
 from ggufkit.types import ValueType
 
-_REWRITE = Fix("write the file anew", rewrite=True)
+_REWRITE = Fix("rewrite the file", rewrite=True)
 
 
 def _problems(rule: str) -> Check:
@@ -33,13 +33,11 @@ def old_version(subject: CheckedModel) -> Iterator[RawFinding]:
     """Version 2 is read everywhere."""
     for part in subject.parts:
         if part.version == 2:
-            yield RawFinding(
-                "GGUF version 2: programs read it, version 3 is what they write", part.path
-            )
+            yield RawFinding("GGUF version 2: programs read it, but write version 3", part.path)
 
 
 def big_endian(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Only machines with this byte order can load it."""
+    """A byte order that ordinary machines can't load."""
     for part in subject.parts:
         if part.order == ">":
             yield RawFinding(
@@ -78,7 +76,7 @@ def _places(rule: str) -> Check:
 
 
 def _intact(part: LenientHeader) -> bool:
-    """Whether nothing is wrong with the places of tensors."""
+    """Whether all tensors are where they should be."""
     return part.complete and bool(part.infos) and not part.places
 
 
@@ -88,7 +86,7 @@ def _end(part: LenientHeader) -> int:
 
 
 def trailing_bytes(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Bytes that no tensor owns."""
+    """Bytes that belong to no tensor."""
     for part in subject.parts:
         if _intact(part) and part.infos[-1].type.is_known:
             surplus = part.file_size - align(_end(part), part.alignment)
@@ -108,7 +106,7 @@ def missing_padding(subject: CheckedModel) -> Iterator[RawFinding]:
             if lacking > 0 and part.is_whole(part.infos[-1]):
                 yield RawFinding(
                     f"{lacking} bytes of padding are missing behind the last tensor: llama.cpp's "
-                    "loader does not mind, tools that read all data do",
+                    "loader does not need them, but tools that read all data do",
                     part.path,
                     _REWRITE,
                 )
@@ -174,11 +172,13 @@ def _decodes(raw: bytes) -> bool:
 
 
 def odd_key(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Keys that the specification's grammar does not allow."""
+    """Keys outside the specification's grammar."""
     for part in subject.parts:
         odd = [key for key in part.entries if not _is_snake(key)]
         if odd:
-            yield RawFinding(f"{named(odd)}: keys are lower_snake_case, joined by dots", part.path)
+            yield RawFinding(
+                f"{named(odd)}: expected lower_snake_case parts joined by dots", part.path
+            )
 
 
 def _is_snake(key: str) -> bool:
@@ -189,28 +189,28 @@ def _is_snake(key: str) -> bool:
 def no_tensors(subject: CheckedModel) -> Iterator[RawFinding]:
     """A vocabulary alone."""
     if subject.readable and not any(part.infos for part in subject.parts):
-        yield RawFinding("it holds no tensor: metadata or a vocabulary alone")
+        yield RawFinding("no tensors: metadata or a vocabulary alone")
 
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 RULES = (
-    CheckRule(
-        "not-gguf", _E, "no GGUF file, or a version that can't be read", _problems("not-gguf")
-    ),
+    CheckRule("not-gguf", _E, "not a GGUF file, or an unsupported version", _problems("not-gguf")),
     CheckRule("old-version", _N, "GGUF version 2", old_version),
     CheckRule("big-endian", _E, "a big-endian file", big_endian),
     CheckRule("truncated", _E, "the file ends too early", truncated),
     CheckRule(
         "unreadable-header",
         _E,
-        "a value of the header is not valid",
+        "a header value is invalid",
         _problems("unreadable-header"),
     ),
     CheckRule("bad-key", _E, "a key is empty, too long, or holds a NUL", _problems("bad-key")),
     CheckRule("odd-key", _N, "a key is not lower_snake_case", odd_key),
     CheckRule("duplicate-key", _E, "a key appears twice", _problems("duplicate-key")),
-    CheckRule("duplicate-tensor", _E, "two tensors have one name", _problems("duplicate-tensor")),
+    CheckRule(
+        "duplicate-tensor", _E, "two tensors have the same name", _problems("duplicate-tensor")
+    ),
     CheckRule(
         "bad-tensor-name",
         _E,
@@ -218,23 +218,24 @@ RULES = (
         _problems("bad-tensor-name"),
     ),
     CheckRule(
-        "bad-shape", _E, "a shape is not valid, or rows are no whole blocks", _problems("bad-shape")
+        "bad-shape", _E, "a shape is invalid, or rows are not whole blocks", _problems("bad-shape")
     ),
     CheckRule(
-        "unknown-tensor-type", _E, "a tensor type that ggml lacks", _problems("unknown-tensor-type")
+        "unknown-tensor-type",
+        _E,
+        "a tensor type that ggml does not have",
+        _problems("unknown-tensor-type"),
     ),
     CheckRule(
         "bad-alignment",
         _E,
-        "general.alignment is no usable power of two",
+        "general.alignment is not a usable power of two",
         _problems("bad-alignment"),
     ),
     CheckRule("unaligned-data", _E, "a tensor's data is not aligned", _places("unaligned-data")),
     CheckRule("overlapping-data", _E, "tensors share bytes", _places("overlapping-data")),
     CheckRule("hole-in-data", _E, "bytes between tensors", _places("hole-in-data")),
-    CheckRule(
-        "tensor-order", _E, "data in another order than the tensors", _places("tensor-order")
-    ),
+    CheckRule("tensor-order", _E, "data is not in the tensors' order", _places("tensor-order")),
     CheckRule("trailing-bytes", _W, "bytes behind the last tensor", trailing_bytes, fixable=True),
     CheckRule("missing-padding", _W, "no padding at the end", missing_padding, fixable=True),
     CheckRule("dirty-padding", _W, "padding that is not zero", dirty_padding, fixable=True),
@@ -248,7 +249,7 @@ RULES = (
         "odd-bool",
         _W,
         "a bool that is neither 0 nor 1",
-        _values(_is_odd_bool, "bools are 0 or 1; set them again with ggufkit edit"),
+        _values(_is_odd_bool, "expected 0 or 1; set them again with ggufkit edit"),
     ),
     CheckRule(
         "not-utf8",

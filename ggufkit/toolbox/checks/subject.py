@@ -1,4 +1,4 @@
-"""`CheckedModel`: what the rules look at, a file or all parts of a split, as far as readable."""
+"""`CheckedModel`: a file or all parts of a split model, as far as readable, for the rules."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class CheckedModel:
     parts : list of LenientHeader
         In order; one if the file is not a part of a split.
     missing : list of Path
-        Parts that are not there.
+        Missing parts.
     weights : dict of str to TensorDataStats
-        What was found in the tensors' data; empty if that was not read.
+        Findings in the tensors' data; empty if that was not read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,7 +78,7 @@ class CheckedModel:
 
     @cached_property
     def readable(self) -> bool:
-        """Whether all headers could be read to their ends, so that what is missing is missing."""
+        """Whether all headers are complete, so that absent keys and tensors are really missing."""
         return not self.missing and all(part.complete for part in self.parts)
 
     @cached_property
@@ -92,7 +92,7 @@ class CheckedModel:
 
     @cached_property
     def is_editable(self) -> bool:
-        """Whether the strict reader takes all parts: what it refuses can't be edited."""
+        """Whether the strict reader accepts all parts, so that they can be edited."""
         try:
             for part in self.parts:
                 GGUFFile.open(part.path).close()
@@ -136,7 +136,7 @@ class CheckedModel:
         return value if isinstance(value, list) else []
 
     def hparam(self, key: str, layer: int | None = None) -> int | None:
-        """Return an integer behind the architecture's name; of one layer, if there is one each."""
+        """Return an integer hparam of the architecture, or of one layer if given per layer."""
         value = self.metadata.get(f"{self.architecture}.{key}")
         if isinstance(value, list) and layer is not None and layer < len(value):
             value = value[layer]
@@ -160,7 +160,7 @@ class CheckedModel:
 
     @cached_property
     def blocks(self) -> dict[int, dict[str, TensorInfo]]:
-        """Number of a block -> its tensors by the rest of their names."""
+        """Block number -> its tensors, by the rest of their names."""
         blocks: dict[int, dict[str, TensorInfo]] = {}
         for name, info in self.tensors.items():
             match = _BLOCK.fullmatch(name)
@@ -175,7 +175,7 @@ class CheckedModel:
 
     @cached_property
     def tokens(self) -> list[str]:
-        """The vocabulary; empty if there is none."""
+        """The vocabulary; empty if it is missing."""
         key = "tokenizer.ggml.tokens"
         if self.typed(key) is not ValueType.STRING:
             return []
@@ -183,7 +183,7 @@ class CheckedModel:
 
     @cached_property
     def token_ids(self) -> dict[str, int]:
-        """Token -> id; of tokens that appear twice the first."""
+        """Token -> id; the first, if a token appears twice."""
         ids: dict[str, int] = {}
         for number, token in enumerate(self.tokens):
             ids.setdefault(token, number)
@@ -191,14 +191,14 @@ class CheckedModel:
 
     @cached_property
     def token_types(self) -> Sequence[int]:
-        """Types of tokens; empty unless there is one for each."""
+        """Token types; empty unless every token has one."""
         types = self.items("tokenizer.ggml.token_type")
         usable = len(types) == len(self.tokens) and all(isinstance(t, int) for t in types)
         return types if usable else []
 
     @cached_property
     def tokenizer(self) -> str:
-        """How the tokenizer works: SPM, BPE, WPM, ...; empty if that is not known."""
+        """The tokenizer's kind: SPM, BPE, WPM, ...; empty if unknown."""
         return TOKENIZERS.get(self.text("tokenizer.ggml.model"), "")
 
     def special(self, name: str) -> int | None:
@@ -207,13 +207,13 @@ class CheckedModel:
         return number if number is not None and 0 <= number < len(self.tokens) else None
 
     def special_text(self, name: str) -> str:
-        """Return the text of a special token; empty if there is none."""
+        """Return the text of a special token; empty if it is not defined."""
         number = self.special(name)
         return "" if number is None else self.tokens[number]
 
     @cached_property
     def adds_bos(self) -> bool:
-        """Whether llama.cpp puts BOS before a prompt."""
+        """Whether llama.cpp adds BOS to a prompt."""
         said = self.flag("tokenizer.ggml.add_bos_token")
         if said is not None:
             return said
@@ -230,9 +230,9 @@ class CheckedModel:
 
     @cached_property
     def probes(self) -> dict[str, Probe]:
-        """What the chat templates make of ordinary conversations, by key.
+        """Ordinary conversations rendered by the chat templates, by key.
 
-        Of many templates only the first are rendered, and none after one that takes too long.
+        Only the first templates are rendered, and none after one that times out.
         """
         bos, eos = self.special_text("bos"), self.special_text("eos")
         probes: dict[str, Probe] = {}

@@ -1,7 +1,7 @@
-"""Reading a file as far as it goes: what a reader would refuse becomes a problem in a list.
+"""Reading a file as far as possible: what a strict reader refuses becomes a problem in a list.
 
-Like every reader here it trusts no length, count or offset; it only goes on where another one
-stops: past keys and tensors that appear twice, names that are too long, offsets that contradict.
+Like every reader here it trusts no length, count or offset; it just goes on where others stop:
+after duplicate keys and tensors, names that are too long, contradictory offsets.
 """
 
 from __future__ import annotations
@@ -85,19 +85,21 @@ class LenientHeader:
         return info.type.is_known and self.start_of(info) + info.nbytes <= self.file_size
 
     def read_bytes(self, info: TensorInfo, start: int = 0, size: int | None = None) -> bytes:
-        """Read a stretch of a tensor's data; see `GGUFFile.read_bytes`."""
+        """Read bytes of a tensor's data; see `GGUFFile.read_bytes`."""
         size = info.nbytes - start if size is None else size
         with self.path.open("rb", buffering=0) as file:
             return read_range(file.fileno(), self.start_of(info) + start, size, self.path)
 
     @cached_property
     def places(self) -> list[tuple[str, str]]:
-        """What is wrong with where the tensors' data lies: ids of rules, and messages.
+        """Faults of the tensors' offsets: ids of rules, and messages.
 
         ``gguf_init_from_file`` wants every tensor where the one before it ends, padded.
         """
         if self._is_permuted():
-            return [("tensor-order", "data lies in another order than the tensors are listed in")]
+            return [
+                ("tensor-order", "the data is not in the order in which the tensors are listed")
+            ]
         shared = self._overlapping()
         found: list[tuple[str, str]] = []
         end: int | None = 0
@@ -113,7 +115,9 @@ class LenientHeader:
             elif start in shared:
                 found.append(("overlapping-data", f"{what}: it shares bytes with another tensor"))
             else:
-                found.append(("hole-in-data", f"{what}: there are bytes that no tensor owns"))
+                found.append(
+                    ("hole-in-data", f"{what}: bytes that belong to no tensor lie between")
+                )
         return found
 
     def _by_offset(self) -> list[TensorInfo]:
@@ -146,7 +150,7 @@ def survey(path: Path) -> LenientHeader:
     Raises
     ------
     MissingFileError
-        There is no such file, or it can't be opened.
+        The file does not exist or can't be opened.
     """
     fd = open_regular(path)
     try:
@@ -174,7 +178,7 @@ def _where(error: FormatError) -> str:
 
 
 class _Surveyor(HeaderParser):
-    """Reads on where `HeaderParser` stops."""
+    """Goes on where `HeaderParser` stops."""
 
     def __init__(self, found: LenientHeader) -> None:
         super().__init__(found.data, found.order, strict=False)
@@ -247,7 +251,7 @@ class _Surveyor(HeaderParser):
 
 
 def unknown_type_message(name: str, type_id: int) -> str:
-    """Return what is to say about a type that the table of types lacks."""
+    """Return the message about a tensor type that is not in the table of types."""
     if type_id in REMOVED_TYPES:
         what = f"{REMOVED_TYPES[type_id]}, which ggml has removed: quantize the model again"
     else:

@@ -47,10 +47,10 @@ def template_fails(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def template_drops(subject: CheckedModel) -> Iterator[RawFinding]:
-    """What is said does not reach the model."""
+    """Messages that do not reach the model."""
     for key, probe in subject.probes.items():
         if not probe.single.kind and USER not in probe.single.text:
-            yield RawFinding(f"{key}: what the user says does not appear in the prompt")
+            yield RawFinding(f"{key}: the user's message does not appear in the prompt")
         elif not probe.turns.kind:
             lost = [text for text in (USER, ASSISTANT, USER_2) if text not in probe.turns.text]
             if lost:
@@ -61,7 +61,7 @@ def template_drops(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def template_system(subject: CheckedModel) -> Iterator[RawFinding]:
-    """System messages get lost, or are refused."""
+    """System messages are dropped or refused."""
     for key, probe in subject.probes.items():
         if probe.single.kind or USER not in probe.single.text:
             continue
@@ -74,7 +74,7 @@ def template_system(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def template_suspicious(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Names that only an attack needs."""
+    """Names that only an attack would use."""
     for key, text in subject.templates.items():
         found = _SUSPICIOUS.search(text)
         probe = subject.probes.get(key)
@@ -87,7 +87,7 @@ def template_suspicious(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def template_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
-    """A template that was written for another vocabulary."""
+    """A template for another vocabulary."""
     if not subject.tokens:
         return
     for key, probe in subject.probes.items():
@@ -95,19 +95,19 @@ def template_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
         unknown = sorted(marker for marker in markers if marker not in subject.token_ids)
         if unknown:
             yield RawFinding(
-                f"{key} writes {named(unknown)}, no tokens of this vocabulary: is it another "
+                f"{key} writes {named(unknown)}, not in this vocabulary: is it another "
                 "model's template?"
             )
 
 
 def missing_template(subject: CheckedModel) -> Iterator[RawFinding]:
-    """A model for conversations without a template."""
+    """A chat model without a chat template."""
     if subject.templates or not (subject.readable and subject.generates):
         return
     names = [subject.text(f"general.{key}") for key in ("name", "finetune", "basename")]
     if any(_INSTRUCT.search(name) for name in (*names, subject.path.stem)):
         yield RawFinding(
-            f"{KEY} is missing, but the name says that it is a model for conversations: programs "
+            f"{KEY} is missing, but the name says that it is a chat model: programs "
             "guess how to talk to it; set it with ggufkit edit --chat-template FILE"
         )
 
@@ -130,11 +130,11 @@ RULES = (
     CheckRule(
         "template-limit",
         _E,
-        "a chat template takes too much time, memory or output",
+        "a chat template exceeds a limit of time, memory or output",
         _failures("limit", "programs hang on it"),
     ),
     CheckRule("template-fails", _E, "a chat template fails on plain text", template_fails),
-    CheckRule("template-drops", _E, "a chat template leaves out what is said", template_drops),
+    CheckRule("template-drops", _E, "a chat template leaves out messages", template_drops),
     CheckRule("template-system", _W, "a chat template leaves out system messages", template_system),
     CheckRule(
         "template-suspicious", _W, "a chat template holds Python internals", template_suspicious

@@ -25,7 +25,7 @@ _WITH_TYPES = ("SPM", "BPE", "UGM")
 
 
 def missing_tokenizer(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Every model says what its tokenizer is."""
+    """Every model names its tokenizer."""
     if not (subject.readable and subject.is_model):
         return
     if _MODEL not in subject.metadata:
@@ -37,7 +37,7 @@ def missing_tokenizer(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def unknown_tokenizer(subject: CheckedModel) -> Iterator[RawFinding]:
-    """A kind of tokenizer that llama.cpp lacks."""
+    """A tokenizer that llama.cpp does not support."""
     model = subject.text(_MODEL)
     if model and model not in TOKENIZERS:
         yield RawFinding(f"{_MODEL} is {model!r}; llama.cpp knows {', '.join(TOKENIZERS)}")
@@ -62,7 +62,7 @@ def duplicate_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
     twice = [repr(t) for t, n in Counter(subject.tokens).items() if n > 1 and t]
     if twice:
         yield RawFinding(
-            f"{named(twice)} in {_TOKENS} more than once: llama.cpp stops on it; give the copies "
+            f"{named(twice)} in {_TOKENS} more than once: llama.cpp aborts; give the copies "
             "other names, as in [PAD7]"
         )
 
@@ -71,25 +71,25 @@ def empty_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
     """A token without text."""
     empty = [str(i) for i, token in enumerate(subject.tokens) if not token]
     if empty:
-        yield RawFinding(f"token {named(empty)} is empty: llama.cpp makes a name up")
+        yield RawFinding(f"token {named(empty)} is empty: llama.cpp makes up a name")
 
 
 def odd_token_types(subject: CheckedModel) -> Iterator[RawFinding]:
-    """A type of token that does not exist."""
+    """A token type that does not exist."""
     odd = [str(i) for i, kind in enumerate(subject.token_types) if kind not in TOKEN_TYPES]
     if odd:
-        yield RawFinding(f"token {named(odd)}: the type in {_TYPES} is none from 1 to 6")
+        yield RawFinding(f"token {named(odd)}: its type in {_TYPES} is not in 1..6")
 
 
 def byte_token_form(subject: CheckedModel) -> Iterator[RawFinding]:
-    """llama.cpp reads the byte out of the token's text."""
+    """llama.cpp reads the byte from the token's text."""
     wrong = [
         repr(token)
         for token, kind in zip(subject.tokens, subject.token_types, strict=False)
         if kind == TokenType.BYTE and not _BYTE.fullmatch(token)
     ]
     if wrong:
-        yield RawFinding(f"{named(wrong)}: tokens of type BYTE are written <0x00> to <0xFF>")
+        yield RawFinding(f"{named(wrong)}: tokens of type BYTE must be written <0x00> to <0xFF>")
 
 
 def missing_byte_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
@@ -117,11 +117,11 @@ def token_id_range(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def missing_eos(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Nothing says where a text ends."""
+    """No token ends a text."""
     ids = [key for name in _ENDS if (key := f"{_PREFIX}{name}_token_id") in subject.metadata]
     if subject.generates and subject.readable and subject.tokens and not ids:
         yield RawFinding(
-            f"{_PREFIX}eos_token_id is missing: llama.cpp takes a default, which may be any token"
+            f"{_PREFIX}eos_token_id is missing: llama.cpp uses a default, which may be any token"
         )
 
 
@@ -134,7 +134,7 @@ def turn_end(subject: CheckedModel) -> Iterator[RawFinding]:
         if token and subject.generates and not _ends(subject, token):
             yield RawFinding(
                 f"{key} ends the assistant's turn with {token!r}, which is neither EOS, EOT nor "
-                f"EOM: the model goes on without end; set {_PREFIX}eot_token_id="
+                f"EOM: generation does not stop; set {_PREFIX}eot_token_id="
                 f"{subject.token_ids[token]} with ggufkit edit"
             )
 
@@ -166,48 +166,47 @@ def double_bos(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def add_bos_without_id(subject: CheckedModel) -> Iterator[RawFinding]:
-    """BOS shall be added, but there is none."""
+    """BOS is to be added but not defined."""
     key = f"{_PREFIX}bos_token_id"
     said = subject.flag(f"{_PREFIX}add_bos_token")
     adds = subject.tokenizer == "BPE" and subject.adds_bos and subject.tokens
     if adds and key not in subject.metadata:
         yield RawFinding(
-            f"BOS is put before every prompt, but there is no {key}: llama.cpp takes token 11",
+            f"BOS is added to every prompt, but {key} is missing: llama.cpp uses token 11",
             severity=None if said else Severity.NOTE,
         )
 
 
 def pre_tokenizer(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Byte-pair encoding needs to know where words are cut."""
+    """BPE needs a pre-tokenizer."""
     if subject.tokenizer != "BPE" or subject.text(_MODEL) != "gpt2":
         return
     pre = subject.text(_PRE)
     advice = "output gets worse; convert the model again, or set it with ggufkit edit"
     if not pre:
-        yield RawFinding(f"{_PRE} is missing: llama.cpp cuts words by a default; {advice}")
+        yield RawFinding(f"{_PRE} is missing: llama.cpp uses a default pre-tokenizer; {advice}")
     elif pre == "default":
-        yield RawFinding(f"{_PRE} is 'default', the cuts of no real model: {advice}")
+        yield RawFinding(f"{_PRE} is 'default', which no real model uses: {advice}")
 
 
 def unknown_pre(subject: CheckedModel) -> Iterator[RawFinding]:
-    """A pre-tokenizer that llama.cpp lacks."""
+    """A pre-tokenizer that llama.cpp does not support."""
     pre = subject.text(_PRE)
     if subject.text(_MODEL) == "gpt2" and pre and pre not in BPE_NAMES:
         yield RawFinding(
-            f"{_PRE} is {pre!r}: llama.cpp refuses names that it does not know; is it newer, or "
-            "misspelt?"
+            f"{_PRE} is {pre!r}: llama.cpp refuses unknown names; is it newer, or misspelt?"
         )
 
 
 def missing_merges(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Byte-pair encoding needs merges."""
+    """BPE needs merges."""
     wanted = subject.tokenizer == "BPE" and subject.tokens and subject.text(_PRE) != "kimi-k2"
     if wanted and _MERGES not in subject.metadata:
         yield RawFinding(f"{_MERGES} is missing: llama.cpp refuses the file; convert it again")
 
 
 def unknown_merges(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Merges join tokens, to tokens."""
+    """Merges join two tokens into a token."""
     if subject.tokenizer != "BPE" or not subject.tokens:
         return
     ids, merges = subject.token_ids, subject.items(_MERGES)
@@ -235,7 +234,7 @@ def unknown_merges(subject: CheckedModel) -> Iterator[RawFinding]:
 
 
 def special_is_normal(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Special tokens that a tokenizer would cut into pieces."""
+    """Special tokens that the tokenizer would split."""
     if subject.tokenizer not in _WITH_TYPES or not subject.token_types:
         return
     types = list(subject.token_types)
@@ -246,7 +245,7 @@ def special_is_normal(subject: CheckedModel) -> Iterator[RawFinding]:
             types[number] = TokenType.CONTROL
         yield RawFinding(
             f"{named([repr(subject.tokens[i]) for i in wrong])}: special tokens that {_TYPES} "
-            "calls NORMAL, so prompts can't hold them",
+            "calls NORMAL, so prompts can't contain them",
             fix=Fix(f"call {len(wrong)} tokens CONTROL", values={_TYPES: [int(t) for t in types]}),
         )
     looks = [
@@ -264,7 +263,9 @@ _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 RULES = (
     CheckRule("missing-tokenizer", _E, "no tokenizer, or no tokens", missing_tokenizer),
-    CheckRule("unknown-tokenizer", _E, "llama.cpp lacks the tokenizer", unknown_tokenizer),
+    CheckRule(
+        "unknown-tokenizer", _E, "llama.cpp does not support the tokenizer", unknown_tokenizer
+    ),
     CheckRule("token-arrays", _E, "scores or types for more or fewer tokens", token_arrays),
     CheckRule("duplicate-tokens", _E, "a token appears twice", duplicate_tokens),
     CheckRule("empty-tokens", _N, "a token without text", empty_tokens),
@@ -277,10 +278,10 @@ RULES = (
     CheckRule("missing-eos", _N, "no token ends a text", missing_eos),
     CheckRule("turn-end", _W, "generation does not stop where turns end", turn_end),
     CheckRule("double-bos", _N, "BOS by template and tokenizer", double_bos),
-    CheckRule("add-bos-without-id", _W, "BOS is added, but not named", add_bos_without_id),
+    CheckRule("add-bos-without-id", _W, "BOS is added, but not defined", add_bos_without_id),
     CheckRule("pre-tokenizer", _W, "the pre-tokenizer is missing or 'default'", pre_tokenizer),
-    CheckRule("unknown-pre", _E, "llama.cpp lacks the pre-tokenizer", unknown_pre),
-    CheckRule("missing-merges", _E, "byte-pair encoding without merges", missing_merges),
+    CheckRule("unknown-pre", _E, "llama.cpp does not support the pre-tokenizer", unknown_pre),
+    CheckRule("missing-merges", _E, "BPE without merges", missing_merges),
     CheckRule("unknown-merges", _W, "merges of another vocabulary", unknown_merges),
     CheckRule(
         "special-is-normal", _W, "special tokens typed NORMAL", special_is_normal, fixable=True

@@ -22,8 +22,8 @@ def not_finite(subject: CheckedModel) -> Iterator[RawFinding]:
         place = ", ".join(map(str, _index(found.first_broken, info.shape)))
         what = "block scales" if info.type.is_quantized else "weights"
         yield RawFinding(
-            f"{name}: {found.n_broken} {what} are NaN or infinite, the first at [{place}]: what "
-            "the model says is noise; convert it again from a sound checkpoint"
+            f"{name}: {found.n_broken} {what} are NaN or infinite, the first at [{place}]: the "
+            "model's output is noise; convert it again from a sound checkpoint"
         )
 
 
@@ -43,19 +43,19 @@ def all_zero(subject: CheckedModel) -> Iterator[RawFinding]:
     vectors = [n for n in zero if n not in matrices and not n.endswith(".bias")]
     if matrices:
         yield RawFinding(
-            f"{named(matrices)}: all weights are 0; were they lost on the way? "
-            "Look at the checkpoint"
+            f"{named(matrices)}: all weights are 0; were they lost in the conversion? "
+            "Check the checkpoint"
         )
     if vectors:
         yield RawFinding(f"{named(vectors)}: all weights are 0", severity=Severity.NOTE)
 
 
 def largest_float16(subject: CheckedModel) -> Iterator[RawFinding]:
-    """float16 at its end: what was larger has been cut off."""
+    """The largest float16: larger values have been clipped."""
     cut = [name for name, found in subject.weights.items() if found.n_largest]
     if cut:
         yield RawFinding(
-            f"{named(cut)}: weights or scales of 65504, the end of float16: the checkpoint's may "
+            f"{named(cut)}: weights or scales are 65504, the largest float16: the checkpoint's may "
             "be larger; use BF16 or F32 for them"
         )
 
@@ -71,7 +71,7 @@ def tied_twice(subject: CheckedModel) -> Iterator[RawFinding]:
     if subject.architecture in TIES_OUTPUT and len(subject.parts) == 1:
         fix = Fix(f"leave out {OUTPUT}", drop_tensors=(re.escape(OUTPUT),))
     yield RawFinding(
-        f"{OUTPUT} has the bytes of {EMBEDDINGS}: {b.nbytes} bytes that programs can do without",
+        f"{OUTPUT} has the bytes of {EMBEDDINGS}: {b.nbytes} bytes that programs don't need",
         fix=fix,
     )
 
@@ -88,7 +88,10 @@ RULES = (
     CheckRule("not-finite", Severity.ERROR, "weights or scales are NaN or infinite", not_finite),
     CheckRule("all-zero", Severity.WARNING, "a tensor of zeros", all_zero),
     CheckRule(
-        "float16-limit", Severity.WARNING, "weights or scales at float16's end", largest_float16
+        "float16-limit",
+        Severity.WARNING,
+        "weights or scales are the largest float16",
+        largest_float16,
     ),
     CheckRule(
         "tied-twice", Severity.WARNING, "tied embeddings stored twice", tied_twice, fixable=True

@@ -1,4 +1,4 @@
-"""Labels beside points, where there is room for them."""
+"""Labels next to points, where there is room for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Box = tuple[float, float, float, float]
 
 
 def place_labels(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str]) -> None:
-    """Write a label beside each point that has room for it; the legend names the others.
+    """Write a label next to each point that has room for it; the legend names the others.
 
     Parameters
     ----------

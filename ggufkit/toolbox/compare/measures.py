@@ -21,7 +21,7 @@ _PLAIN = ErrorSums()
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Sums that errors are computed from; sums of parts add up to the whole's.
+    """Sums that errors are computed from; the sums of parts add up to those of the whole.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ def _share(part: float, whole: float) -> float:
 
 @dataclass(frozen=True)
 class RungErrors:
-    """What was measured of one file.
+    """The errors of one file.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class RungErrors:
     measures : mapping of str to Measure
         By tensor.
     missing, extra : tuple of str
-        Tensors of the source that it lacks or has in another shape, and its own others.
+        Tensors of the source that it lacks or has in another shape, and tensors only it has.
     """
 
     name: str
@@ -162,7 +162,7 @@ class Comparison:
     shapes : mapping of str to tuple of int
         Its tensors.
     rungs : tuple of RungErrors
-        In the order of their size.
+        By size.
     weighted : bool
         Whether an importance matrix was given.
     """
@@ -175,7 +175,7 @@ class Comparison:
 
     @property
     def plotted(self) -> tuple[RungErrors, ...]:
-        """The rungs for plots of errors: float types would squeeze the others into a corner."""
+        """The rungs in plots of errors: float types would squeeze the others into a corner."""
         with_error = [rung for rung in self.rungs if rung.total.has_error]
         quantized = [r for r in with_error if r.is_quantized]
         return tuple(quantized if len(quantized) > 1 else with_error)
@@ -222,7 +222,7 @@ def block_of(name: str) -> int | None:
 
 
 def part_of(name: str) -> str:
-    """Return what a tensor is, whatever its block.
+    """Return a tensor's role, without its block.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""A comparison as one HTML page: no network, no script, for wide screens and phones.
+"""A comparison as one HTML page, without network or scripts, for wide screens and phones.
 
-Whatever comes from a file is escaped.
+All text from files is escaped.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def page(found: Comparison) -> str:
     Raises
     ------
     OutputError
-        matplotlib is not there.
+        matplotlib is not installed.
     """
     title = f"Rungs of {found.source}"
     sections = [_summary(found), *_plots(found), _tensors(found)]
@@ -130,7 +130,7 @@ def _summary(found: Comparison) -> str:
 def _notes(found: Comparison) -> Iterator[str]:
     left_out = [rung.name for rung in found.rungs if rung not in found.plotted]
     if left_out:
-        yield f"Only in this table, not in the plots of errors: {_text(', '.join(left_out))}."
+        yield f"In this table only, not in the plots of errors: {_text(', '.join(left_out))}."
     for rung in found.rungs:
         for what, names in (("lacks", rung.missing), ("also has", rung.extra)):
             if names:

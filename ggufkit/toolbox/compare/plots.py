@@ -121,7 +121,7 @@ class Plots:
         return _svg(figure, f"parts {self.width}")
 
     def histograms(self) -> str:
-        """Draw a histogram of the tensors' errors per rung, above one another."""
+        """Draw histograms of the tensors' errors, one per rung, on top of each other."""
         import numpy as np
 
         errors = {r.name: [m.relative for m in r.measures.values() if m.has_error]
@@ -162,7 +162,7 @@ class Plots:
         return _svg(figure, f"types {self.width}")
 
     def _parts(self) -> list[str]:
-        """Return the parts with an error that have most weights."""
+        """Return the parts with errors that have the most weights."""
         weights: dict[str, int] = {}
         for rung in self.shown:
             for part, measure in rung.grouped(part_of).items():
@@ -215,7 +215,7 @@ def draw(found: Comparison) -> list[tuple[str, str, str]]:
     Raises
     ------
     OutputError
-        matplotlib is not there.
+        matplotlib is not installed.
     """
     try:
         import matplotlib as mpl
@@ -229,7 +229,7 @@ def draw(found: Comparison) -> list[tuple[str, str, str]]:
 
 
 def _drawn(found: Comparison) -> Iterator[str]:
-    """Yield the names of the plots that have something to show."""
+    """Yield the names of the plots that are not empty."""
     if found.plotted:
         yield "size_against_error"
         blocks = (rung.grouped(block_of).values() for rung in found.plotted)
@@ -240,7 +240,7 @@ def _drawn(found: Comparison) -> Iterator[str]:
 
 
 def _svg(figure: Figure, salt: str) -> str:
-    """Return a figure as an element; ids of several of them never meet."""
+    """Return a figure as an SVG element; ids are unique across figures."""
     import matplotlib as mpl
 
     text = StringIO()
@@ -308,7 +308,7 @@ def _data(rung: RungErrors) -> int:
 
 
 def _short(text: str, length: int = 24) -> str:
-    """Return text without what XML can't hold, cut in the middle."""
+    """Return text without characters that XML can't hold, shortened in the middle."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     half = length // 2
     return text if len(text) <= length else f"{text[: half - 1]}…{text[-half:]}"

@@ -1,4 +1,4 @@
-"""What llama.cpp remembers while a model runs, as far as it depends on the architecture.
+"""What llama.cpp keeps in memory while a model runs, by architecture.
 
 One table per kind of fact, read from llama.cpp's ``llama-arch.cpp`` (``llm_arch_is_recurrent``,
 ``llm_arch_is_hybrid``), ``llama_model::create_memory`` and the ``load_arch_hparams`` of each model.
@@ -63,21 +63,21 @@ COMMON_INTERVAL = 4
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How an architecture's layers share out sliding windows.
+    """Which of an architecture's layers have a sliding window.
 
     Attributes
     ----------
     period : int
-        Of so many layers one sees the whole context, the others a window; 0: every layer with
-        attention has a window. An array ``attention.sliding_window_pattern`` comes first.
+        One in so many layers sees the whole context, the others a window; 0: every layer with
+        attention has a window. An array ``attention.sliding_window_pattern`` takes precedence.
     dense_first : bool
-        Whether that one is the first of them, not the last.
+        Whether it is the first of them rather than the last.
     default : int
-        The window where the file does not tell it; 0: then there is none.
+        The window if the file does not state it; 0: none.
     fixed : int
-        The window, if a file has any, whatever its size there.
+        Overrides the size of the window, if a file has one.
     only : int
-        The only number of layers for which there are windows; 0: any.
+        Only models of so many layers have windows; 0: all.
     """
 
     period: int

@@ -1,4 +1,4 @@
-"""How large a mix may be to be run from a GPU's memory."""
+"""How large a mix may be to run from GPU memory."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ggufkit.types import FileType
 
 
 def vram_limit(name: str, source: Source, vram: str | int, context: int, kv: str = "f16") -> Limit:
-    """Return the limit for a rung that has every layer on a GPU.
+    """Return the size limit of a rung with every layer on the GPU.
 
     Parameters
     ----------
     name : str
-        What the rung is called.
+        Name of the rung.
     source : Source
         The model.
     vram : str or int
         Memory such as ``12G``, in powers of 1024.
     context : int
-        Tokens; at most what the model was trained for.
+        Tokens; at most the trained context.
     kv : str
-        What keys and values are kept as.
+        Type of the KV cache.
 
     Raises
     ------
     BadValueError
-        An amount is none, or the model does not take that many tokens.
+        An amount is malformed, or the context is too long for the model.
     """
     n_bytes = parse_memory(vram)
     metadata = source.metadata(FileType.F16)

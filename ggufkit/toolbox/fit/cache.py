@@ -24,18 +24,18 @@ _FLOAT = 4
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a model is run, under llama.cpp's names.
+    """Options of a run, with llama.cpp's names.
 
     Attributes
     ----------
     context : int
         Tokens of all sequences together (``-c``).
     k, v : TensorType
-        What keys and values are kept as (``-ctk``, ``-ctv``).
+        Types of the KV cache (``-ctk``, ``-ctv``).
     parallel : int
-        Sequences at a time (``-np``); they share the context out.
+        Parallel sequences (``-np``), which share the context.
     ubatch : int
-        Tokens that are computed at a time (``-ub``).
+        Tokens per micro-batch (``-ub``).
     """
 
     context: int
@@ -46,34 +46,34 @@ class RunOptions:
 
     @property
     def cells(self) -> int:
-        """Tokens that a sequence can have."""
+        """Context of one sequence."""
         return align(align(self.context, _CELLS) // self.parallel, _CELLS)
 
     def cells_of(self, layer: LayerShape) -> int:
-        """Tokens that a layer keeps of a sequence."""
+        """Tokens that a layer caches per sequence."""
         if not layer.window:
             return self.cells
         return align(min(self.cells, layer.window + self.ubatch), _CELLS)
 
 
 def check_types(shape: ModelShape, options: RunOptions) -> None:
-    """Refuse types of the cache that llama.cpp would refuse.
+    """Refuse cache types that llama.cpp would refuse.
 
     Raises
     ------
     BadValueError
-        Heads are not whole blocks of the type, or one compressed row would be of two types.
+        Heads are not whole blocks of the type, or an MLA cache would have two types.
     """
     if shape.is_mla and options.k is not options.v:
         raise BadValueError(
-            f"{shape.architecture} keeps keys and values in one row: choose one type for both"
+            f"{shape.architecture} caches keys and values in one row: choose one type for both"
         )
     for layer in shape.layers:
         for type_, head in ((options.k, layer.k_head), (options.v, layer.v_head)):
             if head % type_.block_size:
                 raise BadValueError(
-                    f"a KV cache of {type_.name.lower()} needs heads of whole blocks of "
-                    f"{type_.block_size}, and this model's have {head} numbers: choose f16"
+                    f"a KV cache of {type_.name.lower()} needs head lengths that are multiples of "
+                    f"{type_.block_size}, this model's is {head}: choose f16"
                 )
 
 
@@ -88,8 +88,8 @@ def compute_bytes(shape: ModelShape, options: RunOptions) -> int:
     """Return an estimate of the buffers for intermediate results.
 
     Attention masks are exact (with flash attention: float16, one per kind of cache). Activations
-    are taken to be three rows of the widest part of a block, five between blocks and four of what
-    all blocks get besides: about what llama.cpp's allocator arrives at.
+    are taken to be three rows of a block's widest part, five between blocks and four of per-layer
+    inputs: about what llama.cpp's allocator arrives at.
     """
     tokens = min(options.ubatch, max(options.context, 1))
     kinds = {layer.window: options.cells_of(layer) for layer in shape.layers if layer.k}

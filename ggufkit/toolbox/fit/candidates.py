@@ -1,4 +1,4 @@
-"""What could be run: a file, the rungs of a folder, or those that a source would become."""
+"""What could be run: a file, the rungs in a folder, or those that a source can be converted to."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Candidate:
     name : str
         The file type.
     file : str
-        The file's name; empty if it would have to be made.
+        The file's name; empty if it does not exist yet.
     metadata : Metadata
-        Its keys.
+        Its metadata.
     tensors : mapping of str to int
         Bytes of data by tensor.
     estimated : bool
-        Whether sizes are those of a usual model, not of this one.
+        Whether sizes are those of a typical model rather than this one.
     """
 
     name: str
@@ -51,20 +51,20 @@ class Candidate:
 
 
 def candidates_of(source: str | os.PathLike[str], ladder: str | None = None) -> list[Candidate]:
-    """Return what a source offers; no weight is read.
+    """Return the candidates of a source; no weight is read.
 
     Parameters
     ----------
     source : str or path-like
-        A GGUF file or a part of a split one, here or remote; a folder of such files; a
+        A GGUF file or a part of a split model, local or remote; a folder of such files; a
         checkpoint's folder or repository.
     ladder : str, optional
-        Rungs to plan, of anything that can be converted.
+        Rungs to plan, if the source can be converted.
 
     Raises
     ------
     GGUFKitError
-        It can't be read or planned, or a folder holds nothing.
+        It can't be read or planned, or a folder holds no model.
     """
     text = os.fspath(source)
     if _REMOTE.match(text):
@@ -80,7 +80,7 @@ def candidates_of(source: str | os.PathLike[str], ladder: str | None = None) -> 
 
 
 def typical_candidates(params: str, ladder: str | None = None) -> list[Candidate]:
-    """Return the rungs of a usual model with so many weights, such as ``70B``."""
+    """Return the rungs of a typical model with so many parameters, such as ``70B``."""
     n_weights = parse_params(params)
     shape = shape_for(n_weights)
     scale = n_weights / shape.n_weights
@@ -104,14 +104,14 @@ def _of_file(path: str) -> Candidate:
 
 
 def file_type_of(metadata: Metadata, name: str) -> str:
-    """Return a file's type by its metadata, or else its name without the ending."""
+    """Return a file's type from its metadata, or else its name without the extension."""
     number = metadata.get("general.file_type")
     known = {int(file_type): file_type.name for file_type in FileType}
     return known.get(number if isinstance(number, int) else -1, name.removesuffix(".gguf"))
 
 
 def _of_folder(folder: Path) -> Iterator[Candidate]:
-    """Yield the models of a folder, split ones once."""
+    """Yield the models in a folder, split ones once."""
     names = sorted(path.name for path in folder.glob("*.gguf"))
     wanted = [name for name in names if (parse_part_name(name) or ("", 0, 1))[1] == 0]
     found = [_of_file(str(folder / name)) for name in wanted]
@@ -119,19 +119,19 @@ def _of_folder(folder: Path) -> Iterator[Candidate]:
     if not models:
         raise MissingFileError(f"{folder}: neither GGUF models nor a checkpoint's config.json")
     if len({c.metadata.get("general.architecture") for c in models}) > 1:
-        raise BadValueError("its files are of several models: name one file", path=folder)
+        raise BadValueError("its files belong to several models: name one file", path=folder)
     yield from models
 
 
 def _is_addition(metadata: Metadata) -> bool:
-    """Whether a file extends a model: a projector or an adapter."""
+    """Whether a file is a projector or an adapter."""
     return (
         metadata.get("general.architecture") == "clip" or metadata.get("general.type") == "adapter"
     )
 
 
 def _of_repository(repo_id: str, ladder: str) -> list[Candidate]:
-    """Plan a repository's rungs from the heads of its files."""
+    """Plan a repository's rungs from the headers of its files."""
     with TemporaryDirectory(prefix="ggufkit-") as folder:
         checkpoint = open_header_only(repo_id, Path(folder))
         return list(_planned(CheckpointSource.open(checkpoint), ladder))

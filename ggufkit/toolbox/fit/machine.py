@@ -1,4 +1,4 @@
-"""How much memory there is: stated, or this machine's."""
+"""How much memory is available: as stated, or this machine's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Memory:
     Attributes
     ----------
     vram : int
-        Of the graphics card, or of all together; 0: there is none.
+        Of all graphics cards together; 0 without one.
     ram : int or None
         Of the machine; None if it is not known.
     """
@@ -35,7 +35,7 @@ class Memory:
 
     @classmethod
     def stated(cls, vram: str | int | None, ram: str | int | None) -> Memory:
-        """Return what is stated; this machine's memory if nothing is."""
+        """Return the stated memory, or this machine's if none is stated."""
         if vram is None and ram is None:
             return this_machine()
         return cls(
@@ -49,7 +49,7 @@ def parse_memory(text: str | int) -> int:
     Raises
     ------
     BadValueError
-        It is something else, or too much.
+        It is malformed, or too large.
 
     Examples
     --------
@@ -60,13 +60,13 @@ def parse_memory(text: str | int) -> int:
     n_bytes = int(float(match[1]) * _UNITS[match[2].upper()]) if match else -1
     if not 0 <= n_bytes <= _MAX:
         raise BadValueError(
-            f"{text!r} is no amount of memory: write 24G, 512M or a number of bytes"
+            f"{text!r} is not an amount of memory: write 24G, 512M or a number of bytes"
         )
     return n_bytes
 
 
 def this_machine() -> Memory:
-    """Return the memory of this machine and its graphics cards; a container's limit counts."""
+    """Return the memory of this machine and its graphics cards, within a container's limit."""
     return Memory(_vram(), _ram())
 
 

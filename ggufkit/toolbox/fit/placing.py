@@ -1,4 +1,4 @@
-"""How a model is put into memory: what it needs, and how many layers a GPU takes."""
+"""Placing a model in memory: what it needs, and how many layers fit on a GPU."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Where = Literal["gpu", "ram", "both", "nowhere"]
 
 @dataclass(frozen=True)
 class Need:
-    """What a model in one encoding needs for one context.
+    """The memory that a model in one encoding needs for one context.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Need:
     shape : ModelShape
         Its layers.
     weights : WeightBytes
-        Bytes of weights by place.
+        Bytes of weights by device.
     options : RunOptions
         How it is run.
     """
@@ -47,7 +47,7 @@ class Need:
 
     @classmethod
     def of(cls, candidate: Candidate, shape: ModelShape, options: RunOptions) -> Need:
-        """Return what a candidate of that shape needs."""
+        """Return the needs of a candidate of that shape."""
         return cls(candidate, shape, WeightBytes.of(candidate.tensors, shape), options)
 
     @cached_property
@@ -86,7 +86,7 @@ class Need:
         return output + blocks + caches + self.compute + VRAM_OVERHEAD
 
     def ram(self, n_gpu_layers: int) -> int:
-        """Bytes beside the GPU with ``-ngl``."""
+        """Bytes in RAM with ``-ngl``."""
         if not n_gpu_layers:
             return self.total
         first = self.shape.n_layers + 1 - n_gpu_layers
@@ -97,7 +97,7 @@ class Need:
         )
 
     def with_context(self, context: int) -> Need:
-        """Return what another context needs."""
+        """Return the needs for another context."""
         return replace(self, options=replace(self.options, context=context))
 
 
@@ -108,11 +108,11 @@ class Placement:
     Attributes
     ----------
     need : Need
-        What it needs.
+        The memory it needs.
     memory : Memory
-        What there is.
+        The memory available.
     n_gpu_layers : int
-        For ``-ngl``: as many as fit, the output among them.
+        For ``-ngl``: as many as fit, including the output.
     where : {'gpu', 'ram', 'both', 'nowhere'}
         Where its layers are; 'nowhere' if it does not fit.
     """
@@ -134,7 +134,7 @@ class Placement:
 
     @property
     def ram(self) -> int:
-        """Bytes beside it."""
+        """Bytes in RAM."""
         return self.need.ram(self.n_gpu_layers)
 
     @property
@@ -146,7 +146,7 @@ class Placement:
 
     @cached_property
     def longest_context(self) -> int:
-        """The longest context that goes to the same place, at most the trained one; or 0."""
+        """The longest context with the same placement, at most the trained one; or 0."""
         top = self.need.shape.trained_context or _MAX_CONTEXT
         low, high = 0, min(top, _MAX_CONTEXT) // _STEP
         while low < high:
@@ -206,9 +206,9 @@ def _most_layers(need: Need, vram: int) -> int:
 
 
 def checked_context(context: int | None, shape: ModelShape, default: int) -> int:
-    """Return the context to run with: the one asked for, or `default` if the model has as much."""
+    """Return the context to run with: as requested, or `default` within the trained context."""
     if context is None:
         return min(default, shape.trained_context or default)
     if not 0 < context <= _MAX_CONTEXT:
-        raise BadValueError(f"a context of {context} tokens: 1 to {_MAX_CONTEXT} can be")
+        raise BadValueError(f"a context of {context} tokens, expected 1..{_MAX_CONTEXT}")
     return context

@@ -1,4 +1,4 @@
-"""What every layer remembers, from a model's metadata: keys, values and states per layer."""
+"""What every layer caches, from a model's metadata: keys, values and states."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _MAX_VALUE = 1 << 32  # hparams are 32-bit in llama.cpp
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What a layer keeps.
+    """What a layer caches.
 
     Attributes
     ----------
     k, v : tuple of int
         Numbers per token, one item per tensor of the cache.
     k_head, v_head : int
-        Numbers per head and token; llama.cpp wants whole blocks of them.
+        Numbers per head and token, which must be whole blocks of the cache type.
     window : int
-        Tokens that are kept; 0: the whole context.
+        Tokens that are cached; 0: the whole context.
     state : int
-        Float32 numbers per sequence, whatever the context.
+        Float32 numbers per sequence, independent of the context.
     """
 
     k: tuple[int, ...] = ()
@@ -51,27 +51,27 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What memory depends on, apart from the weights.
+    """What memory depends on, besides the weights.
 
     Attributes
     ----------
     architecture : str
         ``general.architecture``.
     trained_context : int
-        Tokens that the model was trained for; 0 if the file does not tell.
+        Context that the model was trained for; 0 if unknown.
     n_layers, n_main : int
-        Blocks, and those of them that run: not the ones for speculation (``nextn``).
+        Blocks, and those without the MTP blocks (``nextn``).
     layers : tuple of LayerShape
-        What each of them keeps.
+        What each of them caches.
     n_embd, n_ff, n_side, n_vocab : int
-        Numbers per token: between blocks, at the widest inside of one, of what all blocks get
-        besides (gemma3n, gemma4), and at the end.
+        Numbers per token: between blocks, in the widest part of a block, in per-layer inputs
+        (gemma3n, gemma4), and in the output.
     is_mla : bool
-        Whether keys and values are kept as one compressed row.
+        Whether keys and values are cached as one compressed row.
     keeps_cache : bool
         False for encoders.
     rough : bool
-        Whether llama.cpp keeps more for this architecture than is computed.
+        Whether llama.cpp caches more for this architecture than is computed here.
     """
 
     architecture: str
@@ -96,7 +96,7 @@ class ModelShape:
         MetadataError
             A key is missing or of another type.
         BadValueError
-            A value can't be, or the file is no model that runs by itself.
+            A value is invalid, or the file is not a model that runs by itself.
         """
         hparams = _Hparams(metadata)
         return cls(
@@ -122,11 +122,11 @@ class _Hparams:
         self.metadata = metadata
         self.architecture = metadata.get_str("general.architecture")
         if self.architecture == "clip" or metadata.get("general.type") in ("adapter", "mmproj"):
-            raise BadValueError("it is no model of its own, but an addition to one")
+            raise BadValueError("not a model of its own, but an addition to one")
         self.n_layers = self.number("block_count")
         if not 0 < self.n_layers <= MAX_LAYERS:
             raise BadValueError(
-                f"{self.architecture}.block_count is {self.n_layers}: 1 to {MAX_LAYERS} can be"
+                f"{self.architecture}.block_count is {self.n_layers}, expected 1..{MAX_LAYERS}"
             )
         self.n_embd = self.number("embedding_length")
         self.n_main = max(self.n_layers - self.number("nextn_predict_layers", 0), 0)
@@ -144,7 +144,7 @@ class _Hparams:
         return self._checked(key, value)
 
     def per_layer(self, name: str, default: int | list[int]) -> list[int]:
-        """Return a number for every layer; a file has one for all or an array."""
+        """Return a number per layer; a file holds one for all, or an array."""
         key = f"{self.architecture}.{name}"
         value: Any = self.metadata.get(key, default)
         if not isinstance(value, list):
@@ -155,11 +155,11 @@ class _Hparams:
 
     def _checked(self, key: str, value: Any) -> int:
         if not isinstance(value, int) or not 0 <= value < _MAX_VALUE:
-            raise BadValueError(f"{key} is {value!r}: a number from 0 to {_MAX_VALUE - 1} can be")
+            raise BadValueError(f"{key} is {value!r}, expected 0..{_MAX_VALUE - 1}")
         return int(value)
 
     def head_length(self, kind: str, *, in_window: bool) -> int:
-        """Return numbers per head of keys or values."""
+        """Return the head lengths of keys or values."""
         heads = self.heads[0]
         whole = self.number(f"attention.{kind}_length", self.n_embd // heads if heads else 0)
         if not in_window:
@@ -168,7 +168,7 @@ class _Hparams:
 
     @property
     def is_mla(self) -> bool:
-        """Whether keys and values are kept as one compressed row."""
+        """Whether keys and values are cached as one compressed row."""
         return all(self.number(f"attention.{kind}_length_mla", 0) for kind in ("key", "value"))
 
 

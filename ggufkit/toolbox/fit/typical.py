@@ -1,6 +1,6 @@
-"""Models that are known by their size alone: the usual shapes of dense models.
+"""Models of which only the size is known: typical shapes of dense models.
 
-Between two rows of the table the larger shape is taken, and its weights are scaled to the size.
+Between two rows of the table the larger shape is used, with its weights scaled to the size.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ _UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 def parse_params(text: str) -> int:
-    """Parse a number of weights such as ``70B``.
+    """Parse a number of parameters such as ``70B``.
 
     Raises
     ------
     BadValueError
-        It is something else, or no size that models have.
+        It is malformed, or not a plausible size.
 
     Examples
     --------
@@ -67,12 +67,12 @@ def parse_params(text: str) -> int:
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([KMBT])", text.strip(), re.I | re.A)
     n_weights = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
     if not 10**6 <= n_weights <= 10**13:
-        raise BadValueError(f"{text!r} is no size of a model: write 7B, 1.5B or 350M")
+        raise BadValueError(f"{text!r} is not a number of parameters: write 7B, 1.5B or 350M")
     return n_weights
 
 
 def shape_for(n_weights: int) -> Shape:
-    """Return the smallest usual shape that has about as many weights, or the largest of all."""
+    """Return the smallest typical shape with about as many parameters, or the largest."""
     return next((s for s in SHAPES if s.n_weights * 1.15 >= n_weights), SHAPES[-1])
 
 
@@ -121,5 +121,5 @@ class TypicalSource(Source):
         return cls(tensors=tensors_of(shape), origin={}, base_metadata=metadata)
 
     def reader(self, tensor: SourceTensor) -> Reader:
-        """Refuse: there is nothing to read."""
+        """Raise: there are no weights."""
         raise BadValueError(f"{tensor.name}: a typical model has no weights")

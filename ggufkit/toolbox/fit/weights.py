@@ -24,13 +24,13 @@ class WeightBytes:
     Attributes
     ----------
     input : int
-        Embeddings and what else stays on the CPU.
+        Embeddings and others that stay on the CPU.
     blocks : tuple of int
         One item per block; 0 for those that llama.cpp leaves in the file (``nextn``).
     output : int
         The rest; it counts as one more layer.
     tied : int
-        Bytes of the token embeddings if they are the output too: a GPU gets a copy.
+        Bytes of the token embeddings if they are tied to the output: a GPU gets a copy.
     """
 
     input: int
@@ -40,7 +40,7 @@ class WeightBytes:
 
     @classmethod
     def of(cls, tensors: Mapping[str, int], shape: ModelShape) -> WeightBytes:
-        """Sort bytes by tensor name into places."""
+        """Assign the tensors' bytes by their names."""
         blocks = [0] * shape.n_layers
         input_bytes = output = 0
         for name, n_bytes in tensors.items():
@@ -58,5 +58,5 @@ class WeightBytes:
 
     @property
     def total(self) -> int:
-        """All of them, each once."""
+        """All bytes, each once."""
         return self.input + sum(self.blocks) + self.output
