@@ -1,7 +1,7 @@
-r"""How well-known models are prompted: one row each, from their published chat templates.
+r"""Prompts of well-known model families, one row each, from their published chat templates.
 
-``{bos}`` and ``{eos}`` stand for the model's own tokens. Of rows that give a model's prompts alike,
-the first is taken.
+``{bos}`` and ``{eos}`` stand for the model's own tokens. If several rows match a model's prompts,
+the first one is used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ggufkit.publish.ollama.parts import Around, Place, PromptParts
 def _roles(
     before: str, behind: str, names: tuple[str, str, str] = ("system", "user", "assistant")
 ) -> PromptParts:
-    """Return parts of turns that differ in the role's name only, which is ``%`` in `before`."""
+    """Return parts for turns that only differ in the role's name, which is ``%`` in `before`."""
     system, user, assistant = (before.replace("%", name) for name in names)
     return PromptParts(
         system=(system, behind),
@@ -26,7 +26,7 @@ def _roles(
 
 
 def _default(parts: PromptParts, text: str) -> PromptParts:
-    """Return parts with a system text that is there if no other is given."""
+    """Return parts with a default system text."""
     return replace(parts, opening=parts.system[0] + text + parts.system[1])
 
 
@@ -49,7 +49,7 @@ _GEMMA = _merged(
 )
 _COMMAND = ("SYSTEM", "USER", "CHATBOT")
 _GRANITE = _roles("<|start_of_role|>%<|end_of_role|>", "<|end_of_text|>\n")
-# The dates that the templates themselves give where they are not told the day.
+# The default dates of the templates.
 _LLAMA31_DATES = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
 _LLAMA31 = replace(_LLAMA3, system=(_LLAMA3.system[0] + _LLAMA31_DATES, _LLAMA3.system[1]))
 
