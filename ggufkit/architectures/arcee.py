@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from ggufkit.architectures.llama import LLAMA
 from ggufkit.mapping.blocks import POOLING, without
-from ggufkit.mapping.export_spec import BIASES, ExportSpec
+from ggufkit.mapping.model_header import BIASES
+from ggufkit.mapping.spec import ExportSpec
 
 # no gates
 ARCEE = replace(

@@ -5,9 +5,8 @@ repositories.
 """
 
 from ggufkit.mapping.blocks import HPARAMS, decoder, default_head_dim, without
-from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Chunk, PermuteRope
-from ggufkit.mapping.spec import Always, Architecture, Context, Hparam, Weight
+from ggufkit.mapping.spec import Always, Architecture, Context, ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import Compose, Transform
 
 # What the converter calls the order of rows that `permute` makes.

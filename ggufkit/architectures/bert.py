@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from ggufkit.mapping.blocks import HPARAMS, POOLING, changed, replaced
-from ggufkit.mapping.export_spec import (
+from ggufkit.mapping.model_header import (
     ConfigValues,
-    ExportSpec,
     HasTensor,
     HasTokenizer,
     ModelHeader,
@@ -19,7 +18,7 @@ from ggufkit.mapping.export_spec import (
     inverse_of,
 )
 from ggufkit.mapping.row_transforms import SkipRows
-from ggufkit.mapping.spec import Always, Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Always, Architecture, Config, Context, ExportSpec, Hparam, Weight
 
 
 def _labels_to_config(value: Any, _: ModelHeader) -> ConfigValues:

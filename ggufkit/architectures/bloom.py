@@ -6,8 +6,8 @@ Source: llama.cpp conversion/bloom.py BloomModel; transformers bloom.
 from dataclasses import replace
 
 from ggufkit.architectures.gptneox import AROUND, GPTNEOX, n_heads, regroup
-from ggufkit.mapping.export_spec import ExportSpec, HparamValue
-from ggufkit.mapping.spec import FILE_TYPE, Hparam, Weight
+from ggufkit.mapping.model_header import HparamValue
+from ggufkit.mapping.spec import FILE_TYPE, ExportSpec, Hparam, Weight
 
 BLOOM = replace(
     GPTNEOX,

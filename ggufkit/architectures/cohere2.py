@@ -9,8 +9,8 @@ from ggufkit.architectures.command_r import COHERE
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import HPARAMS, decoder, default_head_dim, without
 from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
-from ggufkit.mapping.export_spec import ExportSpec, inverse_of
-from ggufkit.mapping.spec import Config, Hparam
+from ggufkit.mapping.model_header import inverse_of
+from ggufkit.mapping.spec import Config, ExportSpec, Hparam
 
 
 @inverse_of(RotaryShare("rotary_pct", default_head_dim_of))

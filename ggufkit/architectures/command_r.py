@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import HPARAMS, QK_NORMS, decoder, n_heads, replaced, without
-from ggufkit.mapping.export_spec import ExportSpec, HasTensor
-from ggufkit.mapping.spec import Architecture, Hparam
+from ggufkit.mapping.model_header import HasTensor
+from ggufkit.mapping.spec import Architecture, ExportSpec, Hparam
 
 _CONTEXT = Hparam("context_length", ("model_max_length", "max_position_embeddings"))
 

@@ -14,8 +14,7 @@ from ggufkit.mapping.blocks import (
     permute,
     without,
 )
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Always, Architecture, Hparam
+from ggufkit.mapping.spec import Always, Architecture, ExportSpec, Hparam
 
 DEEPSEEK = Architecture(
     name="deepseek",

@@ -12,10 +12,9 @@ from ggufkit.architectures.glm4moe import NEXTN_WEIGHTS, n_layers_with_mtp
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import HPARAMS, decoder, moe_feed_forward, only, replaced
 from ggufkit.mapping.config_inverse import Less, shortest_preimage
-from ggufkit.mapping.export_spec import (
+from ggufkit.mapping.model_header import (
     Both,
     ConfigValues,
-    ExportSpec,
     HasHparam,
     HasTensor,
     HparamValue,
@@ -24,7 +23,16 @@ from ggufkit.mapping.export_spec import (
     inverse_of,
 )
 from ggufkit.mapping.row_transforms import SliceHeads
-from ggufkit.mapping.spec import Always, Architecture, Config, Context, Hparam, NonZero, Weight
+from ggufkit.mapping.spec import (
+    Always,
+    Architecture,
+    Config,
+    Context,
+    ExportSpec,
+    Hparam,
+    NonZero,
+    Weight,
+)
 from ggufkit.mapping.transforms import Compose, Transpose
 
 

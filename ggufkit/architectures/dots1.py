@@ -4,8 +4,8 @@ Source: llama.cpp conversion/dots1.py Dots1Model; transformers dots1.
 """
 
 from ggufkit.mapping.blocks import FFN, HPARAMS, QK_NORMS, decoder, moe_feed_forward, without
-from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
-from ggufkit.mapping.spec import Architecture, Hparam
+from ggufkit.mapping.model_header import HAS_BIASES
+from ggufkit.mapping.spec import Architecture, ExportSpec, Hparam
 
 DOTS1 = Architecture(
     name="dots1",

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.mapping.blocks import HPARAMS, POOLING
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Always, Hparam
+from ggufkit.mapping.spec import Always, ExportSpec, Hparam
 
 DREAM = replace(
     QWEN2,

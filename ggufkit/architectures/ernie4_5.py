@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.smollm3 import SMOLLM3
 from ggufkit.mapping.blocks import HPARAMS, decoder
-from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import ExportSpec
 
 ERNIE4_5 = replace(
     SMOLLM3,

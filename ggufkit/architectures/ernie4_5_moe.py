@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.ernie4_5 import ERNIE4_5
 from ggufkit.mapping.blocks import FFN, OtherLayers, decoder, moe_feed_forward, without
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Config, Hparam
+from ggufkit.mapping.spec import Config, ExportSpec, Hparam
 
 
 def moe_blocks(config: Config) -> list[int]:

@@ -5,8 +5,7 @@ Source: llama.cpp conversion/exaone.py ExaoneModel; the modeling code in the mod
 
 from ggufkit.mapping.blocks import HPARAMS, replaced, rope_dim
 from ggufkit.mapping.computed import LLAMA3_FACTORS
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Architecture, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, ExportSpec, Hparam, Weight
 
 _BLOCK = "transformer.h.{i}"
 _ATTENTION = f"{_BLOCK}.attn.attention"

@@ -13,8 +13,8 @@ from ggufkit.mapping.blocks import (
 )
 from ggufkit.mapping.computed import LLAMA3_FACTORS
 from ggufkit.mapping.config_inverse import LayerTypes
-from ggufkit.mapping.export_spec import ExportSpec, inverse_of
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
+from ggufkit.mapping.model_header import inverse_of
+from ggufkit.mapping.spec import Architecture, Config, ExportSpec, Hparam, Weight
 
 
 @inverse_of(LayerTypes("sliding_attention", "full_attention"))

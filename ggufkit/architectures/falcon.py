@@ -3,9 +3,18 @@
 Source: llama.cpp conversion/falcon.py FalconModel; transformers falcon.
 """
 
-from ggufkit.mapping.export_spec import ExportSpec, HasTensor, inverse_of
+from ggufkit.mapping.model_header import HasTensor, inverse_of
 from ggufkit.mapping.row_transforms import UnfuseGroups
-from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import (
+    FILE_TYPE,
+    Always,
+    Architecture,
+    Config,
+    Context,
+    ExportSpec,
+    Hparam,
+    Weight,
+)
 
 
 @inverse_of("num_attention_heads")

@@ -11,17 +11,24 @@ from typing import Any
 from ggufkit.architectures.mamba2 import COLUMN, DECAY_COLUMN, GroupedBy
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import default_head_dim, n_heads
-from ggufkit.mapping.export_spec import (
+from ggufkit.mapping.model_header import (
     HAS_BIASES,
     MAMBA_BIASES,
     ConfigValues,
-    ExportSpec,
     HasTensor,
     HparamValue,
     ModelHeader,
     inverse_of,
 )
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import (
+    FILE_TYPE,
+    Architecture,
+    Config,
+    Context,
+    ExportSpec,
+    Hparam,
+    Weight,
+)
 from ggufkit.mapping.transforms import (
     IDENTITY,
     Compose,

@@ -4,8 +4,7 @@ Source: llama.cpp conversion/gemma.py GemmaModel; transformers gemma.
 """
 
 from ggufkit.mapping.blocks import decoder
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
+from ggufkit.mapping.spec import FILE_TYPE, Architecture, ExportSpec, Hparam
 from ggufkit.mapping.transforms import AddOne
 
 _DECODER = {weight.source: weight for weight in decoder(norm=AddOne())}

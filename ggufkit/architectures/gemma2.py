@@ -6,8 +6,7 @@ Source: llama.cpp conversion/gemma.py Gemma2Model; transformers gemma2.
 from dataclasses import replace
 
 from ggufkit.architectures.gemma import GEMMA
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Hparam, Weight
+from ggufkit.mapping.spec import ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import AddOne
 
 _LAYER = "model.layers.{i}"

@@ -5,9 +5,9 @@ Source: llama.cpp conversion/gemma.py Gemma3Model; transformers gemma3.
 
 from ggufkit.architectures.gemma2 import FOUR_NORM_WEIGHTS
 from ggufkit.mapping.blocks import HPARAMS, WRAPPED, changed
-from ggufkit.mapping.export_spec import ExportSpec, inverse_of
+from ggufkit.mapping.model_header import inverse_of
 from ggufkit.mapping.row_transforms import TruncateRows
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, NonZero, Weight
+from ggufkit.mapping.spec import Architecture, Config, Context, ExportSpec, Hparam, NonZero, Weight
 from ggufkit.mapping.transforms import AddOne
 
 

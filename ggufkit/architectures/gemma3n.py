@@ -13,8 +13,16 @@ import numpy as np
 from ggufkit.architectures.gemma3 import GEMMA3, RENAME
 from ggufkit.mapping.blocks import decoder, only, replaced, sliding_layers, without
 from ggufkit.mapping.config_inverse import shortest_preimage
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, RowCount, inverse_of
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight, block_count
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, RowCount, inverse_of
+from ggufkit.mapping.spec import (
+    Architecture,
+    Config,
+    Context,
+    ExportSpec,
+    Hparam,
+    Weight,
+    block_count,
+)
 from ggufkit.mapping.transforms import PadRows, StackExperts
 
 # Streams beside the first, to and from each of which there is a projection.

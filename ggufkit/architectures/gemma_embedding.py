@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ggufkit.architectures.gemma3 import GEMMA3
 from ggufkit.mapping.blocks import BARE, HPARAMS, POOLING, WRAPPED
-from ggufkit.mapping.export_spec import ExportSpec, HparamValue
-from ggufkit.mapping.spec import Hparam, NonZero
+from ggufkit.mapping.model_header import HparamValue
+from ggufkit.mapping.spec import ExportSpec, Hparam, NonZero
 
 GEMMA_EMBEDDING = replace(
     GEMMA3,

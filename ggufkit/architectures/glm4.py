@@ -5,9 +5,9 @@ Source: llama.cpp conversion/glm.py Glm4Model; transformers glm4.
 
 from ggufkit.mapping.blocks import HPARAMS, decoder, head_dim, without
 from ggufkit.mapping.config_inverse import RotaryShare, head_dim_of
-from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, inverse_of
+from ggufkit.mapping.model_header import HAS_BIASES, inverse_of
 from ggufkit.mapping.rope import full
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, ExportSpec, Hparam, Weight
 
 
 @inverse_of(RotaryShare("partial_rotary_factor", head_dim_of))

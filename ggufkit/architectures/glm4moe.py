@@ -8,8 +8,8 @@ from dataclasses import replace
 from ggufkit.architectures.glm4 import GLM4
 from ggufkit.mapping.blocks import FFN, QK_NORMS, decoder, moe_feed_forward, replaced, without
 from ggufkit.mapping.config_inverse import Less
-from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, HasTensor, inverse_of
-from ggufkit.mapping.spec import Always, Config, Hparam, Weight, block_count
+from ggufkit.mapping.model_header import HAS_BIASES, HasTensor, inverse_of
+from ggufkit.mapping.spec import Always, Config, ExportSpec, Hparam, Weight, block_count
 
 _LAYER = "model.layers.{i}"
 

@@ -3,8 +3,8 @@
 Source: llama.cpp conversion/gpt2.py GPT2Model; transformers gpt2.
 """
 
-from ggufkit.mapping.export_spec import ExportSpec, HparamValue
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam, Weight
+from ggufkit.mapping.model_header import HparamValue
+from ggufkit.mapping.spec import FILE_TYPE, Architecture, ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import Transpose
 
 _LAYER = "h.{i}"

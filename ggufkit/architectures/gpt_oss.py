@@ -9,9 +9,8 @@ Source: llama.cpp conversion/gpt_oss.py GptOssModel; transformers gpt_oss.
 from typing import Any
 
 from ggufkit.mapping.blocks import FFN, HPARAMS, decoder, without
-from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Deinterleave
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import Compose, Transform, Transpose
 
 

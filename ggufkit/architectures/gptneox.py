@@ -5,10 +5,10 @@ Source: llama.cpp conversion/gptneox.py GPTNeoXModel; transformers gpt_neox.
 
 from ggufkit.mapping.blocks import default_head_dim
 from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
-from ggufkit.mapping.export_spec import ExportSpec, inverse_of
+from ggufkit.mapping.model_header import inverse_of
 from ggufkit.mapping.rope import full
 from ggufkit.mapping.row_transforms import UnfuseGroups
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, Context, ExportSpec, Hparam, Weight
 
 
 @inverse_of("n_head")

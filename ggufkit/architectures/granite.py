@@ -19,17 +19,16 @@ from ggufkit.mapping.blocks import (
     without,
 )
 from ggufkit.mapping.config_inverse import KVHeadsByLayer
-from ggufkit.mapping.export_spec import (
+from ggufkit.mapping.model_header import (
     BIASES,
     HAS_BIASES,
     MAMBA_BIASES,
-    ExportSpec,
     HasHparam,
     HparamValue,
     ModelHeader,
 )
 from ggufkit.mapping.row_transforms import PermuteRope
-from ggufkit.mapping.spec import Config, Context, Hparam, NonZero, Weight
+from ggufkit.mapping.spec import Config, Context, ExportSpec, Hparam, NonZero, Weight
 
 
 def permute(context: Context) -> PermuteRope:

@@ -17,8 +17,8 @@ from ggufkit.architectures.granite import (
     is_hybrid,
 )
 from ggufkit.mapping.blocks import FFN, GATE_HALF, UP_HALF, without
-from ggufkit.mapping.export_spec import Choose, ExportSpec, HasTensor
-from ggufkit.mapping.spec import Weight
+from ggufkit.mapping.model_header import Choose, HasTensor
+from ggufkit.mapping.spec import ExportSpec, Weight
 
 _MOE = "model.layers.{i}.block_sparse_moe"
 _SHARED = "model.layers.{i}.shared_mlp"

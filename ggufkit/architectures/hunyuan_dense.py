@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ggufkit.architectures.ernie4_5 import ERNIE4_5
 from ggufkit.mapping.blocks import decoder, n_heads
-from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
-from ggufkit.mapping.spec import Weight
+from ggufkit.mapping.model_header import HAS_BIASES
+from ggufkit.mapping.spec import ExportSpec, Weight
 
 HUNYUAN = replace(
     ERNIE4_5,

@@ -5,9 +5,9 @@ repositories.
 """
 
 from ggufkit.mapping.blocks import HPARAMS, default_head_dim, n_heads
-from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
+from ggufkit.mapping.model_header import HAS_BIASES
 from ggufkit.mapping.row_transforms import PermuteRope, UnfuseGroups
-from ggufkit.mapping.spec import Architecture, Context, Weight
+from ggufkit.mapping.spec import Architecture, Context, ExportSpec, Weight
 from ggufkit.mapping.transforms import Compose, Transform
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from ggufkit.architectures.mamba import expanded_width
 from ggufkit.mapping.blocks import KVHeads, OtherLayers, moe_feed_forward
-from ggufkit.mapping.export_spec import (
+from ggufkit.mapping.model_header import (
     MAMBA_BIASES,
     ConfigValues,
-    ExportSpec,
     ModelHeader,
     Renames,
     inverse_of,
@@ -21,6 +20,7 @@ from ggufkit.mapping.spec import (
     FILE_TYPE,
     Architecture,
     Config,
+    ExportSpec,
     Hparam,
     Weight,
     block_count,

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.bert import BERT, TOKEN_TYPES
 from ggufkit.mapping.blocks import without
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Weight
+from ggufkit.mapping.spec import ExportSpec, Weight
 
 _LAYER = "encoder.layer.{i}"
 

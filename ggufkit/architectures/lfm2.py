@@ -7,8 +7,8 @@ from typing import Any
 
 from ggufkit.mapping.blocks import HPARAMS, KVHeads, OtherLayers, replaced
 from ggufkit.mapping.config_inverse import KVHeadsByLayer
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Architecture, Config, ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import Squeeze
 
 
@@ -81,18 +81,9 @@ LFM2 = Architecture(
             Weight(f"blk.{{i}}.{name}", f"{_LAYER}.self_attn.{source}", in_layers=attention_blocks)
             for name, source in _ATTENTION
         ),
-        Weight(
-            "blk.{i}.shortconv.conv",
-            f"{_LAYER}.conv.conv",
-            Squeeze(),
-            in_layers=_CONV_LAYERS,
-        ),
+        Weight("blk.{i}.shortconv.conv", f"{_LAYER}.conv.conv", Squeeze(), in_layers=_CONV_LAYERS),
         *(
-            Weight(
-                f"blk.{{i}}.shortconv.{name}",
-                f"{_LAYER}.conv.{name}",
-                in_layers=_CONV_LAYERS,
-            )
+            Weight(f"blk.{{i}}.shortconv.{name}", f"{_LAYER}.conv.{name}", in_layers=_CONV_LAYERS)
             for name in ("in_proj", "out_proj")
         ),
     ),

@@ -16,8 +16,8 @@ from ggufkit.mapping.blocks import (
     moe_feed_forward,
     replaced,
 )
-from ggufkit.mapping.export_spec import ExportSpec, HasTensor
-from ggufkit.mapping.spec import Always, Hparam
+from ggufkit.mapping.model_header import HasTensor
+from ggufkit.mapping.spec import Always, ExportSpec, Hparam
 
 _LAYER = "model.layers.{i}"
 _MOE = f"{_LAYER}.feed_forward"

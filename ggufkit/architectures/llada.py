@@ -4,16 +4,9 @@ Source: llama.cpp conversion/llada.py LLaDAModel; the modeling code in the model
 """
 
 from ggufkit.mapping.blocks import HPARAMS, POOLING
-from ggufkit.mapping.export_spec import (
-    HAS_BIASES,
-    ExportSpec,
-    HasTensor,
-    HparamValue,
-    Not,
-    RowCount,
-)
+from ggufkit.mapping.model_header import HAS_BIASES, HasTensor, HparamValue, Not, RowCount
 from ggufkit.mapping.row_transforms import PermuteRope
-from ggufkit.mapping.spec import Always, Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Always, Architecture, Config, Context, ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import Transform
 
 

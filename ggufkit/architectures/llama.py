@@ -20,8 +20,8 @@ from ggufkit.mapping.blocks import (
     without,
 )
 from ggufkit.mapping.computed import LLAMA3_FACTORS
-from ggufkit.mapping.export_spec import BIASES, HAS_BIASES, ExportSpec
-from ggufkit.mapping.spec import Architecture, Hparam
+from ggufkit.mapping.model_header import BIASES, HAS_BIASES
+from ggufkit.mapping.spec import Architecture, ExportSpec, Hparam
 
 LLAMA = Architecture(
     name="llama",

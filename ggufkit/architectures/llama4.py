@@ -20,8 +20,8 @@ from ggufkit.mapping.blocks import (
     stacked_experts,
     without,
 )
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import Architecture, Config, Hparam, block_count
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Architecture, Config, ExportSpec, Hparam, block_count
 from ggufkit.mapping.transforms import Compose, Transpose
 
 

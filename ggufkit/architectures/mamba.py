@@ -7,14 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ggufkit.mapping.blocks import replaced
-from ggufkit.mapping.export_spec import (
-    ConfigValues,
-    ExportSpec,
-    HparamValue,
-    ModelHeader,
-    inverse_of,
-)
-from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, Hparam, Weight
+from ggufkit.mapping.model_header import ConfigValues, HparamValue, ModelHeader, inverse_of
+from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import NegativeExp, Reshape, Squeeze
 
 

@@ -15,8 +15,8 @@ from ggufkit.architectures.mamba import (
     first,
     inner_size,
 )
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import FILE_TYPE, Config, Context, Hparam, Weight
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, inverse_of
+from ggufkit.mapping.spec import FILE_TYPE, Config, Context, ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import Compose, NegativeExp, Reshape, Transform
 
 

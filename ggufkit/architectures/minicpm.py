@@ -9,8 +9,8 @@ from typing import Any
 from ggufkit.mapping.blocks import HPARAMS, decoder, n_heads, permute
 from ggufkit.mapping.computed import LONGROPE_FACTORS
 from ggufkit.mapping.config_inverse import shortest_preimage
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import Architecture, Config, Hparam
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Architecture, Config, ExportSpec, Hparam
 
 
 @inverse_of("scale_emb")

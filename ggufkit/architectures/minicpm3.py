@@ -7,8 +7,7 @@ repositories.
 from ggufkit.architectures.deepseek2 import key_length_mla
 from ggufkit.mapping.blocks import decoder, without
 from ggufkit.mapping.computed import LONGROPE_FACTORS
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam, Weight
+from ggufkit.mapping.spec import FILE_TYPE, Architecture, ExportSpec, Hparam, Weight
 
 _ATTENTION = "model.layers.{i}.self_attn"
 

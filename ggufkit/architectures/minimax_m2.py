@@ -12,8 +12,7 @@ from ggufkit.mapping.blocks import (
     moe_feed_forward,
     without,
 )
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Architecture, Hparam
+from ggufkit.mapping.spec import Architecture, ExportSpec, Hparam
 
 _MOE = "model.layers.{i}.block_sparse_moe"
 

@@ -12,15 +12,8 @@ from ggufkit.architectures.llama import LLAMA
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping import rope
 from ggufkit.mapping.config_inverse import shortest_decimal
-from ggufkit.mapping.export_spec import (
-    NULL,
-    Choose,
-    ConfigValues,
-    ExportSpec,
-    HasHparam,
-    ModelHeader,
-)
-from ggufkit.mapping.spec import Config, Hparam
+from ggufkit.mapping.model_header import NULL, Choose, ConfigValues, HasHparam, ModelHeader
+from ggufkit.mapping.spec import Config, ExportSpec, Hparam
 
 
 def _text_type(config: Config) -> Any:

@@ -6,8 +6,8 @@ Source: llama.cpp conversion/bert.py ModernBertModel; transformers modernbert.
 from ggufkit.architectures.bert import labels
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import HPARAMS, POOLING
-from ggufkit.mapping.export_spec import ExportSpec, HparamValue
-from ggufkit.mapping.spec import Always, Architecture, Config, Hparam, Weight
+from ggufkit.mapping.model_header import HparamValue
+from ggufkit.mapping.spec import Always, Architecture, Config, ExportSpec, Hparam, Weight
 
 
 def normed_blocks(config: Config) -> range:

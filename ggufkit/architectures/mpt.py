@@ -6,8 +6,8 @@ Source: llama.cpp conversion/mpt.py MPTModel; transformers mpt.
 from typing import Any
 
 from ggufkit.mapping.config_inverse import shortest_decimal
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import Always, Architecture, Config, Hparam, Weight
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Always, Architecture, Config, ExportSpec, Hparam, Weight
 
 # What transformers assumes where attn_config is silent.
 ATTENTION = {"alibi": True, "alibi_bias_max": 8, "clip_qkv": None, "kv_n_heads": None}

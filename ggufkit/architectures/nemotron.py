@@ -8,8 +8,8 @@ from dataclasses import replace
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import HPARAMS, decoder, default_head_dim, n_heads, without
 from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
-from ggufkit.mapping.export_spec import BIASES, ExportSpec, inverse_of
-from ggufkit.mapping.spec import Architecture, Config, Hparam
+from ggufkit.mapping.model_header import BIASES, inverse_of
+from ggufkit.mapping.spec import Architecture, Config, ExportSpec, Hparam
 from ggufkit.mapping.transforms import IDENTITY, AddOne
 
 

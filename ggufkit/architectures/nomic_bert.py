@@ -8,16 +8,15 @@ from typing import Any
 from ggufkit.architectures.bert import BERT, IGNORE, TOKEN_TYPES
 from ggufkit.errors import ConversionError
 from ggufkit.mapping.blocks import replaced
-from ggufkit.mapping.export_spec import (
+from ggufkit.mapping.model_header import (
     Choose,
     ConfigValues,
-    ExportSpec,
     HasTensor,
     HparamValue,
     ModelHeader,
     inverse_of,
 )
-from ggufkit.mapping.spec import Architecture, Config, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, ExportSpec, Hparam, Weight
 
 # Positions that config.json gives, and those that the models were trained for.
 TRAINED = {8192: 2048, 2048: 512}
@@ -47,7 +46,6 @@ def trained_context(config: Config) -> int:
 
 
 _LAYER = "encoder.layers.{i}"
-
 COMMON_WEIGHTS = (
     Weight("token_embd", "embeddings.word_embeddings"),
     Weight("token_types", "embeddings.token_type_embeddings"),

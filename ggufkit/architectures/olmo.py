@@ -4,8 +4,7 @@ Source: llama.cpp conversion/olmo.py OlmoModel; transformers olmo.
 """
 
 from ggufkit.mapping.blocks import HPARAMS, decoder, n_heads, permute, without
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Always, Architecture, Hparam
+from ggufkit.mapping.spec import Always, Architecture, ExportSpec, Hparam
 
 DEFAULTS = {"max_position_embeddings": 2048, "rope_theta": 10000.0, "num_key_value_heads": n_heads}
 

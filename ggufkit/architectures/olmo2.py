@@ -8,9 +8,9 @@ from dataclasses import replace
 from ggufkit.architectures.olmo import DEFAULTS, OLMO
 from ggufkit.mapping.blocks import HPARAMS, QK_NORMS, decoder, sliding_layers, without
 from ggufkit.mapping.config_inverse import LayerTypes
-from ggufkit.mapping.export_spec import ExportSpec, HasHparam, Not, inverse_of
+from ggufkit.mapping.model_header import HasHparam, Not, inverse_of
 from ggufkit.mapping.rope import full
-from ggufkit.mapping.spec import Config, Hparam, Weight
+from ggufkit.mapping.spec import Config, ExportSpec, Hparam, Weight
 
 
 @inverse_of(LayerTypes("sliding_attention", "full_attention"))

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from ggufkit.architectures.olmo import DEFAULTS, OLMO
 from ggufkit.mapping.blocks import FFN, HPARAMS, QK_NORMS, decoder, moe_feed_forward, without
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Always, Hparam
+from ggufkit.mapping.spec import Always, ExportSpec, Hparam
 
 OLMOE = replace(
     OLMO,

@@ -5,8 +5,7 @@ Source: llama.cpp conversion/orion.py OrionModel; the modeling code in the model
 
 from ggufkit.architectures.baichuan import LAYOUT
 from ggufkit.mapping.blocks import decoder, n_heads
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
+from ggufkit.mapping.spec import FILE_TYPE, Architecture, ExportSpec, Hparam
 
 ORION = Architecture(
     name="orion",

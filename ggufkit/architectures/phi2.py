@@ -6,8 +6,8 @@ Source: llama.cpp conversion/phi.py Phi2Model; transformers phi.
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import decoder, only
 from ggufkit.mapping.config_inverse import RotaryShare, default_head_dim_of
-from ggufkit.mapping.export_spec import ExportSpec, HparamValue, inverse_of
-from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, Hparam, Weight
+from ggufkit.mapping.model_header import HparamValue, inverse_of
+from ggufkit.mapping.spec import FILE_TYPE, Always, Architecture, Config, ExportSpec, Hparam, Weight
 
 
 @inverse_of(RotaryShare("partial_rotary_factor", default_head_dim_of))

@@ -14,8 +14,8 @@ from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import n_heads
 from ggufkit.mapping.computed import LONGROPE_FACTORS
 from ggufkit.mapping.config_inverse import Unless
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Hparam, Weight
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, inverse_of
+from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, ExportSpec, Hparam, Weight
 
 
 @inverse_of("original_max_position_embeddings")

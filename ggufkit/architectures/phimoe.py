@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ggufkit.architectures.phi3 import PHI3
 from ggufkit.mapping.blocks import FFN, MIXTRAL_PARTS, decoder, moe_feed_forward, without
-from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec, HasTensor, HparamValue
-from ggufkit.mapping.spec import Hparam
+from ggufkit.mapping.model_header import HAS_BIASES, HasTensor, HparamValue
+from ggufkit.mapping.spec import ExportSpec, Hparam
 
 _LAYER = "model.layers.{i}"
 _MOE = f"{_LAYER}.block_sparse_moe"

@@ -4,8 +4,7 @@ Source: llama.cpp conversion/qwen.py Qwen2Model; transformers qwen2.
 """
 
 from ggufkit.mapping.blocks import BARE, HPARAMS, POOLING, WRAPPED, decoder, n_heads
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Architecture
+from ggufkit.mapping.spec import Architecture, ExportSpec
 
 QWEN2 = Architecture(
     name="qwen2",

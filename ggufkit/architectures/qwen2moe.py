@@ -17,8 +17,7 @@ from ggufkit.mapping.blocks import (
     stacked_experts,
     without,
 )
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Hparam, Weight
+from ggufkit.mapping.spec import ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import IDENTITY
 
 _MLP = "model.layers.{i}.mlp"

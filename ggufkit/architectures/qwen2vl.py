@@ -8,7 +8,7 @@ from dataclasses import replace
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME
 from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.mapping.blocks import HPARAMS
-from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import ExportSpec
 
 QWEN2VL = replace(
     QWEN2,

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.mapping.blocks import QK_NORMS, decoder
-from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
+from ggufkit.mapping.model_header import HAS_BIASES
+from ggufkit.mapping.spec import ExportSpec
 
 QWEN3 = replace(
     QWEN2,

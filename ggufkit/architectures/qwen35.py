@@ -17,9 +17,8 @@ from ggufkit.architectures.qwen3next import (
 )
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import HPARAMS, feed_forward, replaced
-from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import ReorderHeads, TileColumns
-from ggufkit.mapping.spec import Config, Context, Hparam
+from ggufkit.mapping.spec import Config, Context, ExportSpec, Hparam
 from ggufkit.mapping.transforms import Compose, NegativeExp, Squeeze, Transform
 
 

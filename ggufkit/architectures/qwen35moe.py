@@ -17,7 +17,7 @@ from ggufkit.architectures.qwen3next import (
 )
 from ggufkit.architectures.qwen35 import QWEN35, SECTIONS, TILED_WEIGHTS
 from ggufkit.mapping.blocks import replaced
-from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import ExportSpec
 
 QWEN35MOE = replace(
     QWEN35,

@@ -8,7 +8,8 @@ from dataclasses import replace
 from ggufkit.architectures.qwen2 import QWEN2
 from ggufkit.architectures.qwen2moe import MOE_WEIGHTS, QWEN2MOE
 from ggufkit.mapping.blocks import QK_NORMS
-from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
+from ggufkit.mapping.model_header import HAS_BIASES
+from ggufkit.mapping.spec import ExportSpec
 
 QWEN3MOE = replace(
     QWEN2MOE,

@@ -12,9 +12,9 @@ from ggufkit.architectures.qwen2moe import FUSED_EXPERTS, MOE_HPARAMS
 from ggufkit.mapping import rope
 from ggufkit.mapping.blocks import QK_NORMS, WRAPPED, decoder, moe_feed_forward, only, replaced
 from ggufkit.mapping.config_inverse import Less, RotaryShare, head_dim_of
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, Renames, inverse_of
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, Renames, inverse_of
 from ggufkit.mapping.row_transforms import UnfuseGroups
-from ggufkit.mapping.spec import Architecture, Config, Context, Hparam, Weight
+from ggufkit.mapping.spec import Architecture, Config, Context, ExportSpec, Hparam, Weight
 from ggufkit.mapping.transforms import AddOne, NegativeExp, Squeeze
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from ggufkit.architectures.multimodal import OTHER_PARTS, RENAME
 from ggufkit.architectures.qwen3 import QWEN3
-from ggufkit.mapping.export_spec import ConfigValues, ExportSpec, ModelHeader, inverse_of
-from ggufkit.mapping.spec import Config, Hparam
+from ggufkit.mapping.model_header import ConfigValues, ModelHeader, inverse_of
+from ggufkit.mapping.spec import Config, ExportSpec, Hparam
 
 
 def _deepstack_to_config(value: Any, _: ModelHeader) -> ConfigValues:

@@ -16,9 +16,8 @@ from ggufkit.mapping.blocks import (
     stacked_experts,
     without,
 )
-from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.row_transforms import Chunk
-from ggufkit.mapping.spec import Context
+from ggufkit.mapping.spec import Context, ExportSpec
 from ggufkit.mapping.transforms import Compose, Oriented, Transform
 
 

@@ -4,8 +4,7 @@ Source: llama.cpp conversion/olmo.py SeedOssModel; transformers seed_oss.
 """
 
 from ggufkit.mapping.blocks import HPARAMS, decoder, without
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Architecture, Weight
+from ggufkit.mapping.spec import Architecture, ExportSpec, Weight
 
 SEED_OSS = Architecture(
     name="seed_oss",

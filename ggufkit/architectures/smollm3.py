@@ -6,7 +6,8 @@ Source: llama.cpp conversion/llama.py SmolLM3Model; transformers smollm3.
 from dataclasses import replace
 
 from ggufkit.architectures.llama import LLAMA
-from ggufkit.mapping.export_spec import BIASES, ExportSpec
+from ggufkit.mapping.model_header import BIASES
+from ggufkit.mapping.spec import ExportSpec
 
 SMOLLM3 = replace(
     LLAMA,

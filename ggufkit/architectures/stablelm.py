@@ -6,8 +6,8 @@ Source: llama.cpp conversion/stablelm.py StableLMModel; transformers stablelm.
 from dataclasses import replace
 
 from ggufkit.mapping.blocks import decoder, rope_dim
-from ggufkit.mapping.export_spec import HAS_BIASES, ExportSpec
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Hparam
+from ggufkit.mapping.model_header import HAS_BIASES
+from ggufkit.mapping.spec import FILE_TYPE, Architecture, ExportSpec, Hparam
 
 STABLELM = Architecture(
     name="stablelm",

@@ -6,8 +6,7 @@ Source: llama.cpp conversion/starcoder.py StarCoderModel; transformers gpt_bigco
 from dataclasses import replace
 
 from ggufkit.architectures.gpt2 import GPT2
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import FILE_TYPE, Always, Hparam, Weight
+from ggufkit.mapping.spec import FILE_TYPE, Always, ExportSpec, Hparam, Weight
 
 STARCODER = replace(
     GPT2,

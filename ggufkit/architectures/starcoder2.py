@@ -4,8 +4,7 @@ Source: llama.cpp conversion/starcoder.py StarCoder2Model; transformers starcode
 """
 
 from ggufkit.mapping.blocks import BARE, HPARAMS, decoder, without
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Architecture, Weight
+from ggufkit.mapping.spec import Architecture, ExportSpec, Weight
 
 _MLP = "model.layers.{i}.mlp"
 

@@ -5,8 +5,8 @@ Source: llama.cpp conversion/t5.py T5Model; transformers t5, mt5, umt5.
 
 from dataclasses import replace
 
-from ggufkit.mapping.export_spec import Choose, ExportSpec, HasTensor
-from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, Hparam, Weight
+from ggufkit.mapping.model_header import Choose, HasTensor
+from ggufkit.mapping.spec import FILE_TYPE, Architecture, Config, ExportSpec, Hparam, Weight
 
 
 def decoder_blocks(config: Config) -> range:

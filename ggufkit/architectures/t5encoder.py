@@ -6,7 +6,7 @@ Source: llama.cpp conversion/t5.py T5EncoderModel; transformers t5.
 from dataclasses import replace
 
 from ggufkit.architectures.t5 import CONFIG, EMBEDDINGS, ENCODER, GATED, LAYER_NUMBERS, T5
-from ggufkit.mapping.export_spec import ExportSpec
+from ggufkit.mapping.spec import ExportSpec
 
 # Of a checkpoint with a decoder only; they stand between those of both.
 _OF_DECODER = ("decoder_block_count", "decoder_start_token_id")

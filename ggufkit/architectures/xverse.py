@@ -5,8 +5,7 @@ Source: llama.cpp conversion/xverse.py XverseModel; the modeling code in the mod
 
 from ggufkit.architectures.baichuan import LAYOUT
 from ggufkit.mapping.blocks import HPARAMS, decoder, default_head_dim, permute
-from ggufkit.mapping.export_spec import ExportSpec
-from ggufkit.mapping.spec import Architecture, Hparam
+from ggufkit.mapping.spec import Architecture, ExportSpec, Hparam
 
 XVERSE = Architecture(
     name="xverse",

@@ -159,15 +159,28 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--force": {"action": "store_true", "help": "replace existing files"},
     "--json": {"action": "store_true", "help": "print the result as JSON"},
     "--jobs": {"type": positive, "metavar": "N", "help": "threads; default: one per CPU"},
+    "--name": {
+        "metavar": "NAME",
+        "help": "model name; default: that of the model card or the folder",
+    },
     "--quiet": {"action": "store_true", "help": "show no progress bar"},
+    "--revision": {"metavar": "REVISION", "help": "branch, tag or commit of a Hub repository"},
 }
 _SHORT = {"--jobs": ("-j",), "--quiet": ("-q",)}
 
 
-def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+def add_shared(parser: argparse._ActionsContainer, *names: str) -> None:
     """Declare options that many commands have, by their long names."""
     for name in names:
         parser.add_argument(*_SHORT.get(name, ()), name, **_SHARED[name])
+
+
+def add_count(
+    parser: argparse._ActionsContainer, *names: str, text: str, default: int | None = None
+) -> None:
+    """Declare an option that takes a number above 0; its help tells the default, if it has one."""
+    text += "" if default is None else "; default: %(default)s"
+    parser.add_argument(*names, type=positive, metavar="N", default=default, help=text)
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli import render
 from ggufkit.cli.json_output import emit, to_json
-from ggufkit.io.atomic import output_errors
+from ggufkit.io.text import write_text_atomic
 from ggufkit.mapping.name_ranges import collapse
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def announce(needs: ResourceEstimate) -> None:
 def _needed(needs: ResourceEstimate) -> str:
     fetched = f", {render.size(needs.network)} to fetch" if needs.network else ""
     return (
-        f"Needs at most {render.size(needs.disk)} of disk space at a time and about "
-        f"{render.size(needs.memory)} of memory{fetched}."
+        f"At most {render.size(needs.disk)} of disk space at a time, "
+        f"about {render.size(needs.memory)} of memory{fetched}."
     )
 
 
@@ -92,8 +92,7 @@ def errors(ladder: Ladder) -> dict[str, Any]:
 
 def write_report(ladder: Ladder, path: Path) -> None:
     """Write the errors of every tensor to a file."""
-    with output_errors(path):
-        path.write_text(to_json(errors(ladder)) + "\n", encoding="utf-8")
+    write_text_atomic(path, to_json(errors(ladder)) + "\n")
 
 
 def _fresh(ladder: Ladder) -> Plan:

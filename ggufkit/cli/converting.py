@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared, refuse
 
 if TYPE_CHECKING:
@@ -84,16 +85,10 @@ def add_streaming(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_revision(parser: argparse._ActionsContainer) -> None:
-    """Declare which state of a repository is read."""
-    text = "branch, tag or commit of a Hub repository"
-    parser.add_argument("--revision", metavar="REVISION", help=text)
-
-
-def add_name(parser: argparse._ActionsContainer) -> None:
-    """Declare another name for the model."""
-    text = "model name; default: that of the model card or the folder"
-    parser.add_argument("--name", metavar="NAME", help=text)
+def add_outtype(parser: argparse.ArgumentParser, default: str) -> None:
+    """Declare the type of matrices, where it is not chosen by a ladder."""
+    text = "type of the matrices; default: %(default)s"
+    parser.add_argument("--outtype", choices=OUTTYPES, default=default, help=text)
 
 
 def add_metadata(parser: argparse._ActionsContainer) -> None:
@@ -105,7 +100,7 @@ def add_metadata(parser: argparse._ActionsContainer) -> None:
         action="store_true",
         help="do not test the file's tokenizer against the original",
     )
-    add_name(parser)
+    add_shared(parser, "--name")
     add(
         "--generic",
         nargs="?",
@@ -157,7 +152,7 @@ def carry_out(
     (Ladder, str or None)
         The result, and the repository's address.
     """
-    from ggufkit.cli import convert_output, render
+    from ggufkit.cli import convert_output
     from ggufkit.converter.execution.executors import open_executor
     from ggufkit.converter.ladder import run_plan
 
@@ -209,7 +204,6 @@ def write_file(
     notes : sequence of str
         What follows for people.
     """
-    from ggufkit.cli import render
     from ggufkit.cli.json_output import emit
 
     (part,) = plan.parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.header_summary import file_name, summary, type_mix
 from ggufkit.cli.metadata_values import N_ITEMS, items_text, number_text, short_type, shorten
 
@@ -34,8 +35,6 @@ def show_header(
     file: GGUFModel, wanted: Callable[[str], bool], *, tensors: bool, everything: bool
 ) -> None:
     """Show the summary and the mix of types, if `everything`, and what is `wanted` by name."""
-    from ggufkit.cli import render
-
     if everything:
         render.heading(file_name(file.parts[0]) or "")
         render.fields(_summary_rows(file))
@@ -52,8 +51,6 @@ def show_header(
 
 
 def _summary_rows(file: GGUFModel) -> Iterator[tuple[str, str]]:
-    from ggufkit.cli.render import count, size
-
     facts = summary(file)
     is_imatrix = facts["type"] == "imatrix"
     kind = None if facts["type"] == "model" else facts["type"]
@@ -61,9 +58,9 @@ def _summary_rows(file: GGUFModel) -> Iterator[tuple[str, str]]:
     if is_imatrix:
         yield from _imatrix_rows(file)
     elif facts["n_weights"]:
-        yield "parameters", f"{count(facts['n_weights'])}  ({len(file.tensors)} tensors)"
+        yield "parameters", f"{render.count(facts['n_weights'])}  ({len(file.tensors)} tensors)"
     split = f"  in {len(file.parts)} files" if len(file.parts) > 1 else ""
-    yield "size", size(file.file_size) + split
+    yield "size", render.size(file.file_size) + split
     if not is_imatrix:
         yield from _known({"encoding": _encoding(facts["file_type"], facts["bits_per_weight"])})
     for label, key in _HPARAMS.items():
@@ -115,8 +112,6 @@ def _remarks(file: GGUFModel) -> Iterator[str]:
 
 
 def _show_types(file: GGUFModel) -> None:
-    from ggufkit.cli import render
-
     mix = type_mix(file)
     total = sum(row["n_bytes"] for row in mix) or 1
     if mix:
@@ -139,8 +134,6 @@ def _show_types(file: GGUFModel) -> None:
 
 
 def _show_tensors(file: GGUFModel, wanted: Callable[[str], bool]) -> None:
-    from ggufkit.cli import render
-
     infos = [info for info in file.tensors.values() if wanted(info.name)]
     if not infos:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ggufkit.cli import render
 from ggufkit.cli.json_output import emit
 from ggufkit.errors import MissingFileError, RemoteError
 
@@ -20,8 +21,6 @@ def show_repository(repo_id: str, revision: str | None, *, as_json: bool) -> int
     RemoteError
         The Hub can't be reached.
     """
-    from ggufkit.cli import render
-
     files = ladder_of(list_files(repo_id, revision))
     if not files:
         raise MissingFileError(f"hf:{repo_id}: the repository has no GGUF files")

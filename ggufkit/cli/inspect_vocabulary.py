@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.json_output import emit
 from ggufkit.errors import MissingKeyError
 
@@ -36,7 +37,6 @@ def show_template(metadata: Metadata, *, as_json: bool) -> None:
     if as_json:
         emit(found)
         return
-    from ggufkit.cli import render
 
     for key, text in found.items():
         if len(found) > 1:
@@ -73,7 +73,6 @@ def show_tokens(metadata: Metadata, text: str, *, as_json: bool) -> None:
     if as_json:
         emit(found)
         return
-    from ggufkit.cli import render
 
     rows = [
         (str(f["id"]), f["token"], f["type"] or "", "" if f["score"] is None else f"{f['score']:g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ggufkit.cli import render
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ def show_stats(
     quiet: bool,
 ) -> None:
     """Measure the weights and print a table."""
-    from ggufkit.cli import render
     from ggufkit.toolbox.stats import OUTLIER, tensor_stats
 
     total = sum(info.nbytes for info in file.tensors.values() if wanted(info.name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import CommandParser, positive, refuse
+from ggufkit.cli.arguments import CommandParser, add_count, refuse
 
 if TYPE_CHECKING:
     import argparse
@@ -19,13 +19,7 @@ def add_memory_arguments(parser: CommandParser, *, ladder: str) -> None:
     add("model", metavar="MODEL", nargs="?", help="GGUF file, folder of GGUF files, or checkpoint")
     add("--params", metavar="N", help="instead of MODEL: size of a dense model, such as 70B")
     add("--ladder", metavar="TYPES", help=f"rungs to plan, as for convert; default: {ladder}")
-    add(
-        "-c",
-        "--context",
-        type=positive,
-        metavar="N",
-        help="tokens of context; default: 8192 or less",
-    )
+    add_count(parser, "-c", "--context", text="tokens of context; default: 8192 or less")
     add(
         "--kv",
         metavar="TYPE",

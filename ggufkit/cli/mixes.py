@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import CommandParser, positive
+from ggufkit.cli import render
+from ggufkit.cli.arguments import CommandParser, add_count
 
 if TYPE_CHECKING:
     from ggufkit.converter.mix.budget import Budget, MixOptions
@@ -38,13 +39,8 @@ def add_arguments(parser: CommandParser) -> None:
     )
     add("--bpw", **several, type=float, metavar="BITS", help="maximum bits per weight")
     add("--fit-vram", **several, metavar="SIZE", help="memory of a GPU that must hold everything")
-    add(
-        "--context",
-        type=positive,
-        default=CONTEXT,
-        metavar="N",
-        help="with --fit-vram: tokens that must fit, too; default: %(default)s",
-    )
+    text = "with --fit-vram: tokens that must fit, too"
+    add_count(group, "--context", default=CONTEXT, text=text)
     add("--mix-types", metavar="TYPES", help="tensor types to choose from")
     add("--min-bits", **several, metavar="ROLE=BITS", help="minimum bits per weight of a role")
     add(
@@ -92,7 +88,6 @@ def choose(args: argparse.Namespace, source: Source, planning: dict[str, Any]) -
         return []
     from concurrent.futures import ThreadPoolExecutor
 
-    from ggufkit.cli import render
     from ggufkit.converter.execution.executors import open_executor
     from ggufkit.converter.mix.budget import Budget
     from ggufkit.converter.mix.measure import count_tasks, measure_errors
@@ -117,7 +112,6 @@ def show(mixes: Sequence[Mix], *, as_json: bool) -> None:
     """Say what was chosen and why, by groups of tensors."""
     if as_json:
         return
-    from ggufkit.cli import render
 
     for mix in mixes:
         render.heading(f"{mix.recipe.name}: types and loss of each part of the model")

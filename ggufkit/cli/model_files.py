@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import json_output, render
+
 if TYPE_CHECKING:
     from ggufkit.toolbox.copying import CopyTarget
 
@@ -35,8 +37,6 @@ def run_copy(
     **options
         What it takes besides.
     """
-    from ggufkit.cli import render
-
     quiet = args.quiet or args.dry_run
     total = 0 if quiet else tensor_bytes(args.file)
     with render.progress(total, args.command, enabled=not quiet) as advance:
@@ -53,8 +53,6 @@ def run_copy(
 
 
 def _show(targets: Sequence[CopyTarget], *, as_json: bool) -> None:
-    from ggufkit.cli import json_output, render
-
     facts = [(str(t.path), len(t.layout.tensors), t.layout.file_size) for t in targets]
     if as_json:
         json_output.emit([{"path": p, "n_tensors": n, "n_bytes": size} for p, n, size in facts])

@@ -1,7 +1,7 @@
 """How the commands show things: the only module that imports rich.
 
-Commands import it when they run, so that ``--help`` stays quick. Text from files is shown as it
-is, but for characters that would steer the terminal.
+It does so only when something is shown, so that ``--help`` and ``--json`` stay quick. Text from
+files is shown as it is, but for characters that would steer the terminal.
 """
 
 from __future__ import annotations
@@ -9,38 +9,32 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import ProgressColumn
+    from rich.table import Table
 
 #: Piped output is not cut to a terminal's width: it is searched and compared.
 PIPE_WIDTH = 240
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Leave a reader that went away to ``main``, as for any other output."""
-        raise BrokenPipeError
-
-
 def console(*, stderr: bool = False) -> Console:
     """Return a console for standard output or error; obeys NO_COLOR, COLUMNS and pipes."""
+    from rich.console import Console
+
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave a reader that went away to ``main``, as for any other output."""
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
     piped = not stream.isatty() and "COLUMNS" not in os.environ
-    return _Console(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
+    return Output(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
 
 
 def plain(text: str) -> str:
@@ -58,9 +52,15 @@ def plain(text: str) -> str:
     )
 
 
+def _line(text: str, style: str, *, stderr: bool = False) -> None:
+    from rich.text import Text
+
+    console(stderr=stderr).print(Text(plain(text), style=style))
+
+
 def heading(text: str) -> None:
     """Print a title line."""
-    console().print(Text(plain(text), style="bold"))
+    _line(text, "bold")
 
 
 def blank() -> None:
@@ -70,21 +70,24 @@ def blank() -> None:
 
 def note(text: str) -> None:
     """Print a remark that should not be overlooked."""
-    console().print(Text(plain(text), style="yellow"))
+    _line(text, "yellow")
 
 
 def remark(text: str) -> None:
     """Print what is no part of the result, on standard error."""
-    console(stderr=True).print(Text(plain(text), style="dim"))
+    _line(text, "dim", stderr=True)
 
 
 def warning(text: str) -> None:
     """Print what must not be overlooked."""
-    console().print(Text(plain(text), style="bold red"))
+    _line(text, "bold red")
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
     """Print names and values, one pair a line."""
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -113,6 +116,9 @@ def table(
     fold : bool
         Go on in the next line instead of cutting the last column.
     """
+    from rich.table import Table
+    from rich.text import Text
+
     shown = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     cells = [[Text(plain(cell)) for cell in row] for row in rows]
     for index, title in enumerate(columns):
@@ -187,30 +193,23 @@ def _scaled(number: int) -> str:
     return f"{number / 1000**power:.1f} {letters[power - 1]}"
 
 
-@contextmanager
 def steps(
     label: str, *, total: int | None = None, enabled: bool = True
-) -> Iterator[Callable[[int], None]]:
+) -> AbstractContextManager[Callable[[int], None]]:
     """Show steps done, of how many if that is known, and the time they took.
 
     Parameters and yields are those of `progress`, but counts are not bytes.
     """
-    out = console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        *(() if total is None else (BarColumn(),)),
-        TextColumn("{task.completed}" + ("" if total is None else "/{task.total}")),
-        TimeElapsedColumn(),
-    )
-    with Progress(
-        *columns, console=out, transient=True, disable=not (enabled and out.is_terminal)
-    ) as shown:
-        task = shown.add_task(plain(label), total=total)
-        yield lambda n: shown.advance(task, n)
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+    bars = () if total is None else (BarColumn(),)
+    counts = "{task.completed}" + ("" if total is None else "/{task.total}")
+    return _running(label, total, (*bars, TextColumn(counts), TimeElapsedColumn()), enabled)
 
 
-@contextmanager
-def progress(total: int, label: str, *, enabled: bool = True) -> Iterator[Callable[[int], None]]:
+def progress(
+    total: int, label: str, *, enabled: bool = True
+) -> AbstractContextManager[Callable[[int], None]]:
     """Show bytes, rate and time left while the block runs; nothing if stderr is no terminal.
 
     Parameters
@@ -227,20 +226,25 @@ def progress(total: int, label: str, *, enabled: bool = True) -> Iterator[Callab
     callable
         To be called with bytes as they are done, from any thread.
     """
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return _running(label, total, columns, enabled)
+
+
+@contextmanager
+def _running(
+    label: str, total: int | None, columns: Sequence[ProgressColumn], enabled: bool
+) -> Iterator[Callable[[int], None]]:
+    from rich.progress import Progress, TextColumn
+
     out = console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
     with Progress(
-        *columns, console=out, transient=True, disable=not (enabled and out.is_terminal)
+        TextColumn("{task.description}"),
+        *columns,
+        console=out,
+        transient=True,
+        disable=not (enabled and out.is_terminal),
     ) as shown:
         task = shown.add_task(plain(label), total=total)
-
-        def advance(n_bytes: int) -> None:
-            shown.advance(task, n_bytes)
-
-        yield advance
+        yield lambda n: shown.advance(task, n)

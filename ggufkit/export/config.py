@@ -11,8 +11,8 @@ from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.computed import llama3_rope_factors
 from ggufkit.mapping.config_inverse import invert_hparams, set_path, shortest_decimal
-from ggufkit.mapping.export_spec import NULL, ExportSpec, ModelHeader
-from ggufkit.mapping.spec import Architecture
+from ggufkit.mapping.model_header import NULL, ModelHeader
+from ggufkit.mapping.spec import Architecture, ExportSpec
 from ggufkit.mapping.transforms import Shape
 from ggufkit.tokenizers.special import ID_KEYS
 

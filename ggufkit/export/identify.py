@@ -13,9 +13,8 @@ from ggufkit.errors import ConversionError, GGUFKitError, UnknownArchitectureErr
 from ggufkit.export.config import known_of, recover_config
 from ggufkit.export.proof import added_hparams, check_tensors, differing_hparams
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.mapping.export_spec import ExportSpec
 from ggufkit.mapping.inverse_matching import CheckpointTensorPlan, map_tensors_back
-from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, complete_config
+from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, ExportSpec, complete_config
 from ggufkit.mapping.transforms import Shape
 
 # Hparams that lists are made of.

@@ -10,7 +10,7 @@ from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping import rope
 from ggufkit.mapping.config_inverse import LayerTypes, RotaryShare, default_head_dim_of
-from ggufkit.mapping.export_spec import ConfigValues, Invertible, ModelHeader, inverse_of
+from ggufkit.mapping.model_header import ConfigValues, Invertible, ModelHeader, inverse_of
 from ggufkit.mapping.row_transforms import Chunk, PermuteRope
 from ggufkit.mapping.spec import (
     BLOCK_COUNT,
@@ -73,8 +73,7 @@ def _pooling(key: str) -> Invertible[int | None]:
     """Return the number of a way of pooling that a config key names, and the way back."""
     names = {number: name for name, number in _POOLING.items()}
     return Invertible(
-        lambda config: _POOLING.get(str(config.get(key))),
-        lambda value, _: {key: names.get(value)},
+        lambda config: _POOLING.get(str(config.get(key))), lambda value, _: {key: names.get(value)}
     )
 
 
@@ -160,15 +159,7 @@ HPARAMS: tuple[Hparam | str, ...] = (
         "rope.scaling.original_context_length", rope.Yarn(("original_max_position_embeddings",))
     ),
     Hparam("rope.scaling.yarn_ext_factor", rope.Yarn(("extrapolation_factor",))),
-    Hparam(
-        "rope.scaling.yarn_attn_factor",
-        rope.Yarn(
-            (
-                "attention_factor",
-                "attn_factor",
-            )
-        ),
-    ),
+    Hparam("rope.scaling.yarn_attn_factor", rope.Yarn(("attention_factor", "attn_factor"))),
     Hparam("rope.scaling.yarn_beta_fast", rope.Yarn(("beta_fast",))),
     Hparam("rope.scaling.yarn_beta_slow", rope.Yarn(("beta_slow",))),
     Hparam("rope.dimension_sections", rope.sections),

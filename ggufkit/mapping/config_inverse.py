@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ggufkit.mapping.export_spec import ConfigInverse, ConfigValues, ModelHeader
+from ggufkit.mapping.model_header import ConfigInverse, ConfigValues, ModelHeader
 from ggufkit.mapping.spec import UNPREFIXED, Architecture, Hparam
 
 # Of the names that an hparam may have in a config, transformers' own.

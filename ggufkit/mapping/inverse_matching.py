@@ -10,10 +10,10 @@ from functools import cached_property
 
 from ggufkit.errors import ConversionError, ShapeMismatchError, UnmappedTensorsError
 from ggufkit.mapping.composition_inverse import Inverse, invert
-from ggufkit.mapping.export_spec import ExportSpec, ModelHeader
 from ggufkit.mapping.matching import SUFFIXES
+from ggufkit.mapping.model_header import ModelHeader
 from ggufkit.mapping.name_ranges import summarize
-from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, Weight
+from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, ExportSpec, Weight
 from ggufkit.mapping.transforms import Shape
 
 _BLOCK = re.compile(r"(?<=\.)\d{1,5}(?=\.)")

@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from ggufkit.errors import MissingWeightsError, TensorNamesError, UnmappedTensorsError
-from ggufkit.mapping.export_spec import Renames
+from ggufkit.mapping.model_header import Renames
 from ggufkit.mapping.name_ranges import summarize
 from ggufkit.mapping.spec import Architecture, Config, Context, Weight, block_count
 from ggufkit.mapping.transforms import Transform

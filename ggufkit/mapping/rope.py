@@ -12,7 +12,7 @@ from typing import Any
 
 from ggufkit.gguf.metadata import Value
 from ggufkit.mapping.config_inverse import shortest_decimal
-from ggufkit.mapping.export_spec import Config, ConfigValues, ModelHeader, inverse_of
+from ggufkit.mapping.model_header import Config, ConfigValues, ModelHeader, inverse_of
 
 _SCALED = ("linear", "yarn")
 LONGROPE = ("su", "longrope")

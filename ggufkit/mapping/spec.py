@@ -13,8 +13,8 @@ from typing import Any
 
 from ggufkit.errors import ConversionError, GGUFKitError
 from ggufkit.gguf.metadata import Metadata, Value
-from ggufkit.mapping.export_spec import Config as Config
-from ggufkit.mapping.export_spec import ConfigInverse, ExportSpec, Renames
+from ggufkit.mapping.model_header import Config as Config
+from ggufkit.mapping.model_header import ConfigInverse, ModelHeader, Renames
 from ggufkit.mapping.transforms import IDENTITY, Floats, Transform
 from ggufkit.types import ValueType
 
@@ -29,6 +29,43 @@ UNPREFIXED = ("general.", "tokenizer.", "ggufkit.", "diffusion.")
 # Config keys, the first that is present decides.
 BLOCK_COUNT = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")
 EXPERT_COUNT = ("num_local_experts", "num_experts", "n_routed_experts")
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """What is needed to make a checkpoint of an architecture's file, besides the architecture.
+
+    Attributes
+    ----------
+    model_type : str
+        transformers' name of the config.
+    hf_class : str
+        The class, where it is not the architecture's first.
+    task_heads : tuple of (tensor, class, prefix)
+        The class of a model that has this tensor, and what the other tensors' names start with.
+    config : mapping
+        Config keys that hparams do not tell, whose dots are levels; a callable is given the
+        `ModelHeader`. None is no key, `NULL` is null.
+    nested : str
+        The ``model_type`` of the wrapper, where the language model's config lies in another.
+    requires_tensor : mapping
+        Sources to choose only where some tensor's name has a given ending, where the architecture
+        has several sources for one tensor.
+    rename : tuple of (pattern, replacement) or callable
+        From the names that the architecture knows to those of the checkpoint; or a function of
+        the `ModelHeader`.
+    matches : callable, optional
+        Whether a file can be of this architecture, of several with one name.
+    """
+
+    model_type: str
+    hf_class: str = ""
+    task_heads: tuple[tuple[str, str, str], ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    nested: str = ""
+    requires_tensor: Mapping[str, str] = field(default_factory=dict)
+    rename: Renames | Callable[[ModelHeader], Renames] = ()
+    matches: Callable[[ModelHeader], bool] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ggufkit.errors import ConversionError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.mapping.export_spec import Renames
+from ggufkit.mapping.model_header import Renames
 from ggufkit.mapping.row_transforms import Chunk, Frame
 from ggufkit.mapping.spec import MAX_COUNT, Always, Architecture, Config, Weight, text_config
 from ggufkit.types import TensorType, ValueType

@@ -18,7 +18,7 @@ from ggufkit.architectures.vision.base import (
     thirds,
 )
 from ggufkit.errors import ConversionError
-from ggufkit.mapping.export_spec import Renames
+from ggufkit.mapping.model_header import Renames
 from ggufkit.mapping.spec import Always, Config, Weight, text_config
 from ggufkit.types import ValueType
 

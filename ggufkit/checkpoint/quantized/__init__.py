@@ -21,10 +21,10 @@ from ggufkit.checkpoint.quantized import (
     mxfp4,
     torchao,
 )
-from ggufkit.checkpoint.quantized.packed import Tensors
+from ggufkit.checkpoint.quantized.view import PlainView, Tensors
 from ggufkit.errors import CheckpointError
 
-Find = Callable[[Tensors, Mapping[str, Any]], tuple[Tensors, str]]
+Find = Callable[[PlainView, Mapping[str, Any]], str]
 
 #: quant_method of config.json -> function that replaces packed tensors and describes the method.
 METHODS: dict[str, Find] = {
@@ -52,7 +52,9 @@ def dequantized_view(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tenso
     quantization = config.get("quantization_config") or config.get("compression_config")
     if not isinstance(quantization, Mapping):
         # older exports of ModelOpt are recognised by the names of their tensors
-        return modelopt.find(tensors, {}) if modelopt.is_modelopt(tensors) else (tensors, "")
+        if not modelopt.is_modelopt(tensors):
+            return tensors, ""
+        quantization = {}
     given = quantization.get("quant_method")
     method = str(given or ("modelopt" if modelopt.is_modelopt(tensors) else ""))
     if method not in METHODS:
@@ -60,4 +62,6 @@ def dequantized_view(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tenso
             f"config.json: weights quantized by {method[:40]!r} can't be read; known methods are "
             f"{', '.join(METHODS)}. Use the original model, or save it dequantized"
         )
-    return METHODS[method](tensors, quantization)
+    view = PlainView(tensors)
+    description = METHODS[method](view, quantization)
+    return view.tensors(), description

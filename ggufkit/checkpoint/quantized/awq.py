@@ -18,18 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
-from ggufkit.checkpoint.quantized.packed import (
-    Floats,
-    Tensors,
-    dequantized_tensor,
-    expect,
-    floats,
-    part,
-    replace_tensors,
-    unpack,
-    whole,
-)
+from ggufkit.checkpoint.quantized.packed import FLOATS, floats, unpack, whole
+from ggufkit.checkpoint.quantized.view import PlainView, expect
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.errors import CheckpointError
 
@@ -65,7 +57,7 @@ def _ordered(words: NDArray[Any]) -> NDArray[np.int32]:
     return ordered.reshape(words.shape[0], -1)
 
 
-def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
+def find(view: PlainView, config: Mapping[str, Any]) -> str:
     """Replace packed tensors by plain ones, and describe the method.
 
     Raises
@@ -80,13 +72,8 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
             f"config.json: AWQ {version[:20]} with {str(bits)[:20]} bits, expected gemm with 4"
         )
     given = config.get("group_size", config.get("q_group_size", 128))
-    new: dict[str, CheckpointTensor] = {}
-    drop: set[str] = set()
-    for name, qweight in tensors.items():
-        if not name.endswith(".qweight"):
-            continue
-        stem = name.removesuffix(".qweight")
-        scales, qzeros = part(tensors, f"{stem}.scales"), part(tensors, f"{stem}.qzeros")
+    for stem, qweight in view.with_suffix(".qweight"):
+        scales, qzeros = view.part(f"{stem}.scales"), view.part(f"{stem}.qzeros")
         if len(qweight.shape) != 2 or not qweight.shape[0]:
             raise CheckpointError(
                 f"{stem}: qweight of shape {qweight.shape}, but AWQ needs a matrix with rows"
@@ -95,9 +82,9 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
         group_size = given if type(given) is int and given > 0 else n_in
         n_groups = -(-n_in // group_size)
         expect(qweight, (n_in, n_out // 8), ("I32",))
-        expect(scales, (n_groups, n_out), ("F16", "BF16", "F32"))
+        expect(scales, (n_groups, n_out), FLOATS)
         expect(qzeros, (n_groups, n_out // 8), ("I32",))
         packed = AWQ(qweight, qzeros, scales, group_size)
-        new[f"{stem}.weight"] = dequantized_tensor(qweight, f"{stem}.weight", (n_out, n_in), packed)
-        drop |= {f"{stem}.{each}" for each in ("qweight", "qzeros", "scales")}
-    return replace_tensors(tensors, drop, new), f"AWQ, 4 bits, groups of {given}, dequantized"
+        view.put(f"{stem}.weight", qweight, (n_out, n_in), packed)
+        view.hide(stem, (".qweight", ".qzeros", ".scales"))
+    return f"AWQ, 4 bits, groups of {given}, dequantized"

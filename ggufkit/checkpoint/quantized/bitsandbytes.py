@@ -21,18 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
-from ggufkit.checkpoint.quantized.packed import (
-    Floats,
-    Tensors,
-    dequantized_tensor,
-    expect,
-    floats,
-    part,
-    replace_tensors,
-    whole,
-    with_shape,
-)
+from ggufkit.checkpoint.quantized.packed import floats, whole, with_shape
+from ggufkit.checkpoint.quantized.view import PlainView, expect
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_raw
 from ggufkit.errors import CheckpointError
 
@@ -85,7 +77,7 @@ class BitsAndBytesInt8(QuantizedWeight):
         return read_raw(self.weight, slice(start, stop)).astype(np.float32) * scale
 
 
-def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
+def find(view: PlainView, config: Mapping[str, Any]) -> str:  # noqa: ARG001
     """Replace packed tensors by plain ones, and describe the method.
 
     Raises
@@ -93,33 +85,28 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
     CheckpointError
         Parts are missing or do not fit.
     """
-    new: dict[str, CheckpointTensor] = {}
-    drop: set[str] = set()
     kinds: set[str] = set()
-    for name, tensor in tensors.items():
+    for name, tensor in view.stored.items():
         stem = name.removesuffix(".weight")
-        state = next((s for s in STATES if f"{name}.quant_state.{s}" in tensors), None)
+        state = next((s for s in STATES if f"{name}.quant_state.{s}" in view.stored), None)
         if state is not None:
-            new[name] = _four_bit(tensors, name, tensor, state)
-            drop |= {other for other in tensors if other.startswith(f"{name}.")}
+            view.put(name, tensor, *_four_bit(view, tensor, state))
+            view.hidden.update(other for other in view.stored if other.startswith(f"{name}."))
             kinds.add(state[-3:].upper())
-        elif tensor.dtype == "I8" and name != stem and f"{stem}.SCB" in tensors:
-            scale = tensors[f"{stem}.SCB"]
+        elif tensor.dtype == "I8" and name != stem and f"{stem}.SCB" in view.stored:
+            scale = view.stored[f"{stem}.SCB"]
             expect(scale, tensor.shape[:1], ("F32",))
-            new[name] = dequantized_tensor(
-                tensor, name, tensor.shape, BitsAndBytesInt8(tensor, scale)
-            )
-            drop |= {f"{stem}.SCB", f"{stem}.weight_format"}
+            view.put(name, tensor, tensor.shape, BitsAndBytesInt8(tensor, scale))
+            view.hide(stem, (".SCB", ".weight_format"))
             kinds.add("int8")
-    return replace_tensors(
-        tensors, drop, new
-    ), f"bitsandbytes {', '.join(sorted(kinds))}, dequantized"
+    return f"bitsandbytes {', '.join(sorted(kinds))}, dequantized"
 
 
 def _four_bit(
-    tensors: Tensors, name: str, tensor: CheckpointTensor, state: str
-) -> CheckpointTensor:
-    facts = _state(part(tensors, f"{name}.quant_state.{state}"))
+    view: PlainView, tensor: CheckpointTensor, state: str
+) -> tuple[tuple[int, ...], FourBit]:
+    name = tensor.name
+    facts = _state(view.part(f"{name}.quant_state.{state}"))
     shape, block = facts.get("shape"), facts.get("blocksize")
     given = [block, *shape] if isinstance(shape, list) else []
     counts = [n for n in given if type(n) is int and 0 < n < 1 << 40]
@@ -131,10 +118,10 @@ def _four_bit(
             f"{name}: {tensor.nbytes} bytes of {tensor.dtype}, but {n} weights of 4 bits take "
             f"{-(-n // 2)} bytes of U8"
         )
-    absmax = part(tensors, f"{name}.absmax")
+    absmax = view.part(f"{name}.absmax")
     n_blocks = -(-n // counts[0])
     expect(absmax, (n_blocks,), ("F32", "U8"))
-    values = part(tensors, f"{name}.quant_map")
+    values = view.part(f"{name}.quant_map")
     expect(values, (16,), ("F32",))
     nested = None
     inner, offset = facts.get("nested_blocksize") or 256, facts.get("nested_offset") or 0.0
@@ -144,15 +131,15 @@ def _four_bit(
             f"{str(offset)[:40]}, expected a positive integer and a number"
         )
     if absmax.dtype == "U8":
-        scales = part(tensors, f"{name}.nested_absmax")
+        scales = view.part(f"{name}.nested_absmax")
         expect(scales, (-(-n_blocks // inner),), ("F32",))
-        nested = scales, part(tensors, f"{name}.nested_quant_map")
+        nested = scales, view.part(f"{name}.nested_quant_map")
         expect(nested[1], (256,), ("F32",))
     packed = FourBit(
         with_shape(tensor, (tensor.nbytes,)), values, absmax, nested, counts[2], counts[0],
         inner, float(offset),
     )  # fmt: skip
-    return dequantized_tensor(tensor, name, (counts[1], counts[2]), packed)
+    return (counts[1], counts[2]), packed
 
 
 def _state(tensor: CheckpointTensor) -> dict[str, Any]:

@@ -34,18 +34,9 @@ from numpy.typing import NDArray
 
 from ggufkit.checkpoint.quantized import fp4, fp8
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
-from ggufkit.checkpoint.quantized.integers import Codes, Integers, lossless_type_of
-from ggufkit.checkpoint.quantized.packed import (
-    E8M0,
-    Tensors,
-    dequantized_tensor,
-    expect,
-    floats,
-    part,
-    replace_tensors,
-    unpack,
-    whole,
-)
+from ggufkit.checkpoint.quantized.integers import Codes, Integers, lossless_type_of, scale_rows
+from ggufkit.checkpoint.quantized.packed import E8M0, FLOATS, floats, unpack, whole
+from ggufkit.checkpoint.quantized.view import PlainView, described, expect
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_raw
 from ggufkit.errors import CheckpointError
 from ggufkit.types import TensorType
@@ -67,7 +58,6 @@ ELSEWHERE = (
     *fp8.ELSEWHERE,
     *(".input_zero_point", ".input_global_scale", ".output_scale", ".output_zero_point"),
 )
-_SCALES = ("F16", "BF16", "F32")
 BITS = range(1, 9)
 
 
@@ -145,15 +135,9 @@ class Grouped(Integers):
         offset = 1 << self.bits - 1
         if self.stored.dtype == "I32":
             values = unpack(values, self.bits)[:, : self.n_cols] - offset
-        scales = floats(self.scale)
-        scales = scales.reshape(scales.shape[0] if scales.ndim else 1, -1)
-        if len(scales) == 1:
-            scales = np.broadcast_to(scales, (stop - start, scales.shape[1]))
-        else:
-            scales = scales[start:stop]
-        return Codes(
-            values, scales, self._zeros(start, stop, offset), self._groups(scales.shape[1])
-        )
+        scales = scale_rows(floats(self.scale), start, stop)
+        zeros = self._zeros(start, stop, offset)
+        return Codes(values, scales, zeros, self._groups(scales.shape[1]))
 
     def _zeros(self, start: int, stop: int, offset: int) -> NDArray[Any] | int:
         if self.zero is None:
@@ -161,10 +145,7 @@ class Grouped(Integers):
         zeros = whole(self.zero)
         if self.zero.dtype == "I32":
             zeros = unpack(np.ascontiguousarray(zeros.T), self.bits).T - offset
-        zeros = zeros.reshape(zeros.shape[0] if zeros.ndim else 1, -1)
-        if self.zero.dtype != "I32" and len(zeros) == 1:
-            return np.broadcast_to(zeros, (stop - start, zeros.shape[1]))
-        return zeros[start:stop]
+        return scale_rows(zeros, start, stop)
 
     def _groups(self, n_groups: int) -> NDArray[Any]:
         plain = np.arange(self.n_cols) // self.group_size
@@ -181,7 +162,7 @@ class Grouped(Integers):
         return group
 
 
-def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
+def find(view: PlainView, config: Mapping[str, Any]) -> str:
     """Replace packed tensors by plain ones, and describe the method.
 
     Raises
@@ -191,21 +172,20 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
     """
     name_of_format = _check(config)
     sizes = Sizes.of(config)
-    new: dict[str, CheckpointTensor] = {}
-    drop = {name for name in tensors if name.endswith(ELSEWHERE)}
-    for name, tensor in tensors.items():
+    view.hidden.update(name for name in view.stored if name.endswith(ELSEWHERE))
+    for name, tensor in view.stored.items():
         if name.endswith(".weight_packed"):
             weight = name.removesuffix("_packed")
-            new[weight] = dequantized_tensor(tensor, weight, *_packed(tensors, tensor, sizes))
-        elif name.endswith(".weight") and f"{name}_scale" in tensors:
+            view.put(weight, tensor, *_packed(view, tensor, sizes))
+        elif name.endswith(".weight") and f"{name}_scale" in view.stored:
             weight = name
             # a checkpoint that is calibrated but not compressed has floats next to their scales
             if tensor.dtype in ("I8", *fp8.TABLES):
-                new[weight] = dequantized_tensor(tensor, weight, *_plain(tensors, tensor, sizes))
+                view.put(weight, tensor, *_plain(view, tensor, sizes))
         else:
             continue
-        drop |= {f"{weight}_{each}" for each in PARTS}
-    return replace_tensors(tensors, drop, new), f"compressed-tensors, {name_of_format}, dequantized"
+        view.hide(f"{weight}_", PARTS)
+    return f"compressed-tensors, {name_of_format}, dequantized"
 
 
 def _check(config: Mapping[str, Any]) -> str:
@@ -222,17 +202,17 @@ def _check(config: Mapping[str, Any]) -> str:
 
 
 def _packed(
-    tensors: Tensors, stored: CheckpointTensor, sizes: Sizes
+    view: PlainView, stored: CheckpointTensor, sizes: Sizes
 ) -> tuple[tuple[int, ...], QuantizedWeight]:
     weight = stored.name.removesuffix("_packed")
-    scale = part(tensors, f"{weight}_scale")
+    scale = view.part(f"{weight}_scale")
     if stored.dtype == "U8" and scale.dtype in E8M0:
         return fp4.mxfp4(stored, scale)
     if stored.dtype == "U8":
-        factor = part(tensors, f"{weight}_global_scale")
+        factor = view.part(f"{weight}_global_scale")
         return fp4.nvfp4(stored, scale, factor, inverse=True)
-    n_rows, n_cols, bits = _shape(part(tensors, f"{weight}_shape"), stored, sizes)
-    zero, g_idx = (tensors.get(f"{weight}_{each}") for each in ("zero_point", "g_idx"))
+    n_rows, n_cols, bits = _shape(view.part(f"{weight}_shape"), stored, sizes)
+    zero, g_idx = (view.stored.get(f"{weight}_{each}") for each in ("zero_point", "g_idx"))
     n_groups = _n_groups(scale, n_rows)
     if zero is not None and zero.dtype == "I32":
         expect(zero, (-(-n_rows * bits // 32), n_groups), ("I32",))
@@ -251,17 +231,16 @@ def _shape(shape: CheckpointTensor, stored: CheckpointTensor, sizes: Sizes) -> t
     fitting = [bits for bits in sizes.bits if -(-n_cols * bits // 32) == (*stored.shape, 0, 0)[1]]
     if stored.dtype != "I32" or len(stored.shape) != 2 or stored.shape[0] != n_rows or not fitting:
         raise CheckpointError(
-            f"{stored.shard.path}: tensor {stored.name!r} is {stored.dtype} of shape "
-            f"{stored.shape}, which does not hold a weight of shape ({n_rows}, {n_cols})"
+            f"{described(stored)}, which does not hold a weight of shape ({n_rows}, {n_cols})"
         )
     return n_rows, n_cols, fitting[0]
 
 
 def _n_groups(scale: CheckpointTensor, n_rows: int) -> int:
-    if scale.dtype not in _SCALES:
+    if scale.dtype not in FLOATS:
         raise CheckpointError(
             f"{scale.shard.path}: tensor {scale.name!r} is {scale.dtype}, expected one of "
-            f"{', '.join(_SCALES)}"
+            f"{', '.join(FLOATS)}"
         )
     if scale.shape in ((), (1,), (1, 1), (n_rows,)):
         return 1
@@ -287,10 +266,10 @@ def _group_size(scale: CheckpointTensor, n_cols: int, n_groups: int, sizes: Size
 
 
 def _plain(
-    tensors: Tensors, stored: CheckpointTensor, sizes: Sizes
+    view: PlainView, stored: CheckpointTensor, sizes: Sizes
 ) -> tuple[tuple[int, ...], QuantizedWeight]:
     """Return the shape and the weight of a tensor that is not packed into words."""
-    scale, zero = tensors[f"{stored.name}_scale"], tensors.get(f"{stored.name}_zero_point")
+    scale, zero = view.stored[f"{stored.name}_scale"], view.stored.get(f"{stored.name}_zero_point")
     if len(stored.shape) != 2:
         raise CheckpointError(
             f"{stored.shard.path}: tensor {stored.name!r} has shape {stored.shape}, expected a "

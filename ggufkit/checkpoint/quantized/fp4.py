@@ -22,9 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.fp8 import TABLES
-from ggufkit.checkpoint.quantized.packed import E8M0, Floats, expect, floats, with_shape
+from ggufkit.checkpoint.quantized.packed import E8M0, floats, with_shape
+from ggufkit.checkpoint.quantized.view import described, expect
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
 from ggufkit.errors import CheckpointError
 from ggufkit.types import TensorType
@@ -133,10 +135,7 @@ def mxfp4(
     if len(shape) == len(exponents.shape) + 1 and shape[-1] == 16:
         shape = (*shape[:-2], shape[-2] * 16)
     if len(shape) < 2 or codes.dtype != "U8" or shape[-1] % 16:
-        raise CheckpointError(
-            f"{codes.shard.path}: tensor {codes.name!r} is {codes.dtype} of shape {codes.shape}, "
-            "expected MXFP4: U8 in groups of 16 bytes"
-        )
+        raise CheckpointError(f"{described(codes)}, expected MXFP4: U8 in groups of 16 bytes")
     expect(exponents, (*shape[:-1], shape[-1] // 16), E8M0)
     parts = MXFP4(tall(codes, shape[-1]), tall(exponents, shape[-1] // 16), native)
     return (*shape[:-1], shape[-1] * 2), parts
@@ -154,8 +153,7 @@ def nvfp4(
     """
     if len(codes.shape) != 2 or codes.dtype != "U8" or codes.shape[1] % 8:
         raise CheckpointError(
-            f"{codes.shard.path}: tensor {codes.name!r} is {codes.dtype} of shape {codes.shape}, "
-            "expected NVFP4: U8 of two dimensions in groups of 8 bytes"
+            f"{described(codes)}, expected NVFP4: U8 of two dimensions in groups of 8 bytes"
         )
     n_rows, width = codes.shape
     expect(scales, (n_rows, width // 8), ("F8_E4M3",))

@@ -18,15 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
-from ggufkit.checkpoint.quantized.packed import (
-    E8M0,
-    Floats,
-    Tensors,
-    dequantized_tensor,
-    floats,
-    replace_tensors,
-)
+from ggufkit.checkpoint.quantized.packed import E8M0, floats
+from ggufkit.checkpoint.quantized.view import PlainView
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of
 from ggufkit.errors import CheckpointError
 
@@ -89,7 +84,7 @@ class FP8(QuantizedWeight):
         return values * np.repeat(by_row, width, axis=1)[:, : values.shape[1]]
 
 
-def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
+def find(view: PlainView, config: Mapping[str, Any]) -> str:
     """Replace FP8 tensors by plain ones, and describe the method.
 
     Raises
@@ -102,17 +97,15 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
         raise CheckpointError(
             f"config.json: weight_block_size is {str(block)[:60]}, expected two positive integers"
         )
-    new: dict[str, CheckpointTensor] = {}
-    drop = {name for name in tensors if name.endswith(ELSEWHERE)}
-    for name, tensor in tensors.items():
+    view.hidden.update(name for name in view.stored if name.endswith(ELSEWHERE))
+    for name, tensor in view.stored.items():
         if tensor.dtype not in TABLES or len(tensor.shape) != 2:
             continue
-        inverse, plain = f"{name}_scale_inv", f"{name}_scale"
-        scale = tensors.get(inverse) or tensors.get(plain)
+        scale = view.stored.get(f"{name}_scale_inv") or view.stored.get(f"{name}_scale")
         if scale is not None:
-            drop.add(scale.name)
-        new[name] = dequantized_tensor(tensor, name, tensor.shape, scaled(tensor, scale, block))
-    return replace_tensors(tensors, drop, new), "FP8, dequantized"
+            view.hidden.add(scale.name)
+        view.put(name, tensor, tensor.shape, scaled(tensor, scale, block))
+    return "FP8, dequantized"
 
 
 def scaled(

@@ -19,22 +19,13 @@ from typing import Any
 import numpy as np
 
 from ggufkit.checkpoint.quantized.integers import Codes, Integers, lossless_type_of
-from ggufkit.checkpoint.quantized.packed import (
-    Tensors,
-    dequantized_tensor,
-    expect,
-    floats,
-    part,
-    replace_tensors,
-    unpack,
-    whole,
-)
+from ggufkit.checkpoint.quantized.packed import FLOATS, floats, unpack, whole
+from ggufkit.checkpoint.quantized.view import PlainView, expect
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.errors import CheckpointError
 from ggufkit.types import TensorType
 
 BITS = (2, 3, 4, 8)
-_SCALES = ("F16", "BF16", "F32")
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ class GPTQ(Integers):
         return Codes(codes, scales.T, zeros.T, group)
 
 
-def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
+def find(view: PlainView, config: Mapping[str, Any]) -> str:
     """Replace packed tensors by plain ones, and describe the method.
 
     Raises
@@ -88,23 +79,19 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:
             f"config.json: GPTQ with bits {str(bits)[:20]}, expected one of {BITS}"
         )
     less_one = config.get("checkpoint_format", "gptq") != "gptq_v2"
-    new: dict[str, CheckpointTensor] = {}
-    drop: set[str] = set()
-    for name, qweight in tensors.items():
-        if not name.endswith(".qweight"):
-            continue
-        stem = name.removesuffix(".qweight")
-        packed = _parts(tensors, stem, qweight, bits, config, less_one=less_one)
+    for stem, qweight in view.with_suffix(".qweight"):
+        packed = _parts(view, stem, qweight, bits, config, less_one=less_one)
         n_in, n_out = qweight.shape[0] * 32 // bits, qweight.shape[1]
-        new[f"{stem}.weight"] = dequantized_tensor(qweight, f"{stem}.weight", (n_out, n_in), packed)
-        drop |= {f"{stem}.{part}" for part in ("qweight", "qzeros", "scales", "g_idx")}
-        drop |= _zero_bias(tensors, stem)
-    group = config.get("group_size")
-    return replace_tensors(tensors, drop, new), f"GPTQ, {bits} bits, groups of {group}, dequantized"
+        view.put(f"{stem}.weight", qweight, (n_out, n_in), packed)
+        view.hide(stem, (".qweight", ".qzeros", ".scales", ".g_idx"))
+        bias = view.stored.get(f"{stem}.bias")
+        if bias is not None and not floats(bias).any():  # some packers add it to every layer
+            view.hidden.add(bias.name)
+    return f"GPTQ, {bits} bits, groups of {config.get('group_size')}, dequantized"
 
 
 def _parts(
-    tensors: Tensors,
+    view: PlainView,
     stem: str,
     qweight: CheckpointTensor,
     bits: int,
@@ -112,7 +99,7 @@ def _parts(
     *,
     less_one: bool,
 ) -> GPTQ:
-    scales, qzeros = part(tensors, f"{stem}.scales"), part(tensors, f"{stem}.qzeros")
+    scales, qzeros = view.part(f"{stem}.scales"), view.part(f"{stem}.qzeros")
     if len(qweight.shape) != 2 or len(scales.shape) != 2 or not scales.shape[0]:
         raise CheckpointError(
             f"{stem}: GPTQ needs matrices, not qweight {qweight.shape} and scales {scales.shape}"
@@ -120,9 +107,9 @@ def _parts(
     n_in, n_out = qweight.shape[0] * 32 // bits, qweight.shape[1]
     n_groups = scales.shape[0]
     expect(qweight, (n_in * bits // 32, n_out), ("I32",))
-    expect(scales, (n_groups, n_out), _SCALES)
+    expect(scales, (n_groups, n_out), FLOATS)
     expect(qzeros, (n_groups, n_out * bits // 32), ("I32",))
-    g_idx = tensors.get(f"{stem}.g_idx")
+    g_idx = view.stored.get(f"{stem}.g_idx")
     if g_idx is not None:
         expect(g_idx, (n_in,), ("I32", "I64"))
     given = config.get("group_size")
@@ -131,11 +118,3 @@ def _parts(
         raise CheckpointError(f"{stem}: {n_groups} groups of {group_size} for {n_in} inputs")
     symmetric = config.get("sym") is True
     return GPTQ(qweight, qzeros, scales, g_idx, bits, group_size, less_one, symmetric)
-
-
-def _zero_bias(tensors: Tensors, stem: str) -> set[str]:
-    """Return the name of the bias that some packers add to every layer, if it is all zero."""
-    bias = tensors.get(f"{stem}.bias")
-    if bias is None or floats(bias).any():
-        return set()
-    return {bias.name}

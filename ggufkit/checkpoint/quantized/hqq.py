@@ -27,17 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
-from ggufkit.checkpoint.quantized.packed import (
-    Floats,
-    Tensors,
-    dequantized_tensor,
-    expect,
-    floats,
-    part,
-    replace_tensors,
-    whole,
-)
+from ggufkit.checkpoint.quantized.packed import FLOATS, floats, whole
+from ggufkit.checkpoint.quantized.view import PlainView, expect
 from ggufkit.checkpoint.safetensors import DTYPE_BITS, CheckpointTensor
 from ggufkit.errors import CheckpointError
 
@@ -49,7 +42,6 @@ PACKINGS = {
     "2bit_u8": (2, 4, "U8"),
     "1bit_u8": (1, 8, "U8"),
 }
-_FLOATS = ("F16", "BF16", "F32")
 #: The tensors of a layer, except the bias.
 PARTS = (
     *("W_q", "scale", "zero", "shape", "axis", "group_size", "nbits", "packing"),
@@ -107,7 +99,7 @@ class HQQ(QuantizedWeight):
         return found
 
 
-def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
+def find(view: PlainView, config: Mapping[str, Any]) -> str:  # noqa: ARG001
     """Replace packed tensors by plain ones, and describe the method.
 
     Raises
@@ -115,26 +107,20 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
     CheckpointError
         Parts are missing or do not fit, or the scales are quantized, too.
     """
-    new: Tensors = {}
-    drop: set[str] = set()
-    for name, codes in tensors.items():
-        if not name.endswith(".W_q"):
-            continue
-        stem = name.removesuffix(".W_q")
-        shape, packed = _layer(tensors, stem, codes)
-        new[f"{stem}.weight"] = dequantized_tensor(codes, f"{stem}.weight", shape, packed)
-        drop |= {f"{stem}.{each}" for each in PARTS}
-    return replace_tensors(tensors, drop, new), "HQQ, dequantized"
+    for stem, codes in view.with_suffix(".W_q"):
+        view.put(f"{stem}.weight", codes, *_layer(view, stem, codes))
+        view.hide(f"{stem}.", PARTS)
+    return "HQQ, dequantized"
 
 
-def _layer(tensors: Tensors, stem: str, codes: CheckpointTensor) -> tuple[tuple[int, ...], HQQ]:
-    if _number(tensors, f"{stem}.quant_scale") or _number(tensors, f"{stem}.quant_zero"):
+def _layer(view: PlainView, stem: str, codes: CheckpointTensor) -> tuple[tuple[int, ...], HQQ]:
+    if _number(view, f"{stem}.quant_scale") or _number(view, f"{stem}.quant_zero"):
         raise CheckpointError(
             f"{stem}: HQQ with quantized scales or zero points can't be read; use the original "
             "model, or save it dequantized"
         )
-    shape = _shape(part(tensors, f"{stem}.shape"))
-    axis, size = _number(tensors, f"{stem}.axis"), _number(tensors, f"{stem}.group_size")
+    shape = _shape(view.part(f"{stem}.shape"))
+    axis, size = _number(view, f"{stem}.axis"), _number(view, f"{stem}.group_size")
     n = prod(shape)
     if axis not in (0, 1) or (size is not None and not (0 < size <= n and n % size == 0)):
         raise CheckpointError(
@@ -142,11 +128,11 @@ def _layer(tensors: Tensors, stem: str, codes: CheckpointTensor) -> tuple[tuple[
             f"group size a divisor of {n} weights"
         )
     height, width = shape if size is None else (n // size, size) if axis else (size, n // size)
-    packing = _text(part(tensors, f"{stem}.packing"))
+    packing = _text(view.part(f"{stem}.packing"))
     codes = _viewed(stem, codes, packing, height, width)
-    scale, zero = part(tensors, f"{stem}.scale"), part(tensors, f"{stem}.zero")
+    scale, zero = view.part(f"{stem}.scale"), view.part(f"{stem}.zero")
     for each in (scale, zero):
-        expect(each, (height, 1) if axis else (1, width), _FLOATS)
+        expect(each, (height, 1) if axis else (1, width), FLOATS)
     return shape, HQQ(codes, scale, zero, packing, shape[1], height, width, axis)
 
 
@@ -159,7 +145,7 @@ def _viewed(
             f"{stem}: HQQ packing {packing[:20]!r}, expected one of {', '.join(PACKINGS)}"
         )
     _, per_element, dtype = PACKINGS[packing]
-    if codes.dtype != dtype and codes.dtype in _FLOATS:
+    if codes.dtype != dtype and codes.dtype in FLOATS:
         width_now = (*codes.shape, 0, 0)[1] * DTYPE_BITS[codes.dtype] // DTYPE_BITS[dtype]
         codes = replace(codes, dtype=dtype, shape=(codes.shape[0], width_now))
     padded = packing == "3bit_32"
@@ -172,9 +158,9 @@ def _viewed(
     return codes
 
 
-def _number(tensors: Tensors, name: str) -> int | None:
+def _number(view: PlainView, name: str) -> int | None:
     """Return the integer that a tensor holds, or None without such a tensor."""
-    tensor = tensors.get(name)
+    tensor = view.stored.get(name)
     if tensor is None:
         return None
     if tensor.shape not in ((), (1,)) or tensor.dtype not in ("I32", "I64", "U8", "BOOL"):

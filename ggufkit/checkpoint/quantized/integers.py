@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
-from ggufkit.checkpoint.quantized.packed import Floats
 from ggufkit.types import TensorType
 
 Bytes = NDArray[np.uint8]
@@ -96,11 +96,16 @@ class Integers(QuantizedWeight):
 
     def blocks(self, start: int, stop: int) -> Bytes | None:
         """Return rows as blocks of `lossless_type`, or None if they would have to be rounded."""
-        return (
-            None
-            if self.lossless_type is None
-            else self.codes(start, stop).blocks(self.lossless_type)
-        )
+        type_ = self.lossless_type
+        return None if type_ is None else self.codes(start, stop).blocks(type_)
+
+
+def scale_rows(values: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+    """Return rows of scales or zero points, of which all rows may share the first."""
+    by_row = values.reshape(values.shape[0] if values.ndim else 1, -1)
+    if len(by_row) == 1:
+        return np.broadcast_to(by_row, (stop - start, by_row.shape[1]))
+    return by_row[start:stop]
 
 
 def lossless_type_of(bits: int, group_size: int) -> TensorType | None:

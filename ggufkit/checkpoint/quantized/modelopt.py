@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ggufkit.checkpoint.quantized import fp4, fp8
-from ggufkit.checkpoint.quantized.packed import Tensors, dequantized_tensor, part, replace_tensors
+from ggufkit.checkpoint.quantized.view import PlainView, Tensors
 from ggufkit.errors import CheckpointError
 
 
-def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
+def find(view: PlainView, config: Mapping[str, Any]) -> str:  # noqa: ARG001
     """Replace packed tensors by plain ones, and describe the method.
 
     Raises
@@ -28,29 +28,25 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
     CheckpointError
         The layout is not supported, or parts are missing or do not fit.
     """
-    new: Tensors = {}
     kinds: set[str] = set()
-    drop = {name for name in tensors if name.endswith(fp8.ELSEWHERE)}
-    for name, tensor in tensors.items():
+    view.hidden.update(name for name in view.stored if name.endswith(fp8.ELSEWHERE))
+    for name, tensor in view.stored.items():
         if not name.endswith(".weight") or tensor.dtype not in ("U8", *fp8.TABLES):
             continue
-        if f"{name.removesuffix('.weight')}.pre_quant_scale" in tensors:
+        if f"{name.removesuffix('.weight')}.pre_quant_scale" in view.stored:
             raise CheckpointError(
                 f"{name}: ModelOpt's AWQ (pre_quant_scale) can't be read; use NVFP4 or FP8"
             )
-        drop |= {f"{name}_scale", f"{name}_scale_2"}
+        view.hide(name, ("_scale", "_scale_2"))
         if tensor.dtype == "U8":
-            scales = part(tensors, f"{name}_scale"), part(tensors, f"{name}_scale_2")
-            found = fp4.nvfp4(tensor, *scales, inverse=False)
-            new[name] = dequantized_tensor(tensor, name, *found)
+            scales = view.part(f"{name}_scale"), view.part(f"{name}_scale_2")
+            view.put(name, tensor, *fp4.nvfp4(tensor, *scales, inverse=False))
             kinds.add("NVFP4")
         elif len(tensor.shape) == 2:
-            packed = fp8.scaled(tensor, tensors.get(f"{name}_scale"))
-            new[name] = dequantized_tensor(tensor, name, tensor.shape, packed)
+            packed = fp8.scaled(tensor, view.stored.get(f"{name}_scale"))
+            view.put(name, tensor, tensor.shape, packed)
             kinds.add("FP8")
-    return replace_tensors(
-        tensors, drop, new
-    ), f"ModelOpt {' and '.join(sorted(kinds))}, dequantized"
+    return f"ModelOpt {' and '.join(sorted(kinds))}, dequantized"
 
 
 def is_modelopt(tensors: Tensors) -> bool:

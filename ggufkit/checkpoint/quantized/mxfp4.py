@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ggufkit.checkpoint.quantized import fp4
-from ggufkit.checkpoint.quantized.packed import Tensors, dequantized_tensor, part, replace_tensors
+from ggufkit.checkpoint.quantized.view import PlainView
 
 
-def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
+def find(view: PlainView, config: Mapping[str, Any]) -> str:  # noqa: ARG001
     """Replace packed tensors by plain ones, and describe the method.
 
     Raises
@@ -26,13 +26,8 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
     CheckpointError
         Parts are missing or do not fit.
     """
-    new: Tensors = {}
-    drop: set[str] = set()
-    for name, blocks in tensors.items():
-        if not name.endswith("_blocks"):
-            continue
-        scales = part(tensors, f"{name.removesuffix('_blocks')}_scales")
-        shape, packed = fp4.mxfp4(blocks, scales, native=True)
-        new[name] = dequantized_tensor(blocks, name, shape, packed)
-        drop.add(scales.name)
-    return replace_tensors(tensors, drop, new), "MXFP4" if new else ""
+    for stem, blocks in view.with_suffix("_blocks"):
+        scales = view.part(f"{stem}_scales")
+        view.put(blocks.name, blocks, *fp4.mxfp4(blocks, scales, native=True))
+        view.hidden.add(scales.name)
+    return "MXFP4" if view.weights else ""

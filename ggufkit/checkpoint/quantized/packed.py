@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -10,64 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.arrays import Floats as Floats
-from ggufkit.checkpoint.quantized.base import QuantizedWeight
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
-from ggufkit.errors import CheckpointError
-
-Tensors = dict[str, CheckpointTensor]
 
 #: Packed matrices that are cached while their rows are read piece by piece.
 CACHED = 4
 
+#: Dtypes of plain scales and zero points.
+FLOATS = ("F16", "BF16", "F32")
+
 #: Dtypes of scales that are exponents of two: 2**(byte - 127).
 E8M0 = ("U8", "F8_E8M0")
-
-
-def dequantized_tensor(
-    main: CheckpointTensor, name: str, shape: tuple[int, ...], parts: QuantizedWeight
-) -> CheckpointTensor:
-    """Return a float32 tensor for `parts`; its data counts as that of the packed tensor `main`."""
-    return CheckpointTensor(name, shape, "F32", main.shard, main.offset, main.nbytes, None, parts)
-
-
-def replace_tensors(
-    tensors: Tensors, drop: set[str], new: Mapping[str, CheckpointTensor]
-) -> Tensors:
-    """Return tensors without those of `drop` and with those of `new`, sorted by name."""
-    kept = {name: tensor for name, tensor in tensors.items() if name not in drop}
-    return dict(sorted((kept | dict(new)).items()))
-
-
-def part(tensors: Tensors, name: str) -> CheckpointTensor:
-    """Return a part of a packed weight.
-
-    Raises
-    ------
-    CheckpointError
-        The part is missing.
-    """
-    try:
-        return tensors[name]
-    except KeyError:
-        raise CheckpointError(
-            f"tensor {name!r} is missing, a part of a quantized weight; is the download complete?"
-        ) from None
-
-
-def expect(tensor: CheckpointTensor, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
-    """Check a part's shape and dtype.
-
-    Raises
-    ------
-    CheckpointError
-        They are not the expected ones.
-    """
-    if tensor.shape != shape or tensor.dtype not in dtypes:
-        raise CheckpointError(
-            f"{tensor.shard.path}: tensor {tensor.name!r} is {tensor.dtype} of shape "
-            f"{tensor.shape}, expected {' or '.join(dtypes)} of shape {shape}"
-        )
 
 
 @lru_cache(maxsize=CACHED)

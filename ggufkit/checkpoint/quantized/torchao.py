@@ -30,25 +30,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ggufkit.arrays import Floats
 from ggufkit.checkpoint.quantized import fp8
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.quantized.fp4 import nibbles
-from ggufkit.checkpoint.quantized.integers import Codes, Integers, lossless_type_of
-from ggufkit.checkpoint.quantized.packed import (
-    Floats,
-    Tensors,
-    dequantized_tensor,
-    expect,
-    floats,
-    replace_tensors,
-    whole,
-)
+from ggufkit.checkpoint.quantized.integers import Codes, Integers, lossless_type_of, scale_rows
+from ggufkit.checkpoint.quantized.packed import FLOATS, floats, whole
+from ggufkit.checkpoint.quantized.view import PlainView, described, expect
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_bytes_of, read_raw
 from ggufkit.errors import CheckpointError
 from ggufkit.types import TensorType
 
 _QDATA = re.compile(r"(.*)\._([A-Za-z0-9_]+)_qdata")
-_FLOATS = ("F16", "BF16", "F32")
 _PARTS = ("qdata", "scale", "zero_point", "act_quant_scale", "act_quant_zero_point")
 
 
@@ -104,20 +97,14 @@ class TorchaoInt8(Integers):
     def codes(self, start: int, stop: int) -> Codes:
         """Return the codes of rows."""
         values = read_raw(self.qdata, slice(start, stop))
-        scales = self._rows_of(floats(self.scale), start, stop)
+        scales = scale_rows(floats(self.scale), start, stop)
         zeros: NDArray[Any] | int = 0
         if self.zero_point is not None:
-            zeros = self._rows_of(whole(self.zero_point), start, stop)
+            zeros = scale_rows(whole(self.zero_point), start, stop)
         return Codes(values, scales, zeros, np.arange(values.shape[1]) // self.group_size)
 
-    def _rows_of(self, values: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
-        by_row = values.reshape(values.shape[0] if values.ndim else 1, -1)
-        if len(by_row) == 1:
-            return np.broadcast_to(by_row, (stop - start, by_row.shape[1]))
-        return by_row[start:stop]
 
-
-def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  # noqa: ARG001
+def find(view: PlainView, config: Mapping[str, Any]) -> str:  # noqa: ARG001
     """Replace packed tensors by plain ones, and describe the method.
 
     Raises
@@ -125,33 +112,31 @@ def find(tensors: Tensors, config: Mapping[str, Any]) -> tuple[Tensors, str]:  #
     CheckpointError
         The layout is not supported, or parts are missing or do not fit.
     """
-    new: Tensors = {}
-    drop: set[str] = set()
-    for name, qdata in tensors.items():
+    for name, qdata in view.stored.items():
         match = _QDATA.fullmatch(name)
         if match is None:
             continue
         weight, stem = f"{match[1]}.{match[2]}", name.removesuffix("qdata")
-        if f"{stem}act_pre_scale" in tensors:
+        if f"{stem}act_pre_scale" in view.stored:
             raise CheckpointError(
                 f"{weight}: torchao's AWQ (act_pre_scale) can't be read; use the original model, "
                 "or save it dequantized"
             )
-        new[weight] = dequantized_tensor(qdata, weight, *_weight(tensors, stem, qdata))
-        drop |= {f"{stem}{each}" for each in _PARTS}
-    return replace_tensors(tensors, drop, new), "torchao, dequantized"
+        view.put(weight, qdata, *_weight(view, stem, qdata))
+        view.hide(stem, _PARTS)
+    return "torchao, dequantized"
 
 
 def _weight(
-    tensors: Tensors, stem: str, qdata: CheckpointTensor
+    view: PlainView, stem: str, qdata: CheckpointTensor
 ) -> tuple[tuple[int, ...], QuantizedWeight]:
-    scale = tensors.get(f"{stem}scale")
+    scale = view.stored.get(f"{stem}scale")
     if scale is None or len(qdata.shape) != 2 or not qdata.shape[1]:
         raise _unknown(qdata)
-    zero = tensors.get(f"{stem}zero_point")
+    zero = view.stored.get(f"{stem}zero_point")
     if qdata.dtype in fp8.TABLES:
         return qdata.shape, fp8.scaled(qdata, scale, _block(qdata.shape, scale.shape))
-    if qdata.dtype in ("U8", "I8") and zero is not None and zero.dtype in _FLOATS:
+    if qdata.dtype in ("U8", "I8") and zero is not None and zero.dtype in FLOATS:
         return _int4(qdata, scale, zero)
     if qdata.dtype != "I8":
         raise _unknown(qdata)
@@ -160,7 +145,7 @@ def _weight(
     n_rows, n_cols = qdata.shape
     n_groups = scale.shape[1] if len(scale.shape) == 2 else 1
     fits = scale.shape in ((), (1,), (1, 1), (n_rows,), (n_rows, n_groups))
-    if not fits or not n_groups or n_cols % n_groups or scale.dtype not in _FLOATS:
+    if not fits or not n_groups or n_cols % n_groups or scale.dtype not in FLOATS:
         raise _misfit(qdata, scale)
     return qdata.shape, TorchaoInt8(qdata, scale, zero, n_cols // n_groups)
 
@@ -170,9 +155,9 @@ def _int4(
 ) -> tuple[tuple[int, ...], Int4]:
     n_rows, n_cols = qdata.shape[0], qdata.shape[1] * 2
     n_groups = scale.shape[0] if len(scale.shape) == 2 else 0
-    if not n_groups or n_cols % n_groups or scale.shape[1] != n_rows or scale.dtype not in _FLOATS:
+    if not n_groups or n_cols % n_groups or scale.shape[1] != n_rows or scale.dtype not in FLOATS:
         raise _misfit(qdata, scale)
-    expect(zero, scale.shape, _FLOATS)
+    expect(zero, scale.shape, FLOATS)
     return (n_rows, n_cols), Int4(qdata, scale, zero, n_cols // n_groups)
 
 
@@ -185,14 +170,12 @@ def _block(shape: tuple[int, ...], scales: tuple[int, ...]) -> tuple[int, ...]:
 
 def _unknown(qdata: CheckpointTensor) -> CheckpointError:
     return CheckpointError(
-        f"{qdata.shard.path}: tensor {qdata.name!r} is {qdata.dtype} of shape {qdata.shape}: a "
-        "layout of torchao that can't be read; known are plain int4, int8, intx and float8. Use "
-        "the original model, or save it dequantized"
+        f"{described(qdata)}: a layout of torchao that can't be read; known are plain int4, int8, "
+        "intx and float8. Use the original model, or save it dequantized"
     )
 
 
 def _misfit(qdata: CheckpointTensor, scale: CheckpointTensor) -> CheckpointError:
     return CheckpointError(
-        f"{scale.shard.path}: tensor {scale.name!r} is {scale.dtype} of shape {scale.shape}, which "
-        f"does not fit a weight of {qdata.dtype} of shape {qdata.shape}"
+        f"{described(scale)}, which does not fit a weight of {qdata.dtype} of shape {qdata.shape}"
     )

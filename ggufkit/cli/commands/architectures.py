@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 
@@ -34,7 +35,6 @@ def run(args: argparse.Namespace) -> int:
         }
         emit(facts)
         return 0
-    from ggufkit.cli import render
 
     rows = [
         (

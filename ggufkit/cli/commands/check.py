@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, UsageError, add_shared
 from ggufkit.cli.json_output import emit
 
@@ -70,7 +71,6 @@ def _is_shown(finding: Finding, least: str) -> bool:
 
 
 def _list_rules(*, as_json: bool) -> int:
-    from ggufkit.cli import render
     from ggufkit.toolbox.checks.rules import GROUPS
 
     rows = [
@@ -129,7 +129,6 @@ def _check(path: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _find(path: Path, args: argparse.Namespace) -> list[Finding]:
-    from ggufkit.cli import render
     from ggufkit.toolbox.checks.engine import check
 
     total = sum(part.stat().st_size for part in _parts(path) if part.is_file())
@@ -162,8 +161,6 @@ def _as_json(path: Path, findings: Sequence[Finding], edits: Sequence[Edit]) -> 
 
 
 def _show(path: Path, findings: Sequence[Finding], counts: dict[str, int]) -> None:
-    from ggufkit.cli import render
-
     summary = ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items() if n)
     render.heading(f"{path}: {summary or 'nothing found'}")
     rows = [(finding.severity.word, finding.rule, _text(path, finding)) for finding in findings]
@@ -178,8 +175,6 @@ def _text(path: Path, finding: Finding) -> str:
 
 
 def _show_fixes(findings: Sequence[Finding], edits: Sequence[Edit], *, dry_run: bool) -> None:
-    from ggufkit.cli import render
-
     render.table(
         ("rule", "the change"), [(f.rule, f.fix.what) for f in findings if f.fix], fold=True
     )

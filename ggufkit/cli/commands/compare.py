@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 from ggufkit.cli.model_files import tensor_bytes
@@ -35,7 +36,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print and write."""
-    from ggufkit.cli import render
     from ggufkit.toolbox.compare.compare import compare, expand
 
     if args.html is not None:
@@ -73,8 +73,6 @@ def _write(found: Comparison, path: Path) -> None:
 
 
 def _show(found: Comparison, *, with_tensors: bool) -> None:
-    from ggufkit.cli import render
-
     render.heading(f"{found.source}: {len(found.shapes)} tensors")
     weighted = ("weighted",) if found.weighted else ()
     columns = (
@@ -99,8 +97,6 @@ def _show(found: Comparison, *, with_tensors: bool) -> None:
 
 
 def _show_tensors(found: Comparison) -> None:
-    from ggufkit.cli import render
-
     for rung in found.rungs:
         render.blank()
         render.heading(rung.name)

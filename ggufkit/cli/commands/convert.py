@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.cli import converting, mixes
-from ggufkit.cli.arguments import CommandParser, positive, refuse, tensor_type
+from ggufkit.cli.arguments import CommandParser, add_count, add_shared, refuse, tensor_type
 from ggufkit.cli.commands import mmproj, vocabulary
 from ggufkit.errors import ConversionError
 
@@ -60,10 +60,10 @@ def add_arguments(parser: CommandParser) -> None:
     _add_types(parser)
     mixes.add_arguments(parser)
 
-    add = parser.add_argument_group("splits").add_argument
+    group = parser.add_argument_group("splits")
+    add = group.add_argument
     add("--split-max-size", metavar="N(K|M|G)", help="maximum tensor data per file, such as 4G")
-    text = "maximum tensors per file"
-    add("--split-max-tensors", type=positive, default=0, metavar="N", help=text)
+    add_count(group, "--split-max-tensors", text="maximum tensors per file")
     add("--no-tensor-first-split", action="store_true", help="put no tensors into the first file")
     parser.declare("--generic", conflicts="--architecture")
     parser.declare("--no-tensor-first-split", requires=("--split-max-size", "--split-max-tensors"))
@@ -74,7 +74,7 @@ def add_arguments(parser: CommandParser) -> None:
 def _add_source(parser: CommandParser) -> None:
     group = parser.add_argument_group("source")
     add = group.add_argument
-    converting.add_revision(group)
+    add_shared(group, "--revision")
     converting.add_streaming(group)
     converting.add_metadata(group)
     add(
@@ -217,6 +217,6 @@ def _split_limits(args: argparse.Namespace) -> SplitLimits:
 
     return SplitLimits(
         parse_size(args.split_max_size) if args.split_max_size else 0,
-        args.split_max_tensors,
+        args.split_max_tensors or 0,
         args.no_tensor_first_split,
     )

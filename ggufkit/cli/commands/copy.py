@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ggufkit.cli.arguments import CommandParser, add_output, positive
+from ggufkit.cli.arguments import CommandParser, add_count, add_output
 from ggufkit.cli.model_files import run_copy
 
 
@@ -18,12 +18,7 @@ def add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
     add("out", type=Path, metavar="OUT", help="file to write")
-    add(
-        "--alignment",
-        type=positive,
-        metavar="N",
-        help="alignment of tensor data in bytes, a power of two",
-    )
+    add_count(parser, "--alignment", text="alignment of tensor data in bytes, a power of two")
     add_output(parser)
 
 

@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 from ggufkit.cli.metadata_changes import json_keys, metadata_rows
@@ -35,7 +36,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print."""
-    from ggufkit.cli import render
     from ggufkit.toolbox.diff import diff
 
     quiet = args.quiet or args.no_data
@@ -86,8 +86,6 @@ def _is_finite(errors: ErrorSums) -> bool:
 
 
 def _show(found: Difference) -> None:
-    from ggufkit.cli import render
-
     if found.metadata:
         render.heading(f"Metadata: {len(found.metadata)} keys differ")
         render.table(("", "key", "type", "value"), metadata_rows(found.metadata))

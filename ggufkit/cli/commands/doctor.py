@@ -14,6 +14,7 @@ import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 
@@ -148,8 +149,6 @@ def _cpu() -> str:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from ggufkit.cli import render
-
     kernels, tested = found["kernels"], found["self_test"]
     forced = f", forced by {kernels['variable']}" if kernels["forced"] else ""
     verdict = f"{len(tested['same'])} types: kernels and numpy give the same bytes"

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_output, text_of
 from ggufkit.cli.json_output import emit
 
@@ -77,7 +78,6 @@ def _natural(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Edit and show what changed."""
-    from ggufkit.cli import render
     from ggufkit.toolbox.edit import edit
 
     values = {}
@@ -125,7 +125,6 @@ def _as_json(done: Edit) -> dict[str, object]:
 
 
 def _show(done: Edit, *, dry_run: bool) -> None:
-    from ggufkit.cli import render
     from ggufkit.cli.metadata_changes import metadata_rows
     from ggufkit.toolbox.edit import RESERVED
 

@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_output, add_shared
 from ggufkit.cli.json_output import emit
 
@@ -46,7 +47,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and show the checkpoint."""
-    from ggufkit.cli import render
     from ggufkit.export.plan import plan_export
     from ggufkit.export.write import check_out, run_export
     from ggufkit.gguf.split import parse_size
@@ -81,8 +81,6 @@ def _n_weights(path: Path) -> int:
 
 
 def _show(plan: ExportPlan, *, as_json: bool) -> None:
-    from ggufkit.cli import render
-
     if as_json:
         facts = {
             "path": str(plan.out),

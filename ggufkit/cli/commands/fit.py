@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ggufkit.cli.arguments import CommandParser, add_shared, positive, refuse
+from ggufkit.cli import render
+from ggufkit.cli.arguments import CommandParser, add_count, add_shared, refuse
 from ggufkit.cli.json_output import emit
 from ggufkit.cli.memory_arguments import add_memory_arguments, run_fit
 
@@ -29,20 +30,8 @@ def add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--kv-k", metavar="TYPE", help="type of the keys, if not that of --kv")
     add("--kv-v", metavar="TYPE", help="type of the values, if not that of --kv")
-    add(
-        "--parallel",
-        type=positive,
-        metavar="N",
-        default=1,
-        help="sequences that share the context; default: %(default)s",
-    )
-    add(
-        "--ubatch",
-        type=positive,
-        metavar="N",
-        default=512,
-        help="tokens computed at a time; default: %(default)s",
-    )
+    add_count(parser, "--parallel", default=1, text="sequences that share the context")
+    add_count(parser, "--ubatch", default=512, text="tokens computed at a time")
     add("--table", action="store_true", help="show GiB for several context lengths")
     add_shared(parser, "--json")
 
@@ -77,8 +66,6 @@ def _print_json(found: Fit, *, with_table: bool) -> None:
 
 
 def _show(found: Fit, *, with_table: bool) -> None:
-    from ggufkit.cli import render
-
     render.heading(found.sentence)
     if with_table:
         _show_table(found)
@@ -89,8 +76,6 @@ def _show(found: Fit, *, with_table: bool) -> None:
 
 
 def _show_rungs(found: Fit) -> None:
-    from ggufkit.cli import render
-
     shown = [_columns_of(placed) for placed in found.placements]
     unused = {
         *(() if found.memory.vram else ("VRAM", "GPU layers")),
@@ -120,7 +105,6 @@ def _columns_of(placed: Placement) -> dict[str, str]:
 
 
 def _show_table(found: Fit) -> None:
-    from ggufkit.cli import render
     from ggufkit.toolbox.fit.fit import table
 
     by_context = table(found)

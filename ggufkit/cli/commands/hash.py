@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, UsageError, add_shared, refuse
 from ggufkit.cli.json_output import emit
 
@@ -53,7 +54,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _payload(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.toolbox.payload import payload_lines
 
     models, total = _models(args.files)
@@ -68,7 +68,6 @@ def _payload(args: argparse.Namespace) -> int:
 
 
 def _hash(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.toolbox.hash import hash_file
 
     models, total = _models(args.files)
@@ -108,13 +107,12 @@ def _size_of(path: Path) -> int:
 
 
 def _show(path: Path, found: FileHash, *, tensors: bool) -> None:
-    from ggufkit.cli.render import plain
     from ggufkit.toolbox.hash import manifest_line
 
     # Lines that start with '#' are comments to sha256sum.
     for name, digest in found.tensors.items() if tensors else ():
-        sys.stdout.write(f"# tensor   {digest}  {plain(name)}\n")
-    sys.stdout.write(f"# weights  {found.weights}  {plain(str(path))}\n")
+        sys.stdout.write(f"# tensor   {digest}  {render.plain(name)}\n")
+    sys.stdout.write(f"# weights  {found.weights}  {render.plain(str(path))}\n")
     for part, digest in found.files.items():
         sys.stdout.write(manifest_line(digest, str(part)) + "\n")
 
@@ -128,7 +126,6 @@ def _as_dict(found: FileHash) -> dict[str, Any]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.toolbox.hash import check_manifest, read_manifest
     from ggufkit.toolbox.payload import is_payload_manifest
 
@@ -142,7 +139,6 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _check_payload(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.toolbox.payload import check_payload, read_payload_manifest
 
     refuse(args, "with a manifest of xxh64 sums", "--jobs")

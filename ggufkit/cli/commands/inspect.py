@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared, refuse
 from ggufkit.cli.json_output import emit
 
@@ -104,7 +105,6 @@ def _show(args: argparse.Namespace, file: GGUFModel) -> None:
 
 def _warn_of_journals(file: GGUFModel) -> None:
     """Say that an edit was interrupted: what was read may be half of it."""
-    from ggufkit.cli import render
     from ggufkit.toolbox.header_journal import journal_path
 
     for part in file.parts:

@@ -25,12 +25,7 @@ def add_arguments(parser: CommandParser) -> None:
         "one that adapter_config.json names",
     )
     converting.add_out(parser, "folder, or a file ending in .gguf; default: ADAPTER's folder")
-    add(
-        "--outtype",
-        choices=converting.OUTTYPES,
-        default="f32",
-        help="type of the matrices; default: %(default)s",
-    )
+    converting.add_outtype(parser, "f32")
     converting.add_execution(parser)
     converting.add_publishing(parser)
 

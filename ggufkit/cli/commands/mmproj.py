@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from ggufkit.cli import converting
-from ggufkit.cli.arguments import CommandParser
+from ggufkit.cli.arguments import CommandParser, add_shared
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -17,14 +17,8 @@ def add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="checkpoint folder, or owner/name on the Hub")
     converting.add_out(parser, "folder, or a file ending in .gguf")
-    add(
-        "--outtype",
-        choices=converting.OUTTYPES,
-        default="f16",
-        help="type of the matrices; default: %(default)s",
-    )
-    converting.add_name(parser)
-    converting.add_revision(parser)
+    converting.add_outtype(parser, "f16")
+    add_shared(parser, "--name", "--revision")
     converting.add_streaming(parser)
     converting.add_execution(parser)
     converting.add_publishing(parser)

@@ -18,7 +18,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import CommandParser, add_shared, positive
+from ggufkit.cli import render
+from ggufkit.cli.arguments import CommandParser, add_count, add_shared
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def add_arguments(parser: CommandParser) -> None:
     add("--name", metavar="NAME", help="[NAMESPACE/]NAME; default: the name in the file")
     add("--tag", metavar="TAG", help="tag of a single file; default: its file type")
     add("--system", metavar="TEXT", default="", help="system message")
-    add("--num-ctx", type=positive, metavar="N", help="tokens of context")
+    add_count(parser, "--num-ctx", text="tokens of context")
     add("--adapter", type=Path, metavar="FILE", help="LoRA adapter, as GGUF")
     put = parser.add_mutually_exclusive_group().add_argument
     put(
@@ -98,7 +99,6 @@ def _write_modelfiles(args: argparse.Namespace, entries: list[NamedFile]) -> lis
 
 
 def _store(args: argparse.Namespace, entries: list[NamedFile]) -> list[str]:
-    from ggufkit.cli import render
     from ggufkit.publish.ollama.names import default_store
     from ggufkit.publish.ollama.store import import_model, is_taken
 
@@ -122,7 +122,6 @@ def _store(args: argparse.Namespace, entries: list[NamedFile]) -> list[str]:
 
 
 def _send(args: argparse.Namespace, entries: list[NamedFile]) -> list[str]:
-    from ggufkit.cli import render
     from ggufkit.publish.ollama.client import connect, refuse_tagged, send
 
     total = sum(entry.model.n_bytes for entry in entries)
@@ -140,8 +139,6 @@ def _send(args: argparse.Namespace, entries: list[NamedFile]) -> list[str]:
 
 
 def _show(args: argparse.Namespace, entries: list[NamedFile], done: list[str]) -> int:
-    from ggufkit.cli import render
-
     if args.json:
         facts = [_facts(entry, how) for entry, how in zip(entries, done, strict=True)]
         emit(facts)

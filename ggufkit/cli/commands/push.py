@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared, refuse
 from ggufkit.cli.json_output import emit
 
@@ -32,7 +33,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, and unless it is a dry run, send."""
-    from ggufkit.cli import render
     from ggufkit.publish.hub.model_card import CARD_NAME, LadderFolder, model_card
     from ggufkit.publish.hub.push import plan_push, push
     from ggufkit.publish.recommend import read_quality

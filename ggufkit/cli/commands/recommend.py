@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 from ggufkit.cli.memory_arguments import add_memory_arguments, has_files, run_fit
@@ -31,7 +32,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, choose and show."""
-    from ggufkit.cli import render
     from ggufkit.publish.recommend import read_quality, recommend
     from ggufkit.toolbox.fit.fit import gib
 

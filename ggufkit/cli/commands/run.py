@@ -15,7 +15,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ggufkit.cli.arguments import CommandParser, UsageError, positive
+from ggufkit.cli import render
+from ggufkit.cli.arguments import CommandParser, UsageError, add_count
 from ggufkit.cli.json_output import emit
 
 
@@ -24,22 +25,8 @@ def add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL[:TYPE]", help="GGUF file, folder of a ladder, or owner/name")
     add("-p", "--prompt", required=True, metavar="TEXT", help="what to say to the model")
-    add(
-        "-n",
-        "--tokens",
-        type=positive,
-        default=128,
-        metavar="N",
-        help="maximum tokens to generate; default: %(default)s",
-    )
-    add(
-        "-c",
-        "--context",
-        type=positive,
-        default=2048,
-        metavar="N",
-        help="tokens of context; default: %(default)s",
-    )
+    add_count(parser, "-n", "--tokens", default=128, text="maximum tokens to generate")
+    add_count(parser, "-c", "--context", default=2048, text="tokens of context")
     add("--system", metavar="TEXT", help="system message, for models with a chat template")
     add("--raw", action="store_true", help="continue the prompt itself, without a chat template")
     add("--json", action="store_true", help="print text and speed as JSON")
@@ -76,9 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(piece: str) -> None:
-    from ggufkit.cli.render import plain
-
-    sys.stdout.write("\n".join(map(plain, piece.split("\n"))))
+    sys.stdout.write("\n".join(map(render.plain, piece.split("\n"))))
     sys.stdout.flush()
 
 

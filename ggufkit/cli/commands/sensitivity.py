@@ -12,7 +12,8 @@ import argparse
 import os
 from pathlib import Path
 
-from ggufkit.cli.arguments import CommandParser, add_shared, positive, tensor_type, text_of
+from ggufkit.cli import render
+from ggufkit.cli.arguments import CommandParser, add_count, add_shared, tensor_type, text_of
 from ggufkit.cli.json_output import emit
 
 
@@ -29,28 +30,14 @@ def add_arguments(parser: CommandParser) -> None:
     )
     add("-o", "--out", type=Path, metavar="OUT", help="default: NAME.sensitivity.json")
     add("--probe", default="Q4_0", metavar="TYPE", help="probe type; default: %(default)s")
-    add(
-        "--chunks",
-        type=positive,
-        default=8,
-        metavar="N",
-        help="chunks of the text; default: %(default)s",
-    )
-    add(
-        "-c",
-        "--context",
-        type=positive,
-        default=512,
-        metavar="N",
-        help="tokens of a chunk; default: %(default)s",
-    )
+    add_count(parser, "--chunks", default=8, text="chunks of the text")
+    add_count(parser, "-c", "--context", default=512, text="tokens of a chunk")
     add("--allow-requantize", action="store_true", help="accept a quantized GGUF file")
     add_shared(parser, "--force", "--json", "--jobs", "--quiet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write the file and show it."""
-    from ggufkit.cli import render
     from ggufkit.converter.ladder import open_source
     from ggufkit.errors import OutputError
     from ggufkit.publish.sensitivity import count_files, learn

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ggufkit.cli.arguments import CommandParser, add_output, positive
+from ggufkit.cli.arguments import CommandParser, add_count, add_output
 from ggufkit.cli.model_files import run_copy
 
 
@@ -19,13 +19,8 @@ def add_arguments(parser: CommandParser) -> None:
     add("file", type=Path, metavar="FILE", help="GGUF file, or any part of a split one")
     add("out", type=Path, metavar="OUT", help="folder and stem of the files to write")
     add("--max-size", metavar="N(K|M|G)", help="maximum tensor data per file, such as 4G")
-    add(
-        "--max-tensors",
-        type=positive,
-        default=0,
-        metavar="N",
-        help="maximum tensors per file; default: 128, unless --max-size is given",
-    )
+    text = "maximum tensors per file; default: 128, unless --max-size is given"
+    add_count(parser, "--max-tensors", text=text)
     add("--no-tensor-first-split", action="store_true", help="put no tensors into the first file")
     add_output(parser)
 
@@ -39,6 +34,6 @@ def run(args: argparse.Namespace) -> int:
         args,
         split,
         max_bytes=parse_size(args.max_size) if args.max_size else 0,
-        max_tensors=args.max_tensors,
+        max_tensors=args.max_tensors or 0,
         no_tensor_first=args.no_tensor_first_split,
     )

@@ -16,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.cli.arguments import CommandParser, add_shared, positive, text_of
+from ggufkit.cli import render
+from ggufkit.cli.arguments import CommandParser, add_count, add_shared, text_of
 from ggufkit.cli.json_output import emit
 
 if TYPE_CHECKING:
@@ -34,14 +35,7 @@ def add_arguments(parser: CommandParser) -> None:
         metavar="TEXT",
         help="text to continue; default: %(default)s",
     )
-    add(
-        "-n",
-        "--tokens",
-        type=positive,
-        default=8,
-        metavar="N",
-        help="tokens to generate; default: %(default)s",
-    )
+    add_count(parser, "-n", "--tokens", default=8, text="tokens to generate")
     add("--text", type=Path, metavar="FILE", help="measure perplexity and KL divergence on a text")
     add("--base", type=Path, metavar="FILE", help="file to compare with; default: the largest")
     add(
@@ -51,14 +45,7 @@ def add_arguments(parser: CommandParser) -> None:
         metavar="N",
         help="maximum chunks of the text, 0 for all; default: %(default)s",
     )
-    add(
-        "-c",
-        "--context",
-        type=positive,
-        default=512,
-        metavar="N",
-        help="tokens of a chunk; default: %(default)s",
-    )
+    add_count(parser, "-c", "--context", default=512, text="tokens of a chunk")
     add_shared(parser, "--json", "--quiet")
     parser.declare("--base", "--chunks", "--context", "--quiet", requires="--text")
 
@@ -96,7 +83,6 @@ def _files(args: argparse.Namespace) -> list[Path]:
 
 
 def _measure(args: argparse.Namespace, files: list[Path], text: str) -> dict[Path, Quality]:
-    from ggufkit.cli import render
     from ggufkit.publish.evaluate import measure
 
     base, *others = files
@@ -111,8 +97,6 @@ def _show(
     said: dict[Path, Generation | None],
     quality: dict[Path, Quality],
 ) -> None:
-    from ggufkit.cli import render
-
     if args.json:
         listed = [_as_dict(path, said[path], quality.get(path)) for path in said]
         emit(listed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 
@@ -24,7 +25,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         emit(rows)
         return 0
-    from ggufkit.cli import render
 
     columns = ("type", "id", "bpw", "weights/block", "bytes/block", "reads", "writes")
     render.table(

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared
 from ggufkit.cli.json_output import emit
 
@@ -30,7 +31,7 @@ def add_arguments(parser: CommandParser) -> None:
     add("--recipe", metavar="TYPE", help="file type; default: that in the file")
     add("--imatrix", type=Path, metavar="FILE", help="importance matrix, as given to convert")
     add("--via", choices=("f32", "f16", "bf16"), help="as given to convert")
-    add("--revision", metavar="REVISION", help="branch, tag or commit of a Hub repository")
+    add_shared(parser, "--revision")
     add("--pre", metavar="NAME", help="as given to convert")
     add("--name", metavar="NAME", help="as given to convert")
     add("--allow-requantize", action="store_true", help="accept a quantized source")
@@ -50,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _against_sums(args: argparse.Namespace) -> int:
-    from ggufkit.cli import render
     from ggufkit.errors import MissingFileError
     from ggufkit.toolbox.hash import hash_file, read_manifest
 
@@ -72,7 +72,7 @@ def _against_sums(args: argparse.Namespace) -> int:
 
 
 def _against_source(args: argparse.Namespace) -> int:
-    from ggufkit.cli import model_files, render
+    from ggufkit.cli import model_files
     from ggufkit.toolbox.verify import verify
 
     with render.progress(
@@ -113,7 +113,6 @@ def _as_dict(found: Verification) -> dict[str, object]:
 
 
 def _show(found: Verification, source: str) -> None:
-    from ggufkit.cli import render
     from ggufkit.cli.metadata_changes import metadata_rows
 
     made = f"{found.recipe} of {source}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from ggufkit.cli import converting
-from ggufkit.cli.arguments import CommandParser
+from ggufkit.cli.arguments import CommandParser, add_shared
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: CommandParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="checkpoint folder, or owner/name on the Hub")
     converting.add_out(parser, "folder, or a file ending in .gguf")
-    converting.add_revision(parser)
+    add_shared(parser, "--revision")
     converting.add_metadata(parser)
     converting.add_publishing(parser)
     parser.declare("--generic", conflicts="--architecture")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ggufkit.publish.ollama.parts import Around, Place, PromptParts
+from ggufkit.publish.ollama.parts import PromptParts
 
 
 def _roles(
@@ -17,12 +17,7 @@ def _roles(
 ) -> PromptParts:
     """Return parts for turns that only differ in the role's name, which is ``%`` in `before`."""
     system, user, assistant = (before.replace("%", name) for name in names)
-    return PromptParts(
-        system=(system, behind),
-        user=(user, behind),
-        assistant=(assistant, behind),
-        generation=assistant,
-    )
+    return PromptParts((user, behind), (assistant, behind), assistant, (system, behind))
 
 
 def _default(parts: PromptParts, text: str) -> PromptParts:
@@ -30,29 +25,15 @@ def _default(parts: PromptParts, text: str) -> PromptParts:
     return replace(parts, opening=parts.system[0] + text + parts.system[1])
 
 
-def _merged(
-    user: Around, assistant: Around, generation: str, system: Around, place: Place
-) -> PromptParts:
-    return PromptParts(
-        user=user, assistant=assistant, generation=generation, system=system, place=place
-    )
-
-
 _CHATML = _roles("<|im_start|>%\n", "<|im_end|>\n")
 _LLAMA3 = _roles("<|start_header_id|>%<|end_header_id|>\n\n", "<|eot_id|>")
-_GEMMA = _merged(
-    ("<start_of_turn>user\n", "<end_of_turn>\n"),
-    ("<start_of_turn>model\n", "<end_of_turn>\n"),
-    "<start_of_turn>model\n",
-    ("", "\n\n"),
-    "first user",
-)
-_COMMAND = ("SYSTEM", "USER", "CHATBOT")
-_GRANITE = _roles("<|start_of_role|>%<|end_of_role|>", "<|end_of_text|>\n")
 # The default dates of the templates.
 _LLAMA31_DATES = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
 _LLAMA31 = replace(_LLAMA3, system=(_LLAMA3.system[0] + _LLAMA31_DATES, _LLAMA3.system[1]))
+# A system text in a paragraph of its own.
+_APART = ("", "\n\n")
 
+#: Of `PromptParts`: user, assistant, generation, system, place.
 FAMILIES: Mapping[str, PromptParts] = {
     "chatml": _CHATML,
     "qwen2.5": _default(
@@ -64,60 +45,47 @@ FAMILIES: Mapping[str, PromptParts] = {
     ),
     "llama3": _LLAMA3,
     "llama3.1": _default(_LLAMA31, ""),
-    "llama2": _merged(
+    "llama2": PromptParts(
         ("[INST] ", " [/INST]"), (" ", " {eos}{bos}"), "",
         ("<<SYS>>\n", "\n<</SYS>>\n\n"), "first user",
     ),
-    "mistral-v0": _merged(("[INST] ", " [/INST]"), ("", "{eos}"), "", ("", "\n\n"), "first user"),
-    "mistral-v1": _merged(
-        (" [INST] ", " [/INST]"), (" ", "{eos}"), "", ("", "\n\n"), "first user"
-    ),
-    "mistral-v3": _merged(("[INST] ", "[/INST]"), (" ", "{eos}"), "", ("", "\n\n"), "last user"),
-    "mistral-nemo": _merged(("[INST]", "[/INST]"), ("", "{eos}"), "", ("", "\n\n"), "last user"),
+    "mistral-v0": PromptParts(("[INST] ", " [/INST]"), ("", "{eos}"), "", _APART, "first user"),
+    "mistral-v1": PromptParts((" [INST] ", " [/INST]"), (" ", "{eos}"), "", _APART, "first user"),
+    "mistral-v3": PromptParts(("[INST] ", "[/INST]"), (" ", "{eos}"), "", _APART, "last user"),
+    "mistral-nemo": PromptParts(("[INST]", "[/INST]"), ("", "{eos}"), "", _APART, "last user"),
     "mistral-v7": PromptParts(
-        system=("[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"), user=("[INST] ", "[/INST]"),
-        assistant=(" ", "{eos}"), generation="",
+        ("[INST] ", "[/INST]"), (" ", "{eos}"), "", ("[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]")
     ),
     "mistral-v7-tekken": PromptParts(
-        system=("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"), user=("[INST]", "[/INST]"),
-        assistant=("", "{eos}"), generation="",
+        ("[INST]", "[/INST]"), ("", "{eos}"), "", ("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]")
     ),
-    "gemma": _GEMMA,
+    "gemma": replace(
+        _roles("<start_of_turn>%\n", "<end_of_turn>\n", ("", "user", "model")),
+        system=_APART, place="first user",
+    ),
     "phi3": _roles("<|%|>\n", "<|end|>\n"),
     "phi4": _roles("<|im_start|>%<|im_sep|>", "<|im_end|>"),
     "zephyr": _roles("<|%|>\n", "{eos}\n"),
-    "vicuna": PromptParts(
-        system=("", "\n\n"), user=("USER: ", "\n"), assistant=("ASSISTANT: ", "{eos}\n"),
-        generation="ASSISTANT:",
-    ),
+    "vicuna": PromptParts(("USER: ", "\n"), ("ASSISTANT: ", "{eos}\n"), "ASSISTANT:", _APART),
     "vicuna-orca": PromptParts(
-        system=("SYSTEM: ", "\n"), user=("USER: ", "\n"), assistant=("ASSISTANT: ", "{eos}\n"),
-        generation="ASSISTANT:",
+        ("USER: ", "\n"), ("ASSISTANT: ", "{eos}\n"), "ASSISTANT:", ("SYSTEM: ", "\n")
     ),
-    "deepseek-v2": PromptParts(
-        system=("", "\n\n"), user=("User: ", "\n\n"), assistant=("Assistant: ", "{eos}"),
-        generation="Assistant:",
-    ),
-    "deepseek-v3": PromptParts(
-        user=("<｜User｜>", ""), assistant=("<｜Assistant｜>", "{eos}"),
-        generation="<｜Assistant｜>",
-    ),
+    "deepseek-v2": PromptParts(("User: ", "\n\n"), ("Assistant: ", "{eos}"), "Assistant:", _APART),
+    "deepseek-v3": PromptParts(("<｜User｜>", ""), ("<｜Assistant｜>", "{eos}"), "<｜Assistant｜>"),
     "deepseek-r1": PromptParts(
-        user=("<｜User｜>", ""), assistant=("<｜Assistant｜>", "{eos}"),
-        generation="<｜Assistant｜><think>\n",
+        ("<｜User｜>", ""), ("<｜Assistant｜>", "{eos}"), "<｜Assistant｜><think>\n"
     ),
     "command-r": _roles(
-        "<|START_OF_TURN_TOKEN|><|%_TOKEN|>", "<|END_OF_TURN_TOKEN|>", _COMMAND
+        "<|START_OF_TURN_TOKEN|><|%_TOKEN|>", "<|END_OF_TURN_TOKEN|>", ("SYSTEM", "USER", "CHATBOT")
     ),
-    "granite": _GRANITE,
+    "granite": _roles("<|start_of_role|>%<|end_of_role|>", "<|end_of_text|>\n"),
     "falcon3": _roles("<|%|>\n", "\n"),
     "olmo2": replace(_roles("<|%|>\n", "\n"), assistant=("<|assistant|>\n", "{eos}\n")),
     "glm4": replace(
         _roles("<|%|>\n", ""), system=("[gMASK]<sop><|system|>\n", ""), opening="[gMASK]<sop>"
     ),
-    "openchat": PromptParts(
-        user=("GPT4 Correct User: ", "<|end_of_turn|>"), generation="GPT4 Correct Assistant:",
-        assistant=("GPT4 Correct Assistant: ", "<|end_of_turn|>"),
-        system=("GPT4 Correct System: ", "<|end_of_turn|>"),
+    "openchat": replace(
+        _roles("GPT4 Correct %: ", "<|end_of_turn|>", ("System", "User", "Assistant")),
+        generation="GPT4 Correct Assistant:",
     ),
 }  # fmt: skip

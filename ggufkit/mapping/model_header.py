@@ -1,4 +1,4 @@
-"""The way back to a checkpoint, as data: what a GGUF file says, and what export needs besides.
+"""What a GGUF file says of its model, which inverses and export specs are given.
 
 A computed hparam has its inverse beside it: `inverse_of` makes a pair of a function of the config
 and of where its value goes in config.json.
@@ -78,43 +78,6 @@ def inverse_of(
 
 # The value of a key that is null, where transformers assumes something else.
 NULL = object()
-
-
-@dataclass(frozen=True)
-class ExportSpec:
-    """What is needed to make a checkpoint of an architecture's file, besides the architecture.
-
-    Attributes
-    ----------
-    model_type : str
-        transformers' name of the config.
-    hf_class : str
-        The class, where it is not the architecture's first.
-    task_heads : tuple of (tensor, class, prefix)
-        The class of a model that has this tensor, and what the other tensors' names start with.
-    config : mapping
-        Config keys that hparams do not tell, whose dots are levels; a callable is given the
-        `ModelHeader`. None is no key, `NULL` is null.
-    nested : str
-        The ``model_type`` of the wrapper, where the language model's config lies in another.
-    requires_tensor : mapping
-        Sources to choose only where some tensor's name has a given ending, where the architecture
-        has several sources for one tensor.
-    rename : tuple of (pattern, replacement) or callable
-        From the names that the architecture knows to those of the checkpoint; or a function of
-        the `ModelHeader`.
-    matches : callable, optional
-        Whether a file can be of this architecture, of several with one name.
-    """
-
-    model_type: str
-    hf_class: str = ""
-    task_heads: tuple[tuple[str, str, str], ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-    nested: str = ""
-    requires_tensor: Mapping[str, str] = field(default_factory=dict)
-    rename: Renames | Callable[[ModelHeader], Renames] = ()
-    matches: Callable[[ModelHeader], bool] | None = None
 
 
 @dataclass(frozen=True)
