@@ -1,7 +1,7 @@
-"""Whether an export is right: what a conversion of it would give, against the file.
+"""Check an export: convert it again, and compare the result with the file.
 
-Config and names go the way there again. Every hparam of the file must come out equal, and every
-tensor with its name and shape.
+The config and the names of tensors are mapped forwards again. Every hparam of the file must come
+out unchanged, and every tensor with its name and shape.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from ggufkit.mapping.transforms import Shape, trimmed
 def differing_hparams(
     architecture: Architecture, config: Mapping[str, Any], metadata: Metadata
 ) -> list[str]:
-    """Return what a conversion would write otherwise, a line per key of the file.
+    """Return differences of a conversion's keys, a line per key of the file.
 
-    Keys that only the conversion writes are not among them: older converters wrote fewer.
+    Keys that only the conversion writes do not count: older converters wrote fewer.
     """
     with config_errors(architecture):
         complete = complete_config(architecture, config)
@@ -49,7 +49,7 @@ def differing_hparams(
 def added_hparams(
     architecture: Architecture, config: Mapping[str, Any], metadata: Metadata
 ) -> list[str]:
-    """Return the keys that a conversion would write and the file lacks."""
+    """Return the keys that a conversion would write, but the file lacks."""
     complete = complete_config(architecture, config)
     made = write_leading_hparams(architecture, complete)
     made.extend(write_hparams(architecture, complete, 0))
@@ -68,7 +68,7 @@ def check_tensors(
     Raises
     ------
     ConversionError
-        It would not.
+        Names or shapes would differ.
     """
     made_of = {plan.name: plan.shape for plan in planned}
     if len(made_of) != len(planned):
