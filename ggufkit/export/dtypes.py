@@ -1,9 +1,9 @@
 """Types of a checkpoint's tensors, and which of them hold a file's values exactly.
 
-bfloat16 and float16 hold a value if it comes back from them bit for bit. Where the way there
-was arithmetic (`ElementWise`) they hold it if a number of theirs gives the file's value
-bit for bit: the nearest to the undone value does, if one does. Several may, near 0; the source's
-own can't be told then, but a conversion gives the same file.
+bfloat16 and float16 hold a value if it survives a round trip bit for bit. If a conversion computed
+it (`ElementWise`), they hold it if one of their numbers gives the file's value bit for bit; if any
+does, it is the one nearest to the inverse. Near 0 there may be several: then the original one is
+unknown, but a conversion gives the same file.
 """
 
 from __future__ import annotations
