@@ -10,7 +10,7 @@ import pytest
 from ggufkit.errors import BadValueError
 from ggufkit.publish.ollama.names import ModelName, blob_path, default_store, parse_digest
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[2] / "ggufkit"
 HEX = "0123456789abcdef" * 4
 LONG = "8" * 80
 HOST = "3" * 350
@@ -70,16 +70,20 @@ def test_anything_else_is_no_digest(text: str, tmp_path: Path) -> None:
 
 def test_digests_become_paths_in_one_place_only() -> None:
     found = {
-        path.name: [line.strip() for line in lines if re.search(r"sha256-|[\"'/]blobs[\"']", line)]
-        for path in sorted((ROOT / "ggufkit").rglob("*.py"))
+        path.relative_to(PACKAGE).as_posix(): [
+            line.strip() for line in lines if re.search(r"sha256-|[\"'/]blobs[\"']", line)
+        ]
+        for path in sorted(PACKAGE.rglob("*.py"))
         if (lines := path.read_text(encoding="utf-8").splitlines())
     }
     drawing = f"blobs/sha256-<hex>{' ' * 36}weights, template, parameters, config"
     assert {name: lines for name, lines in found.items() if lines} == {
-        # the Hub's cache, not Ollama's store
-        "guarded_files.py": ['return resolved, resolved.parent.parent / "blobs"'],
-        "names.py": ['return store / "blobs" / parse_digest(digest).replace(":", "-")'],
-        "store.py": [drawing],  # of the store, in a docstring
+        # the Hub's cache
+        "io/guarded_files.py": ['return resolved, resolved.parent.parent / "blobs"'],
+        "publish/ollama/names.py": [
+            'return store / "blobs" / parse_digest(digest).replace(":", "-")'
+        ],
+        "publish/ollama/store.py": [drawing],  # of the store, in a docstring
     }
 
 
