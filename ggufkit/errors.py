@@ -25,9 +25,9 @@
     │   ├── UnsupportedDtypeError
     │   └── UnsafePickleError
     ├── TemplateError                    a chat template fails, or exceeds a limit
-    ├── RemoteError                      a server can't be reached, or can't be used
-    ├── LlamaCppError                    llama.cpp is not there, or refuses a file
-    ├── OllamaError                      a server of Ollama is not there, or refuses
+    ├── RemoteError                      a server can't be reached, or sends invalid answers
+    ├── LlamaCppError                    llama.cpp is not installed, or refuses a file
+    ├── OllamaError                      an Ollama server can't be reached, or refuses
     └── ConversionError
         ├── UnknownArchitectureError
         ├── TensorNamesError             a checkpoint's tensors are not those of its architecture
@@ -35,11 +35,11 @@
         │   └── MissingWeightsError
         ├── ShapeMismatchError
         ├── UnknownTokenizerError
-        ├── TokenizerMismatchError       a file would tokenize otherwise than its checkpoint
+        ├── TokenizerMismatchError       a file would not tokenize like its checkpoint
         └── OutputError                  an output file or folder can't be used
 
-A message says what is wrong, where, and what to do about it. What a program may want to act on
-is also a field.
+A message says what is wrong, where, and what to do about it. Details that a program may need are
+also fields.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class TemplateError(GGUFKitError):
     message : str
         What went wrong.
     kind : {'syntax', 'raised', 'failed', 'unsafe', 'limit'}
-        It can't be parsed; it called ``raise_exception``; it failed otherwise; it tried to get out
-        of the sandbox; it took too much time, memory or output.
+        It can't be parsed; it called ``raise_exception``; it failed in another way; it tried to
+        leave the sandbox; it exceeded a limit on time, memory or output.
     """
 
     def __init__(self, message: str, *, kind: str) -> None:
@@ -200,15 +200,15 @@ class UnsafePickleError(CheckpointError):
 
 
 class RemoteError(GGUFKitError):
-    """A server can't be reached, or can't be used."""
+    """A server can't be reached, or sends invalid answers."""
 
 
 class LlamaCppError(GGUFKitError):
-    """llama.cpp is not there, can't load a file, or ends."""
+    """llama.cpp is not installed, can't load a file, or crashes."""
 
 
 class OllamaError(GGUFKitError):
-    """A server of Ollama can't be reached, or refuses what it is sent."""
+    """An Ollama server can't be reached, or refuses a request."""
 
 
 class ConversionError(GGUFKitError):
@@ -221,9 +221,9 @@ class UnknownArchitectureError(ConversionError):
     Parameters
     ----------
     message : str
-        What was asked for, and what to do.
+        The class, and what to do.
     closest : str, optional
-        The class that is known and most like it.
+        The most similar known class.
     generic : str, optional
         The architecture of gguf-py's tables that ``--generic`` would take.
     """
@@ -282,14 +282,14 @@ class UnknownTokenizerError(ConversionError):
 
 
 class TokenizerMismatchError(ConversionError):
-    """The file would tokenize otherwise than its checkpoint.
+    """The file would not tokenize like its checkpoint.
 
     Parameters
     ----------
     message : str
         What differs.
     text : str
-        The text, token or merge that does.
+        The text, token or merge that differs.
     """
 
     def __init__(self, message: str, *, text: str) -> None:

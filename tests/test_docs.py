@@ -157,6 +157,39 @@ def test_no_paths_of_a_machine(path: Path) -> None:
     assert not MACHINE_PATH.findall(path.read_text(encoding="utf-8"))
 
 
+def avoided() -> list[re.Pattern[str]]:
+    """Return the phrases that the glossary tells to avoid, also across line ends."""
+    section = page("glossary.md").partition("## Words to avoid")[2]
+    rows = re.findall(r"^\| (.+) \| .+ \|$", section, re.MULTILINE)[1:]
+    phrases = [phrase for row in rows for phrase in row.split(", ")]
+    assert len(phrases) > 10
+    spaced = (r"\s+(?:# )?".join(map(re.escape, phrase.split())) for phrase in phrases)
+    return [re.compile(rf"\b{phrase}(?!\w)", re.IGNORECASE) for phrase in spaced]
+
+
+# Names of earlier editions: each thing has one name now.
+OLD_NAMES = re.compile(
+    r"\b(?:JoinedFile|TakeRows|EveryOther|Regroup|TileHeads|Upright|_?[Dd]esk|[Ss]hel(?:f|ves)"
+    r"|relay|hand_over|needs_of|refuse_strangers|n_kept|KEEP_BYTES|places\.py|ways\.py|ways_of_rope"
+    r"|facts_of_encoders|recover\.py|listing\.py|pooling\.py|pool\.py|book\.py|trial\.py)\b"
+)
+
+
+def test_words_that_the_glossary_avoids_are_not_used() -> None:
+    patterns = [*avoided(), OLD_NAMES]
+    texts = {path: path.read_text(encoding="utf-8") for path in PAGES}
+    texts[DOCS / "glossary.md"] = page("glossary.md").partition("## Words to avoid")[0]
+    for path in (ROOT / "ggufkit").rglob("*.py"):
+        texts[path] = path.read_text(encoding="utf-8")
+    found = [
+        f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}"
+        for path, text in sorted(texts.items())
+        for pattern in patterns
+        for match in pattern.finditer(text)
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
 def test_python_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for model in ("tiny-llama", "my-model"):

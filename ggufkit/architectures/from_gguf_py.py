@@ -40,7 +40,7 @@ NOTE = (
     "or shifted, as llama.cpp may want it of such a model"
 )
 
-# Hparams that one key of a config gives, beside those that most models have.
+# Hparams that one key of a config gives, in addition to those of most models.
 _HPARAMS = (
     *HPARAMS,
     *POOLING,

@@ -25,7 +25,7 @@ from ggufkit.mapping.spec import (
 )
 from ggufkit.mapping.transforms import PadRows, StackExperts
 
-# Streams beside the first, to and from each of which there is a projection.
+# Streams in addition to the first, to and from each of which there is a projection.
 _N_PROJECTIONS = 3
 
 

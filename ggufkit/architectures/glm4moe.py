@@ -20,7 +20,7 @@ def n_layers_with_mtp(config: Config) -> int:
     return block_count(config) + int(config.get("num_nextn_predict_layers") or 0)
 
 
-# What an MTP layer has besides.
+# The additional tensors of an MTP layer.
 NEXTN_WEIGHTS = tuple(
     Weight(f"blk.{{i}}.nextn.{name.replace('.', '_')}", f"{_LAYER}.{name}", optional=True)
     for name in (

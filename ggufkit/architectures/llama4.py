@@ -1,4 +1,4 @@
-"""Llama 4: experts beside a shared one in every n-th block, attention in chunks.
+"""Llama 4: experts and a shared expert in every n-th block, attention in chunks.
 
 Source: llama.cpp conversion/llama4.py Llama4Model; transformers llama4.
 """

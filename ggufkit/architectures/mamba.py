@@ -61,7 +61,7 @@ def _expand_to_config(value: Any, header: ModelHeader) -> ConfigValues:
 
 @inverse_of(_expand_to_config)
 def expanded_width(config: Config) -> int:
-    """Return the width inside of a state space beside attention, a multiple of the model's."""
+    """Return the width inside of a state space combined with attention: a multiple of the model."""
     return int(config["mamba_expand"]) * int(config["hidden_size"])
 
 

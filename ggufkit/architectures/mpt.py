@@ -40,7 +40,7 @@ def _alibi_to_config(value: Any, _: ModelHeader) -> ConfigValues:
 
 @inverse_of(_alibi_to_config)
 def alibi_bias(config: Config) -> float:
-    """Return the largest of the linear biases; 0 without them."""
+    """Return the largest ALiBi bias; 0 without ALiBi."""
     given = attention(config)
     return float(given["alibi_bias_max"]) if given["alibi"] else 0.0
 

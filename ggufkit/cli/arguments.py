@@ -99,7 +99,7 @@ class CommandParser(Parser):
         return found, rest
 
     def _given(self) -> frozenset[str]:
-        """Parse again without defaults, and return the names of what is there."""
+        """Parse again without defaults, and return the names of the options that were given."""
         actions = [action for action in self._actions if action.option_strings]
         defaults = [action.default for action in actions]
         for action in actions:

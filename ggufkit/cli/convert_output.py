@@ -101,7 +101,7 @@ def _fresh(ladder: Ladder) -> Plan:
 
 def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
     measures = ("RMSE", "max error", "cosine") if totals else ()
-    # a plan promises bytes; a result has no room for them beside the errors
+    # a plan promises bytes; a result has no room for them next to the errors
     columns = ("type", "size" if measures else "bytes", "bpw", *measures, "file")
     show_size = render.size if measures else str
     rows = [

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def as_json(file: GGUFModel, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, Any]:
-    """Return everything the head of a file says, ready for `json.dump`."""
+    """Return everything in the header of a file, ready for `json.dump`."""
     return {
         "files": [{"name": file_name(p), "size": p.file_size} for p in file.parts],
         "version": file.version,

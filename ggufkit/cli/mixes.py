@@ -100,7 +100,7 @@ def show(mixes: Sequence[Mix], *, as_json: bool) -> None:
 
 
 def write(mixes: Sequence[Mix], plan: Plan) -> None:
-    """Write the recipe of every mix beside its file, for us and for llama-quantize."""
+    """Write the recipe of every mix next to its file, for us and for llama-quantize."""
     from ggufkit.converter.mix.recipe_file import write_recipe, write_tensor_types
 
     rungs = {rung.name: rung for rung in plan.rungs}

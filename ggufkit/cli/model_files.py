@@ -47,7 +47,7 @@ def run_copy(
     write : callable
         A function of the toolbox that copies a model.
     **options
-        What it takes besides.
+        Its other parameters.
     """
     quiet = args.quiet or args.dry_run
     total = 0 if quiet else tensor_bytes(args.file)

@@ -153,9 +153,9 @@ def plan_ladder(
         A folder, or for a single rung a file ending in ``.gguf``.
     ladder : str or None
         See `ggufkit.converter.planning.recipes.parse_ladder`; None for only those of `recipes`,
-        or without any for `DEFAULT_LADDER`, or the one type that a file beside a model has.
+        or without any for `DEFAULT_LADDER`, or the one type of a file that belongs to a model.
     recipes : sequence of Recipe
-        Mixes and recipes from files, for rungs beside those of the ladder.
+        Mixes and recipes from files, for rungs in addition to those of the ladder.
     imatrix : str, Path or Imatrix, optional
         An importance matrix, or its file, see `ggufkit.calibration.imatrix`.
     **modes

@@ -1,4 +1,4 @@
-"""What the ``general.*`` keys become: a model card, generation_config.json, and pooling files."""
+"""Files from the ``general.*`` keys: model card, generation_config.json and pooling files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAX_SOURCES = 1000
 def card_files(
     metadata: Metadata, config: Mapping[str, Any], pooling: str | None
 ) -> dict[str, bytes]:
-    """Return the files by name.
+    """Return the contents of the files by name.
 
     Parameters
     ----------
     metadata : Metadata
-        Of the GGUF file.
+        The metadata of the GGUF file.
     config : mapping
         The checkpoint's config.json.
     pooling : str or None

@@ -25,7 +25,7 @@ _TOKENS = "tokenizer.ggml.tokens"
 
 
 def known_of(architecture: str, metadata: Metadata, shapes: Mapping[str, Shape]) -> ModelHeader:
-    """Return what a file says, its keys without the prefix of the architecture."""
+    """Return the facts in a file's header; hparams without the prefix of the architecture."""
     prefix = f"{architecture}."
     hparams = {
         key.removeprefix(prefix): metadata[key] for key in metadata if key.startswith(prefix)
@@ -44,7 +44,7 @@ def known_of(architecture: str, metadata: Metadata, shapes: Mapping[str, Shape])
 def recover_config(
     architecture: Architecture, spec: ExportSpec, known: ModelHeader, generated: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the config of the checkpoint that a file is made of.
+    """Return the config of the checkpoint that a file was made from.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def recover_config(
     known : ModelHeader
         The file.
     generated : mapping of str to ndarray
-        Its tensors that no checkpoint has: rope factors.
+        Its computed tensors, which checkpoints do not have: RoPE factors.
 
     Raises
     ------
     ConversionError
-        Rope factors can't come from a config.
+        No config gives these RoPE factors.
     """
     head = next((cls for tensor, cls, _ in spec.task_heads if tensor in known.shapes), None)
     config = known.config
@@ -82,7 +82,7 @@ def recover_config(
 
 
 def _nested(config: Mapping[str, Any], model_type: str) -> dict[str, Any]:
-    """Return the config of the wrapper of a language model."""
+    """Return the config of a multimodal model around that of its language model."""
     outer = ("architectures", "vision_config")
     text = {key: value for key, value in config.items() if key not in outer}
     found = {key: config[key] for key in outer if key in config}
@@ -98,7 +98,7 @@ def _vocab_size(known: ModelHeader) -> int:
 
 
 def _put_rope(config: dict[str, Any], known: ModelHeader, generated: Mapping[str, Any]) -> None:
-    """Say how rope is scaled where tensors do."""
+    """Set the RoPE scaling that tensors hold."""
     long, short = (generated.get(name) for name in ROPE_FACTORS)
     if long is not None and short is not None:
         set_path(config, "rope_scaling.rope_type", "longrope")
@@ -110,7 +110,7 @@ def _put_rope(config: dict[str, Any], known: ModelHeader, generated: Mapping[str
 
 
 def _llama3_scaling(config: Mapping[str, Any], known: ModelHeader, freqs: Any) -> dict[str, Any]:
-    """Return the settings of llama 3's scaling that these factors come from.
+    """Return the settings of Llama 3's RoPE scaling that give these factors.
 
     Only original context / low and / high matter. Where both borders are among the factors they
     follow from these; the usual low of 1, and high of 4 are tried with every usual context.

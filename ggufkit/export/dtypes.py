@@ -1,9 +1,9 @@
 """Types of a checkpoint's tensors, and which of them hold a file's values exactly.
 
-bfloat16 and float16 hold a value if it comes back from them bit for bit. Where the way there
-was arithmetic (`ElementWise`) they hold it if a number of theirs gives the file's value
-bit for bit: the nearest to the undone value does, if one does. Several may, near 0; the source's
-own can't be told then, but a conversion gives the same file.
+bfloat16 and float16 hold a value if it survives a round trip bit for bit. If a conversion computed
+it (`ElementWise`), they hold it if one of their numbers gives the file's value bit for bit; if any
+does, it is the one nearest to the inverse. Near 0 there may be several: then the original one is
+unknown, but a conversion gives the same file.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ggufkit.mapping.transforms import ElementWise, Floats
 
 @dataclass(frozen=True)
 class Dtype:
-    """One of safetensors' float types.
+    """A float type of safetensors.
 
     Attributes
     ----------
     name : str
-        In headers: ``BF16``.
+        The name in headers: ``BF16``.
     torch : str
-        In config.json: ``bfloat16``.
+        The name in config.json: ``bfloat16``.
     size : int
-        Bytes.
+        Bytes per value.
     narrow, widen : callable
         From float32 and back.
     """
@@ -59,7 +59,7 @@ NARROW = ("bf16", "f16")
 
 
 def stored(values: Floats, dtype: Dtype, arithmetic: ElementWise | None) -> NDArray[Any]:
-    """Return values of a file as a checkpoint stores them, rounded to `dtype`.
+    """Return values of a file as stored in a checkpoint, rounded to `dtype`.
 
     Of several float32 that give a value of the file, it is one that a narrow type holds, if there
     is one: most checkpoints were of such a type.
@@ -75,7 +75,7 @@ def stored(values: Floats, dtype: Dtype, arithmetic: ElementWise | None) -> NDAr
 
 
 def holds(values: Floats, dtype: Dtype, arithmetic: ElementWise | None) -> bool:
-    """Whether what `stored` gives comes out as `values` again, bit for bit."""
+    """Whether a conversion of the `stored` values gives `values` again, bit for bit."""
     again = _done(dtype.widen(stored(values, dtype, arithmetic)), arithmetic)
     return np.array_equal(_bits(again), _bits(values))
 

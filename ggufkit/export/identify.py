@@ -1,4 +1,4 @@
-"""Which architecture a file is of, of those with its name, and what it was made of."""
+"""Find the architecture of a file, among those with its name, and the checkpoint's config."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ggufkit.mapping.inverse_matching import CheckpointTensorPlan, map_tensors_b
 from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, ExportSpec, complete_config
 from ggufkit.mapping.transforms import Shape
 
-# Hparams that lists are made of.
+# Hparams that determine the lengths of lists.
 COUNTS = (
     *("block_count", "decoder_block_count", "expert_count", "nextn_predict_layers"),
     *("n_deepstack_layers", "attention.shared_kv_layers", "leading_dense_block_count"),
@@ -26,20 +26,20 @@ COUNTS = (
 
 @dataclass(frozen=True)
 class Identification:
-    """What a file is.
+    """The architecture of a file, and the checkpoint that it was made from.
 
     Attributes
     ----------
     architecture : Architecture
-        Its architecture.
+        The architecture.
     config : dict
-        The config that its hparams were written from.
+        The config.json.
     tensors : list of CheckpointTensorPlan
-        The checkpoint's tensors.
+        The tensors of the checkpoint.
     differing : list of str
-        Hparams that do not come out of the config again.
+        Hparams that the config does not reproduce.
     added : list of str
-        Keys that a conversion writes and the file lacks.
+        Keys that a conversion writes, but the file lacks.
     """
 
     architecture: Architecture
@@ -50,7 +50,7 @@ class Identification:
 
 
 def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> Identification:
-    """Find the architecture whose way back takes all of a file, and comes out the same again.
+    """Find the architecture whose inverse explains all of a file, and reproduces it.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> 
     UnknownArchitectureError
         No architecture has the file's name.
     ConversionError
-        None takes all of the file.
+        None of them explains all of the file.
     """
     name = metadata.get("general.architecture")
     named = architectures_named(name) if isinstance(name, str) else ()
@@ -125,7 +125,7 @@ def _try(
 
 
 def _generated(file: GGUFSource, architecture: Architecture) -> dict[str, Any]:
-    """Return the tensors that no checkpoint has."""
+    """Return the computed tensors, which checkpoints do not have."""
     names = {generated.name for generated in architecture.computed}
     return {
         tensor.name: file.reader(tensor).read(slice(0, 1)).reshape(-1)
@@ -143,12 +143,12 @@ def _check_counts(hparams: Mapping[str, Any]) -> None:
 
 @contextmanager
 def hparam_errors(architecture: Architecture) -> Iterator[None]:
-    """Say what is wrong with hparams, where functions of an architecture stumble over them.
+    """Turn errors of an architecture's functions into a message about the file's hparams.
 
     Raises
     ------
     ConversionError
-        One is missing, or has a value that no such model can have.
+        An hparam is missing, or has an invalid value.
     """
     try:
         yield
@@ -158,5 +158,5 @@ def hparam_errors(architecture: Architecture) -> Iterator[None]:
         raise ConversionError(f"the file lacks {error}, which {architecture.name} needs") from None
     except (TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
         raise ConversionError(
-            f"the file has a value that {architecture.name} can't have: {error}"
+            f"the file has an invalid value for {architecture.name}: {error}"
         ) from None

@@ -1,4 +1,4 @@
-"""An export, planned: every file of the checkpoint, before any is written."""
+"""Plan an export: every file of the checkpoint, before any is written."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ExportTensor:
     Attributes
     ----------
     plan : CheckpointTensorPlan
-        Its name, shape, and how it comes out of the file.
+        The name and shape, and how it is made from the file.
     dtype : Dtype
         Its type.
     offset : int
-        Where it starts, in bytes after the shard's header.
+        Its position, in bytes after the shard's header.
     """
 
     plan: CheckpointTensorPlan
@@ -50,13 +50,13 @@ class ExportTensor:
 
     @property
     def n_bytes(self) -> int:
-        """Its bytes."""
+        """The size in bytes."""
         return prod(self.plan.shape) * self.dtype.size
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """A safetensors file to write: its name, its header's bytes, its tensors."""
+    """A safetensors file to write: its name, the bytes of its header, its tensors."""
 
     name: str
     header: bytes
@@ -64,7 +64,7 @@ class ShardPlan:
 
     @property
     def n_bytes(self) -> int:
-        """The file's bytes."""
+        """The size of the file in bytes."""
         return len(self.header) + sum(tensor.n_bytes for tensor in self.tensors)
 
 
@@ -75,19 +75,19 @@ class ExportPlan:
     Attributes
     ----------
     source : GGUFSource
-        The file that it is made of.
+        The GGUF file.
     path, out : Path
-        That file, and the folder of the checkpoint.
+        The path of the GGUF file, and the folder of the checkpoint.
     config : dict
-        Its config.json.
+        The config.json.
     shards : tuple of ShardPlan
-        Its weights.
+        The files of weights.
     files : dict of str to bytes
-        Its other files by name, but for config.json.
+        All other files by name.
     dtype : str
         The type of most weights: ``bf16``, ``f16`` or ``f32``.
     notes : tuple of str
-        What would be otherwise after another conversion, and what is lost.
+        Differences after another conversion, and losses.
     """
 
     source: GGUFSource
@@ -101,11 +101,11 @@ class ExportPlan:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all weights."""
+        """The size of all weights in bytes."""
         return sum(shard.n_bytes for shard in self.shards)
 
     def rows(self, tensor: ExportTensor) -> FileRows:
-        """Return what a tensor is made of."""
+        """Return the rows of the file from which a tensor is made."""
         return rows_of(self.source, self._tensors, tensor.plan)
 
     @cached_property
@@ -136,20 +136,20 @@ def plan_export(
         more weights exactly, if that is at least half of all; tensors that it does not hold
         exactly are f32.
     max_shard_size : int
-        Most bytes of weights per file; a larger tensor has a file of its own.
+        Largest size of weights per file in bytes; a larger tensor gets a separate file.
     lenient : bool
-        Whether hparams may come out otherwise.
+        Whether hparams may differ after another conversion.
     jobs : int, optional
         Threads.
     progress : callable
-        Is called with numbers of weights as they are looked at.
+        Called with numbers of weights as they are examined.
 
     Raises
     ------
     FormatError
-        It is not a well-formed GGUF file.
+        The file is not a well-formed GGUF file.
     ConversionError
-        It is of no model that ggufkit knows, or no checkpoint can be made of it.
+        ggufkit does not know the model, or can't make a checkpoint from it.
     """
     path = Path(path)
     file = GGUFSource.open(path, allow_requantize=True)
@@ -184,7 +184,7 @@ def plan_export(
 
 
 def _check_finite(config: dict[str, Any]) -> None:
-    """Refuse numbers that JSON has no text for."""
+    """Refuse numbers that JSON can't represent."""
     try:
         json.dumps(config, allow_nan=False)
     except ValueError:
@@ -194,7 +194,7 @@ def _check_finite(config: dict[str, Any]) -> None:
 
 
 def _in_order(name: str) -> tuple[Any, ...]:
-    """Sort numbers in names as numbers."""
+    """Return a key that sorts numbers in names as numbers."""
     parts = name.split(".")
     return tuple((part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts)
 
@@ -206,7 +206,7 @@ def _dtypes(
     jobs: int,
     progress: Callable[[int], None],
 ) -> tuple[str, list[str]]:
-    """Return the main type, and that of each tensor."""
+    """Return the main type, and the type of each tensor."""
     if wanted != "auto":
         return wanted, [wanted] * len(planned)
     exact = _exact(file, planned, jobs, progress)

@@ -1,7 +1,7 @@
-"""Whether an export is right: what a conversion of it would give, against the file.
+"""Check an export: convert it again, and compare the result with the file.
 
-Config and names go the way there again. Every hparam of the file must come out equal, and every
-tensor with its name and shape.
+The config and the names of tensors are mapped forwards again. Every hparam of the file must come
+out unchanged, and every tensor with its name and shape.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ggufkit.mapping.transforms import Shape, trimmed
 def compare_hparams(
     architecture: Architecture, config: Mapping[str, Any], metadata: Metadata
 ) -> tuple[list[str], list[str]]:
-    """Return what a conversion would write otherwise, and the keys that the file lacks.
+    """Return what a conversion would write differently, and the keys that the file lacks.
 
     The first has a line per key of the file. Keys that only the conversion writes are not among
     them: older converters wrote fewer.
@@ -61,7 +61,7 @@ def check_tensors(
     Raises
     ------
     ConversionError
-        It would not.
+        Names or shapes would differ.
     """
     made_of = {plan.name: plan.shape for plan in planned}
     if len(made_of) != len(planned):

@@ -10,7 +10,7 @@ from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.mapping.inverse_matching import CheckpointTensorPlan
 from ggufkit.mapping.transforms import Floats, Shape, n_rows
 
-# Weights that are worked on at once: 16 MiB as float32.
+# Weights per chunk: 16 MiB as float32.
 CHUNK_WEIGHTS = 1 << 22
 
 

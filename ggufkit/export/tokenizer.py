@@ -31,7 +31,7 @@ def tokenizer_files(
     architecture : Architecture
         Which says how tokenizers are read.
     config : mapping
-        The config.json that lies beside them.
+        The config.json of the export.
     """
     given = (text_config(config) or config).get("max_position_embeddings")
     context = given if type(given) is int else None

@@ -1,7 +1,7 @@
-"""Writing a planned export: a folder that is whole, or does not look like a checkpoint.
+"""Write a planned export: a folder that is complete, or does not look like a checkpoint.
 
-Files are made in a folder beside the final one, named ``.partial``, and moved when all are there;
-config.json, without which nothing takes a folder for a checkpoint, comes last.
+Files are made in a folder next to the final one, named ``.partial``, and moved when all are
+complete; config.json, without which no program takes a folder for a checkpoint, comes last.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ggufkit.types import Progress
 
 CONFIG = "config.json"
 POOLING = "1_Pooling/config.json"
-# What exports write, so that --force leaves nothing of another one.
+# Files that exports write; --force removes those of another export.
 OURS = (
     CONFIG,
     INDEX,
@@ -46,7 +46,7 @@ def run_export(
     jobs: int | None = None,
     progress: Progress = lambda _: None,
 ) -> Path:
-    """Write a planned checkpoint, whole or not at all.
+    """Write a planned checkpoint, completely or not at all.
 
     Parameters
     ----------
@@ -82,11 +82,11 @@ def run_export(
             try:
                 files = _write(plan, partial, jobs or os.cpu_count() or 1, progress)
             except BaseException:
-                _clear(partial)  # nothing can go on with it
+                _clear(partial)  # it can't be resumed
                 raise
             _move(partial, out, files)
     finally:
-        with suppress(OSError):  # a file that is not ours keeps it
+        with suppress(OSError):  # it stays if it has other files
             partial.rmdir()
     return out
 
@@ -110,10 +110,10 @@ def check_out(out: Path, *, force: bool = False) -> None:
         It is a file, or not empty.
     """
     if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file: name a folder")
+        raise OutputError(f"{out} is a file: give a folder")
     if not force and out.is_dir() and any(out.iterdir()):
         raise OutputError(
-            f"{out} is not empty: replace what is there with --force, or choose another folder"
+            f"{out} is not empty: replace its files with --force, or choose another folder"
         )
 
 
@@ -128,7 +128,7 @@ def export_hf(
     jobs: int | None = None,
     progress: Progress = lambda _: None,
 ) -> Path:
-    """Make a Hugging Face checkpoint of a GGUF file.
+    """Make a Hugging Face checkpoint from a GGUF file.
 
     Parameters are those of `plan_export` and `run_export`.
 
@@ -140,7 +140,7 @@ def export_hf(
     Raises
     ------
     GGUFKitError
-        Nothing that looks like a checkpoint is left.
+        No checkpoint is left behind.
     """
     plan = plan_export(
         path, out, dtype=dtype, max_shard_size=max_shard_size, lenient=lenient, jobs=jobs
@@ -181,7 +181,7 @@ def _check_finite(tensor: ExportTensor, values: object, data: object) -> None:
         lost = np.isinf(data) & np.isfinite(values)  # type: ignore[call-overload]
         if lost.any():
             raise NotFiniteError(
-                f"{tensor.plan.name}: has values that float16 can't hold: take --dtype bf16, "
+                f"{tensor.plan.name}: has values that float16 can't hold: use --dtype bf16, "
                 "f32 or auto",
                 tensor=tensor.plan.name,
             )
@@ -197,7 +197,7 @@ def _write_file(path: Path, data: bytes) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an export has left in a folder, whole or not; config.json first."""
+    """Remove the files of an export from a folder, complete or not; config.json first."""
     with output_errors(folder):
         for name in OURS:
             (folder / name).unlink(missing_ok=True)
@@ -209,7 +209,7 @@ def _clear(folder: Path) -> None:
 
 
 def _move(partial: Path, out: Path, names: list[str]) -> None:
-    """Move the files to where they belong, after what is there of another export is gone."""
+    """Move the files to where they belong, after removing those of another export."""
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         _clear(out)

@@ -2,7 +2,7 @@
 
 Every length and count is compared with the file's size before anything is read or allocated, and
 each byte is walked over once. The bytes may still be on their way: a subclass overrides `fetch`
-and brings more of the file whenever the walk gets ahead of what is there.
+and brings more of the file whenever the walk gets ahead of the bytes that are loaded.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class HeaderWalker:
                     pos += 8 + length_at(self.data, pos)[0]
                 n_left = 0
             except (struct.error, OverflowError):
-                # pos lies behind what is there, or too close to its end for another length
+                # pos lies behind the loaded bytes, or too close to its end for another length
                 per_string = (pos - start) / max(count - n_left, 1)
                 self._reach(pos + 8, start, pos + int(CAUTION * n_left * per_string))
                 pos += 8 + length_at(self.data, pos)[0]

@@ -61,7 +61,7 @@ _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
 
 
 def available() -> tuple[str, ...]:
-    """Levels that were compiled and that this CPU runs, slowest first."""
+    """Return the levels that were compiled and that this CPU supports, slowest first."""
     return _available()
 
 
@@ -117,7 +117,7 @@ def _available() -> tuple[str, ...]:
 
 @cache
 def _library(level: str) -> ctypes.CDLL | None:
-    """Load a level's library; a missing or foreign file counts as not compiled."""
+    """Load a level's library; a missing or unusable file counts as not compiled."""
     try:
         return ctypes.CDLL(str(Path(__file__).with_name(_LIBRARIES[level])))
     except OSError:
@@ -187,7 +187,7 @@ def _checked(
     data: NDArray[np.uint8],
     type: TensorType,  # noqa: A002 - the field's name
 ) -> tuple[int, int]:
-    """Refuse what would make a kernel read or write out of bounds; return (n_rows, n_cols)."""
+    """Check that a kernel will stay within bounds, and return (n_rows, n_cols)."""
     if not (values.ndim == 2 and _plain(values, "float32") and _plain(data, "uint8")):
         raise CodecError(f"{type.name}: kernels need contiguous float32 rows and uint8 data")
     n_rows, n_cols = values.shape

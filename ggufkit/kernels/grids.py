@@ -1,8 +1,8 @@
 """The grids of the IQ types, in the form that the kernels need.
 
 The points are data of `ggufkit.codecs` (grids.npz, packed as in ggml's tables). A decoder reads
-them as they are; an encoder also needs, for every pattern that is no point, a list of the points
-nearest to it, which the kernels' ``build_grid`` makes once per process (up to half a second).
+them directly; an encoder also needs, for every pattern that is not a point, a list of the nearest
+points, which the kernels' ``build_grid`` makes once per process (up to half a second).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POINTS = Path(__file__).parents[1] / "codecs" / "grids.npz"
 
 
 class Grid(NamedTuple):
-    """Where a type's points are, and which neighbours its encoder looks at."""
+    """The points of a type, and the neighbours that its encoder considers."""
 
     name: str  # in grids.npz
     bits: int  # of a level
@@ -52,7 +52,7 @@ def points(name: str) -> NDArray[np.uint16]:
 
 def tables(grid: Grid, library: ctypes.CDLL) -> NDArray[np.uint8]:
     """Return the ``grid`` of grid.h: numbers of points, and neighbours of all other patterns."""
-    # `cache` alone would let threads that come at once each build their own
+    # with `cache` alone, threads that call at the same time would each build a table
     with _building:
         return _tables(grid, library)
 

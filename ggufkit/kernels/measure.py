@@ -45,14 +45,14 @@ def block_error_sums(
     data: NDArray[np.uint8],
     type: TensorType,  # noqa: A002 - the field's name
 ) -> tuple[float, float, float, float] | None:
-    """Return the same sums for weights in blocks, which are decoded in the cache.
+    """Return the sums of `error_sums` for weights in blocks, which are decoded in the CPU's cache.
 
     Parameters
     ----------
     source : (n_rows, n_cols) float32
-        What was encoded.
+        The weights.
     data : (n_rows, row_size) uint8
-        What it was encoded to.
+        Their blocks.
     type : TensorType
         The type of the blocks.
 

@@ -70,7 +70,7 @@ _POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
 
 
 def _pooling(key: str) -> Invertible[int | None]:
-    """Return the number of a way of pooling that a config key names, and the way back."""
+    """Return the number of a pooling method that a config key names, and its inverse."""
     names = {number: name for name, number in _POOLING.items()}
     return Invertible(
         lambda config: _POOLING.get(str(config.get(key))), lambda value, _: {key: names.get(value)}

@@ -21,7 +21,7 @@ from ggufkit.mapping.transforms import ElementWise, Shape, Transform, compose
 
 @dataclass(frozen=True)
 class Inverse:
-    """The way back to one tensor of a checkpoint.
+    """The inverse that makes one tensor of a checkpoint.
 
     Attributes
     ----------

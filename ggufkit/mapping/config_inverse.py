@@ -1,7 +1,7 @@
 """The inverse of hparams: a config.json from the metadata of a GGUF file.
 
 An hparam that is read from a config key goes back to that key; one that is computed has its
-`inverse` beside it. Those without one follow from others, or are the same for all models of an
+`inverse` next to it. Those without one follow from others, or are the same for all models of an
 architecture. Whether the config is right is proven forwards, see `ggufkit.export.proof`.
 """
 

@@ -242,9 +242,9 @@ class _Matcher:
 
 
 def _odd(present: Sequence[int], count: int) -> str:
-    """Return the numbers below `count` that are not there, and those above it that are.
+    """Return the numbers below `count` that are missing, and those above it that are present.
 
-    In time that grows with what is there, not with what a config says there should be.
+    The time depends on the numbers that are present, not on a count that a config claims.
     """
     inside = [-1, *(number for number in present if number < count), count]
     gaps = [(a + 1, b - 1) for a, b in pairwise(inside) if b - a > 1]

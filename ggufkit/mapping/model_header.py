@@ -1,6 +1,6 @@
 """What a GGUF file says of its model, which inverses and export specs are given.
 
-A computed hparam has its inverse beside it: `inverse_of` makes a pair of a function of the config
+A computed hparam has its inverse next to it: `inverse_of` makes a pair of a function of the config
 and of where its value goes in config.json.
 """
 

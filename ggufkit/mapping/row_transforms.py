@@ -1,7 +1,7 @@
 """Transforms that choose rows of a tensor and put them in order; no weight changes.
 
-Each is a function from rows of the result to rows of the source (`index`), beside the function the
-other way round (`inverse_index`). Rows are counted as in `ggufkit.mapping.transforms`.
+Each is a function from rows of the result to rows of the source (`index`), next to its
+inverse (`inverse_index`). Rows are counted as in `ggufkit.mapping.transforms`.
 
 Some take rows whose neighbours go to other tensors of the file. To invert these takes all of them
 together: `scatter` puts every part's rows where they were.

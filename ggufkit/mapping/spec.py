@@ -33,7 +33,7 @@ EXPERT_COUNT = ("num_local_experts", "num_experts", "n_routed_experts")
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """What is needed to make a checkpoint of an architecture's file, besides the architecture.
+    """Additional data about an architecture for making checkpoints from its files.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Hparam:
         Config keys, the first that is present decides; or a function of the config. No value
         (absent or None) writes no key.
     inverse : str or callable, optional
-        The way back from the value to the config, where `source` is a function; one with an
+        The inverse, from the value to the config, if `source` is a function; one with an
         ``inverse`` of its own, such as `Invertible`, needs none here.
     type : ValueType, optional
         The value's type, of a key that `ggufkit.gguf.keys` does not list.

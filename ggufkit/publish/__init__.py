@@ -1,1 +1,1 @@
-"""Where ladders go: Ollama, llama.cpp, the Hub."""
+"""Publishing and running ladders: the Hub, Ollama, llama.cpp."""

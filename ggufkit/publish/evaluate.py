@@ -1,8 +1,8 @@
-"""Try models with a real llama.cpp: what they say, how fast, and how far they are from a base.
+"""Run models in a real llama.cpp: their answers, their speed, and how far they are from a base.
 
-llama.cpp runs in a process of its own, one per model: it ends the process when it meets what it
-does not expect, and its memory is given back. It is the one in the package ``xllamacpp`` (the
-extra ``run``); without it, ``llama-completion`` and ``llama-perplexity`` on the PATH.
+llama.cpp runs in a separate process per model, since it aborts on unexpected input, and so that its
+memory is freed. It is the one in the package ``xllamacpp`` (the extra ``run``), or else
+``llama-completion`` and ``llama-perplexity`` on the PATH.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Heard = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Generation:
-    """What a model said.
+    """An answer of a model.
 
     Attributes
     ----------
     text : str
-        Its continuation of the prompt, of the likeliest token each time.
+        The continuation of the prompt, always by the most likely token.
     load_seconds : float or None
-        Until the model was ready.
+        Time to load the model.
     prompt_per_second, tokens_per_second : float or None
-        Tokens that were read and made.
+        Tokens of the prompt read, and tokens generated.
     """
 
     text: str
@@ -51,13 +51,13 @@ class Quality:
     Attributes
     ----------
     perplexity : float
-        Of the model.
+        The perplexity of the text.
     n_tokens : int
-        Tokens that were predicted.
+        Number of predicted tokens.
     kl_divergence, kl_error : float or None
-        Mean divergence of its predictions from the base's, in nats, and its standard error.
+        Mean divergence of the predictions from the base's, in nats, and its standard error.
     same_top : float or None
-        Share of tokens where it and the base find the same one likeliest.
+        Share of positions with the same most likely token as the base.
     """
 
     perplexity: float

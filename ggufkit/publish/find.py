@@ -1,4 +1,4 @@
-"""The file that a name means: a path, a rung of a ladder's folder, or one of a repository.
+"""Find the GGUF file for a name: a path, a rung of a ladder's folder, or one of a repository.
 
 ``model.gguf`` · ``folder`` · ``folder:Q4_K_M`` · ``owner/name`` · ``owner/name:Q4_K_M``
 """
@@ -13,18 +13,18 @@ from ggufkit.checkpoint.hub import REPO_ID
 from ggufkit.converter.planning.recipes import DEFAULT_LADDER
 from ggufkit.errors import CheckpointError, MissingFileError
 
-# What follows the rung in a file's name; of a split, the first part stands for all.
+# The end of a file name, after the rung; a split model counts as its first part.
 _FIRST = r"(?:-00001-of-\d{5})?\.gguf"
 _LATER = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
 def find_model(name: str) -> Path:
-    """Return the GGUF file that a name means; one of a repository is fetched into the Hub's cache.
+    """Return the GGUF file for a name; a repository's file is fetched into the Hub's cache.
 
     Raises
     ------
     MissingFileError
-        There is none, or there are several and the name does not say which.
+        There is no such file, or several match.
     CheckpointError
         The repository can't be reached.
     """
@@ -45,7 +45,7 @@ def ladder_files(folder: Path) -> list[Path]:
     Raises
     ------
     MissingFileError
-        There are none.
+        The folder has no GGUF files.
     """
     files = [path for path in folder.glob("*.gguf") if not _LATER.search(path.name)]
     if not files:
@@ -59,12 +59,12 @@ def _size(path: Path) -> int:
 
 
 def choose(names: Iterable[str], rung: str, where: str) -> str:
-    """Return the one of `names` that is a rung; without one the default, or the only file.
+    """Return the name of a rung's file; without a rung, the only file or the default rung's.
 
     Raises
     ------
     MissingFileError
-        None is, or several are.
+        No file matches, or several do.
     """
     first = sorted(name for name in names if name.endswith(".gguf") and not _LATER.search(name))
     if not rung and len(first) == 1:
@@ -78,7 +78,7 @@ def choose(names: Iterable[str], rung: str, where: str) -> str:
     what = "several of" if found else "none of"
     raise MissingFileError(
         f"{where}: {rung or DEFAULT_LADDER} is {what} the files: {', '.join(first[:20])}; "
-        "put :TYPE behind the name"
+        "add :TYPE to the name"
     )
 
 

@@ -1,7 +1,7 @@
-"""Which file type to take: the memory plan of `ggufkit.fit`, and how much a type costs.
+"""Recommend a file type, from the memory plan of `ggufkit.fit` and the loss of each type.
 
-The cost is a KL divergence from the 16-bit model: the one that `ggufkit try` measured on the
-user's own text, or, where nothing was measured, what llama.cpp measured of Llama 3 8B on Wikitext
+The loss is a KL divergence from the 16-bit model: measured by `ggufkit try` on the user's own text
+or, without a measurement, llama.cpp's figure for Llama 3 8B on Wikitext
 (``tools/perplexity/README.md``, October 2026). The order of types is much the same for other
 models; small models lose more.
 """
@@ -18,7 +18,7 @@ from ggufkit.errors import BadValueError
 from ggufkit.toolbox.fit.fit import Fit
 from ggufkit.toolbox.fit.placing import Placement
 
-#: KL divergence in nats; types that need an importance matrix are with one.
+#: KL divergence in nats; with an importance matrix for types that need one.
 PUBLISHED: Mapping[str, float] = {
     "Q8_0": 0.001355, "Q6_K": 0.005452, "Q5_K_M": 0.010762, "Q5_K_S": 0.016595, "Q5_1": 0.018045,
     "Q5_0": 0.022239, "Q4_K_M": 0.031273, "Q4_K_S": 0.043136, "IQ4_NL": 0.035742,
@@ -29,9 +29,9 @@ PUBLISHED: Mapping[str, float] = {
     "IQ1_M": 1.393084, "IQ1_S": 2.254554, "F16": 0.0, "BF16": 0.0, "F32": 0.0,
 }  # fmt: skip
 
-# Nobody notices less: more bits only cost memory and speed.
+# A smaller loss is not noticeable, and more bits only cost memory and speed.
 UNNOTICED = 0.006
-# From here on a smaller model with more bits is usually the better one.
+# Above this, a smaller model with more bits is usually better.
 SEVERE = 0.2
 WORDS = (
     (UNNOTICED, "as the original"),
@@ -46,16 +46,16 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Advice:
-    """One rung: whether it fits, and what it costs.
+    """One rung: whether it fits, and its loss.
 
     Attributes
     ----------
     placement : Placement
-        What it needs.
+        The memory that it needs, and where it fits.
     divergence : float or None
-        KL divergence from the original, in nats; None if nothing is known of the type.
+        KL divergence from the original, in nats; None if unknown.
     measured : bool
-        Whether that was measured on this model.
+        Whether the divergence was measured on this model.
     """
 
     placement: Placement
@@ -78,16 +78,16 @@ class Advice:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to take.
+    """The recommended rung, and all others.
 
     Attributes
     ----------
     rungs : tuple of Advice
-        All, in the order of their size.
+        All rungs, by size.
     best : Advice or None
-        The one to take; None if nothing fits.
+        The recommended one; None if nothing fits.
     sentence : str
-        The answer.
+        The recommendation in words.
     """
 
     rungs: tuple[Advice, ...]
@@ -112,10 +112,10 @@ class Recommendation:
 
 
 def recommend(found: Fit, quality: Mapping[str, float] | None = None) -> Recommendation:
-    """Choose the rung to take.
+    """Choose a rung.
 
-    Of the rungs that run where the best of them runs (on the GPU alone, else anywhere), the one
-    that loses least; of those that lose nothing anybody notices, the smallest.
+    Among the rungs that fit on the GPU (or, if none does, anywhere), it is the one with the
+    smallest loss; among those with an unnoticeable loss, the smallest.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def read_quality(path: Path) -> dict[str, float]:
     Raises
     ------
     BadValueError
-        The file holds something else.
+        The file is not the output of that command.
     """
     from ggufkit.gguf.open import open_gguf
     from ggufkit.types import FileType

@@ -1,9 +1,9 @@
-"""Learn how much a model minds errors, group by group, from measured KL divergence.
+"""Measure how sensitive each group of tensors is to errors, by the KL divergence of predictions.
 
-One group of tensors at a time (say, the keys of the first blocks) is put to a probe type while
-all others stay as they are; real llama.cpp then says how far the predictions have moved from the
-source's. Divided by the mean relative squared error that the probe has made, that is the group's
-sensitivity. A file of a probe is made when it is its turn, and removed after it.
+One group of tensors at a time (such as the keys of the first blocks) is quantized to a probe type,
+while all others keep their type; a real llama.cpp then measures how far the predictions move from
+the source's. This divergence, divided by the mean relative squared error of the probe, is the
+group's sensitivity. Each probe's file is made just before it is measured, and removed afterwards.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from ggufkit.errors import ConversionError
 from ggufkit.publish.evaluate import N_CTX, measure
 from ggufkit.types import TensorType
 
-# What is seen of a group whose probe moved nothing that can be measured.
+# The divergence of groups for which none could be measured.
 _LEAST = 1e-6
 
 
 @dataclass(frozen=True)
 class _Probing:
-    """A model, its groups of tensors, and the type that they are put to."""
+    """A model, its groups of tensors, and the probe type."""
 
     budget: Budget
     probe: TensorType
@@ -43,26 +43,26 @@ class _Probing:
 
     @cached_property
     def able(self) -> list[str]:
-        """The tensors that can have the probe's type, and do not have it already."""
+        """The tensors that can have the probe type, and do not already have it."""
         choices = self.budget.choices
         return [n for n, types in choices.items() if self.probe in types and len(types) > 1]
 
     def groups(self) -> dict[str, list[str]]:
-        """Return the tensors of every group."""
+        """Return the names of tensors by group."""
         found = defaultdict(list)
         for name in self.able:
             found[self.budget.group(name)].append(name)
         return dict(found)
 
     def files(self, groups: Sequence[Sequence[str]]) -> Iterator[Path]:
-        """Yield a file for every group, each removed when the next is asked for."""
+        """Yield a file for every group; each is removed before the next is made."""
         for names in groups:
             path = self.make("probe", frozenset(names))
             yield path
             path.unlink()
 
     def make(self, stem: str, probed: frozenset[str] = frozenset()) -> Path:
-        """Write the model with some tensors in the probe's type, and return the file."""
+        """Write the model with some tensors in the probe type, and return the file."""
         path = self.folder / f"{stem}.gguf"
         types = {
             name: self.probe if name in probed else self.budget.exact_type(name)
@@ -94,22 +94,22 @@ def learn(
     source : Source
         From `ggufkit.converter.ladder.open_source`.
     text : str
-        Prose of the kind that the model is for. Do not rate mixes by the same text later.
+        Prose of the kind that the model is for. Rate mixes with another text.
     probe : TensorType
-        What groups are put to.
+        The type that groups are quantized to.
     n_ctx, n_chunks
         See `ggufkit.publish.evaluate.measure`.
     jobs : int
         Threads that encode.
     folder : path-like, optional
-        Where files of the size of the source are made, two at a time.
+        Folder for temporary files, two at a time, each of the size of the source.
     progress : callable
-        Is called with 1 for each chunk of each file.
+        Called with 1 for each chunk of each file.
 
     Raises
     ------
     LlamaCppError
-        llama.cpp is not there, or can't run the model.
+        llama.cpp is not installed, or can't run the model.
     ConversionError
         The source can't be converted.
     """
@@ -134,7 +134,7 @@ def learn(
         if (error := sum(errors[name, probe] for name in names))
     }
     if not weights:
-        raise ConversionError(f"{probe.name} changes no weight of this model: take another probe")
+        raise ConversionError(f"{probe.name} changes no weight of this model: use another --probe")
     facts = {
         "model": source.origin["name"],
         "probe": probe.name,

@@ -12,6 +12,7 @@ from typing import Any
 
 from ggufkit.errors import MissingKeyError, WrongValueTypeError
 from ggufkit.gguf.metadata import Metadata, key_type
+from ggufkit.tokenizers.special import ID_KEYS
 from ggufkit.types import ValueType
 
 #: Name of a type in an assignment -> type.
@@ -122,10 +123,6 @@ def retype(metadata: Metadata, key: str, type_name: str) -> None:
     assign(metadata, f"{key}:{type_name}={value if isinstance(value, str) else json.dumps(value)}")
 
 
-#: Short names of special tokens whose keys are spelt in another way.
-_TOKEN_KEYS = {"pad": "padding", "unk": "unknown", "sep": "seperator"}
-
-
 def set_special_token(metadata: Metadata, name: str, token: str) -> None:
     """Set the id of a special token.
 
@@ -143,7 +140,7 @@ def set_special_token(metadata: Metadata, name: str, token: str) -> None:
     MissingKeyError
         There is no vocabulary, or the token is not in it.
     """
-    key = f"tokenizer.ggml.{_TOKEN_KEYS.get(name, name)}_token_id"
+    key = ID_KEYS.get(name, f"tokenizer.ggml.{name}_token_id")
     tokens: Any = metadata.get("tokenizer.ggml.tokens")
     if tokens is None:
         raise MissingKeyError("no tokenizer.ggml.tokens: the file has no vocabulary")

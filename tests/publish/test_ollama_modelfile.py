@@ -191,7 +191,7 @@ def test_sampling_is_what_the_file_says_and_wishes_come_on_top(file: Path, tmp_p
     assert found.parameters["temperature"] == 0.6  # not 0.6000000238
     assert found.parameters["top_k"] == 20
     assert found.parameters["num_ctx"] == 1024
-    with pytest.raises(OutputError, match="takes 2048 at most"):
+    with pytest.raises(OutputError, match="supports 2048 at most"):
         ollama_model(file, Wishes(context=4096))
     with pytest.raises(BadValueError, match="adapter"):
         ollama_model(file, Wishes(adapter=file))

@@ -145,7 +145,7 @@ def test_the_disk_holds_what_was_announced_and_the_hub_gets_all(
     assert needs["disk"] < total / 2
     with watched(out) as most:
         _, errors = finish(start(hub, tmp_path / "home", *words(str(model), out)))
-    assert "At most" in errors
+    assert "at most" in errors
     notes = 64 << 10  # sums, record, journal
     assert total / 20 < most[0] <= needs["disk"] + notes
     assert sent(upload) == expected
@@ -215,7 +215,7 @@ def test_an_upload_that_fails_is_tried_again_by_the_next_run(
     child = start(hub, tmp_path / "home", *words(str(model), out), "-q")
     _, errors = child.communicate(timeout=120)
     assert child.returncode == 3
-    assert "goes on where it stopped" in errors
+    assert "Repeat the command to resume" in errors
     before = sum(map(len, upload.objects.values()))
     upload.fail_after, upload.received = None, 0
     finish(start(hub, tmp_path / "home", *words(str(model), out), "-q"))

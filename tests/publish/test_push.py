@@ -108,7 +108,7 @@ def test_an_upload_that_breaks_off_goes_on(hub: UploadHub, ladder: Path) -> None
     hub.fail_after = sizes[0] + sizes[1] // 2
     done = run(hub, ladder, "-q")
     assert done.returncode == 3
-    assert "goes on where it stopped" in done.stderr
+    assert "Repeat the command to resume" in done.stderr
     assert "README.md" not in hub.repos[REPO]
     before = set(hub.objects)
     hub.fail_after, hub.received = None, 0

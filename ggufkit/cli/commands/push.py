@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     if args.no_card and not args.card:
         refuse(args, "with --no-card", "--base-model", "--quality")
     quality = read_quality(args.quality) if args.quality else None
-    shelf = LadderFolder.open(args.ladder, quality)
-    card = model_card(shelf, args.repo, base_model=args.base_model)
+    ladder = LadderFolder.open(args.ladder, quality)
+    card = model_card(ladder, args.repo, base_model=args.base_model)
     if args.card:
         args.card.write_text(card, encoding="utf-8")
-    uploads = plan_push(shelf, card, args.repo)
+    uploads = plan_push(ladder, card, args.repo)
     if args.no_card:
         uploads = [upload for upload in uploads if upload.name != CARD_NAME]
     url = None

@@ -3,7 +3,7 @@
 With --source, every tensor is derived again from the checkpoint, a few rows at a time, and compared
 with the file: are these the bytes that llama.cpp's converter and llama-quantize write? Nothing is
 written. Give the options that the file was made with: --imatrix, --via, --pre, --name. Without
---source, the file's SHA-256 is compared with --manifest, by default the SHA256SUMS beside it. Exit
+--source, the file's SHA-256 is compared with --manifest, by default SHA256SUMS in its folder. Exit
 code 0 if it matches, 1 if it does not.
 """
 

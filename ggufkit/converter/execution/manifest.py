@@ -1,4 +1,4 @@
-"""The two text files beside a ladder: sums that others check, and where each file comes from."""
+"""The two text files of a ladder: sums that others check, and where each file comes from."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def merged(
 def _refuse(adapter: Adapter) -> None:
     if adapter.norms:
         raise UnmappedTensorsError(
-            f"{adapter.path}: has whole tensors besides its pairs, which can't be merged: "
+            f"{adapter.path}: has whole tensors in addition to its pairs, which can't be merged: "
             f"{listed([*adapter.norms])}"
         )
     if adapter.settings.invocation_tokens:

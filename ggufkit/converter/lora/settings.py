@@ -13,8 +13,8 @@ from ggufkit.errors import ConversionError
 # Options of PEFT that make more of an adapter than pairs of small matrices, and why that matters.
 REFUSED: Mapping[str, str] = {
     "use_dora": "DoRA also rescales the weights' columns",
-    "modules_to_save": "it holds whole modules besides the small matrices",
-    "trainable_token_indices": "it holds trained embeddings besides the small matrices",
+    "modules_to_save": "it holds whole modules in addition to the small matrices",
+    "trainable_token_indices": "it holds trained embeddings in addition to the small matrices",
     "layer_replication": "it repeats layers of the base model",
     "target_parameters": "it adapts parameters that are no layer's weight",
     "lora_bias": "its matrices have biases",

@@ -62,7 +62,7 @@ class Reason:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the tensor is not encoded anew: it has the type of the file that is read."""
+        """Whether the tensor is not encoded again: it has the type of the file that is read."""
         return self.code in _KEPT
 
     @property

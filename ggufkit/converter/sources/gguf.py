@@ -26,7 +26,7 @@ from ggufkit.io.http_ranges import HUB_NAME
 
 @dataclass(frozen=True, kw_only=True)
 class GGUFSource(Source):
-    """A GGUF file, or a set of splits, whose tensors are encoded anew.
+    """A GGUF file, or a set of splits, whose tensors are encoded again.
 
     Attributes
     ----------

@@ -247,7 +247,7 @@ def _map(
 
 
 def _alpha(adapter: Adapter) -> tuple[float, dict[str, float]]:
-    """Return the file's alpha, and what B has to be multiplied with besides."""
+    """Return the file's alpha, and the factor by which B has to be multiplied."""
     alpha = adapter.settings.alpha
     wanted = {name: pair.scale * pair.rank for name, pair in adapter.pairs.items()}
     found = {float(np.float32(value)) for value in wanted.values()}

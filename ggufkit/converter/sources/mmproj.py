@@ -1,6 +1,6 @@
 """The vision encoder and projector of a model, as a GGUF file of its own: llama.cpp's mmproj.
 
-llama.cpp takes it beside the language model's file. The bytes are those of
+llama.cpp takes it in addition to the language model's file. The bytes are those of
 ``convert_hf_to_gguf.py --mmproj``.
 """
 

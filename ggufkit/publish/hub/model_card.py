@@ -1,4 +1,4 @@
-"""The model card of a ladder's repository: which file to choose, and where each comes from."""
+"""The model card of a ladder's repository: which file to choose, and the origin of each."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ggufkit.publish.recommend import Advice, recommend
 from ggufkit.toolbox.fit.fit import fit, gib
 
 CARD_NAME = "README.md"
-# SPDX names as the Hub spells them; others are given as they are.
+# Everything that Markdown, HTML or YAML might interpret.
 _NOT_PLAIN = re.compile(r"[^\w .,:;+()/%'\-]")
 
 
 @dataclass(frozen=True)
 class PublishedRung:
-    """One file type of a folder: its files, and what ``ladder.json`` says of them.
+    """One file type of a folder: its files, and their entry in ``ladder.json``.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class PublishedRung:
     facts : mapping
         The entry of ``ladder.json``; empty for files that ggufkit did not make.
     advice : Advice
-        What it needs and costs.
+        The memory that it needs, and its loss.
     """
 
     name: str
@@ -46,22 +46,22 @@ class PublishedRung:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all its files."""
+        """The size of all files, in bytes."""
         return sum(path.stat().st_size for path in self.files)
 
 
 @dataclass(frozen=True)
 class LadderFolder:
-    """A ladder's folder, as it is published.
+    """The folder of a ladder, ready to publish.
 
     Attributes
     ----------
     folder : Path
-        Where the files are.
+        The folder.
     rungs : tuple of PublishedRung
-        By size.
+        The rungs, by size.
     metadata : Metadata
-        Of the first file: name, license, tags.
+        The metadata of the first file: name, license, tags.
     sums : mapping of str to str
         SHA-256 by file name.
     """
@@ -73,7 +73,7 @@ class LadderFolder:
 
     @classmethod
     def open(cls, folder: Path, quality: Mapping[str, float] | None = None) -> LadderFolder:
-        """Look into a folder; no weight is read.
+        """Open a folder; no weights are read.
 
         Parameters
         ----------
@@ -101,20 +101,20 @@ class LadderFolder:
         return cls(folder, tuple(rungs), metadata, sums)
 
     def text(self, key: str) -> str:
-        """Return a text of the metadata, empty if there is none."""
+        """Return the text of a ``general.*`` key, empty if it is missing."""
         value = self.metadata.get(f"general.{key}")
         return value if isinstance(value, str) else ""
 
     @property
     def source(self) -> Mapping[str, Any]:
-        """Where the weights come from, as the first rung's entry says."""
+        """The origin of the weights, from the first rung's entry."""
         facts = next((rung.facts for rung in self.rungs if rung.facts), {})
         found: Mapping[str, Any] = facts.get("source") or {}
         return found
 
     @property
     def base_model(self) -> str | None:
-        """The repository that the weights come from."""
+        """The repository of the original weights, if known."""
         name = str(self.source.get("name", ""))
         return name if self.source.get("kind") == "checkpoint" and "/" in name else None
 
@@ -127,37 +127,40 @@ def _parts(first: Path) -> tuple[Path, ...]:
     return tuple(sorted(first.parent.glob(f"{glob.escape(stem)}-*-of-*.gguf")))
 
 
-def model_card(shelf: LadderFolder, repo_id: str, *, base_model: str | None = None) -> str:
-    """Return the card: front matter for the Hub, and the text.
+def model_card(ladder: LadderFolder, repo_id: str, *, base_model: str | None = None) -> str:
+    """Return the model card: front matter for the Hub, and the text.
 
     Parameters
     ----------
-    shelf : LadderFolder
+    ladder : LadderFolder
         The ladder.
     repo_id : str
-        Where it will be.
+        The repository that it is for.
     base_model : str, optional
-        The repository of the original, if the ladder does not know it.
+        The repository of the original model, if the ladder does not know it.
     """
     from huggingface_hub import ModelCardData
 
-    base = base_model or shelf.base_model
+    base = base_model or ladder.base_model
     data = ModelCardData(
         base_model=base,
-        license=shelf.text("license") or None,
-        language=_list(shelf.metadata.get("general.languages")) or None,
-        tags=["gguf", *(tag for tag in _list(shelf.metadata.get("general.tags")) if tag != "gguf")],
+        license=ladder.text("license") or None,
+        language=_list(ladder.metadata.get("general.languages")) or None,
+        tags=[
+            "gguf",
+            *(tag for tag in _list(ladder.metadata.get("general.tags")) if tag != "gguf"),
+        ],
         base_model_relation="quantized" if base else None,
         library_name="gguf",
     )
-    name = plain(shelf.text("name") or repo_id.rpartition("/")[2])
+    name = plain(ladder.text("name") or repo_id.rpartition("/")[2])
     sections = (
         f"---\n{data.to_yaml()}\n---\n",
         f"# {name}, GGUF\n",
         _about(base, name),
-        _choice(shelf.rungs),
-        _commands(shelf.rungs, repo_id),
-        _provenance(shelf),
+        _choice(ladder.rungs),
+        _commands(ladder.rungs, repo_id),
+        _provenance(ladder),
     )
     return "\n".join(section for section in sections if section)
 
@@ -167,7 +170,7 @@ def _list(value: object) -> list[str]:
 
 
 def plain(text: str) -> str:
-    r"""Return text without what Markdown or HTML would act on.
+    r"""Return text without characters that Markdown or HTML would interpret.
 
     Examples
     --------
@@ -247,29 +250,29 @@ def _commands(rungs: Sequence[PublishedRung], repo_id: str) -> str:
     )
 
 
-def _how(shelf: LadderFolder, facts: Mapping[str, Any]) -> str:
-    if generic := generic_provenance(shelf.metadata).get("generic"):
+def _how(ladder: LadderFolder, facts: Mapping[str, Any]) -> str:
+    if generic := generic_provenance(ladder.metadata).get("generic"):
         return f", **unverified** (`--generic`, as `{plain(generic['table'])}`): {generic['note']}"
     if facts.get("search") == "ggml":
         return "; the bytes are those of llama.cpp's converter and llama-quantize"
     return ", thorough search for scales"
 
 
-def _provenance(shelf: LadderFolder) -> str:
-    facts = next((rung.facts for rung in shelf.rungs if rung.facts), None)
+def _provenance(ladder: LadderFolder) -> str:
+    facts = next((rung.facts for rung in ladder.rungs if rung.facts), None)
     if facts is None:
         return ""
-    source, imatrix = shelf.source, facts.get("imatrix")
+    source, imatrix = ladder.source, facts.get("imatrix")
     lines = [
         "## Where it comes from\n",
         f"- source: {plain(str(source.get('name')))}"
         + (f", revision `{plain(str(source['revision']))}`" if source.get("revision") else ""),
-        f"- made with ggufkit {plain(str(facts.get('ggufkit')))}{_how(shelf, facts)}",
+        f"- made with ggufkit {plain(str(facts.get('ggufkit')))}{_how(ladder, facts)}",
     ]
     if imatrix:
         name, digest = plain(str(imatrix["name"])), plain(str(imatrix["sha256"]))
         lines.append(f"- importance matrix: {name}, SHA-256 `{digest}`")
     lines += ["- checksums: `sha256sum -c SHA256SUMS`, or `ggufkit hash --check SHA256SUMS`", ""]
     lines += ["| file | SHA-256 |", "|---|---|"]
-    lines += [f"| {plain(name)} | `{digest}` |" for name, digest in sorted(shelf.sums.items())]
+    lines += [f"| {plain(name)} | `{digest}` |" for name, digest in sorted(ladder.sums.items())]
     return "\n".join(lines) + "\n"

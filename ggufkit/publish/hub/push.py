@@ -1,4 +1,4 @@
-"""Publish a ladder on the Hub, file by file: what is there already is not sent again."""
+"""Publish a ladder on the Hub, file by file, except files that the repository already has."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Upload:
     Attributes
     ----------
     name : str
-        Its name there.
+        The name in the repository.
     path : Path or None
-        The file; None for the card, which is made.
+        The local file; None for the model card.
     n_bytes : int
-        Its size.
+        The size in bytes.
     sha256 : str
-        Of its bytes.
+        The SHA-256 of the content.
     present : bool
-        Whether the repository has it already.
+        Whether the repository already has it.
     """
 
     name: str
@@ -46,23 +46,23 @@ class Upload:
 
 
 def plan_push(
-    shelf: LadderFolder,
+    ladder: LadderFolder,
     card: str,
     repo_id: str,
     *,
     endpoint: str | None = None,
     token: str | None = None,
 ) -> list[Upload]:
-    """Say what would be sent. Nothing is changed.
+    """Return the files to send, without changing anything.
 
     Parameters
     ----------
-    shelf : LadderFolder
+    ladder : LadderFolder
         The ladder.
     card : str
         From `ggufkit.publish.hub.model_card.model_card`.
     repo_id : str
-        ``owner/name``; need not exist.
+        ``owner/name``; it need not exist.
     endpoint, token : str, optional
         The Hub and its access token; by default those of the Hub's own tools.
 
@@ -73,11 +73,11 @@ def plan_push(
     """
     check_name(repo_id)
     there = sums_there(repo_id, endpoint, token)
-    uploads = [_file(path, shelf) for rung in shelf.rungs for path in rung.files]
+    uploads = [_file(path, ladder) for rung in ladder.rungs for path in rung.files]
     # vision encoders and adapters, which are listed with the ladder
-    others = sorted(shelf.sums.keys() - {upload.name for upload in uploads})
-    beside = [shelf.folder / name for name in (*others, SUMS_NAME, LADDER_NAME)]
-    uploads += [_file(path, shelf) for path in beside if path.is_file()]
+    others = sorted(ladder.sums.keys() - {upload.name for upload in uploads})
+    more = [ladder.folder / name for name in (*others, SUMS_NAME, LADDER_NAME)]
+    uploads += [_file(path, ladder) for path in more if path.is_file()]
     text = card.encode()
     uploads.append(Upload(CARD_NAME, None, len(text), hashlib.sha256(text).hexdigest()))
     return [replace(u, present=there.get(u.name) == u.sha256) for u in uploads]
@@ -86,7 +86,7 @@ def plan_push(
 def check_name(repo_id: str) -> None:
     """Raise a `ConversionError` unless it is ``owner/name``."""
     if not REPO_ID.fullmatch(repo_id):
-        raise ConversionError(f"{repo_id!r} is no repository: write owner/name")
+        raise ConversionError(f"{repo_id!r} is not a repository: write owner/name")
 
 
 def push(
@@ -99,20 +99,20 @@ def push(
     token: str | None = None,
     done: Done = lambda _: None,
 ) -> str:
-    """Create the repository if need be and send what it lacks; the card comes last.
+    """Create the repository if need be, and send the files that it lacks, the card last.
 
-    Each file is a commit of its own, so that one that is interrupted goes on with the next.
+    Each file is a separate commit, so that an interrupted push resumes with the next file.
 
     Parameters
     ----------
     uploads : list of Upload
         From `plan_push`.
     card, repo_id, endpoint, token
-        As for it.
+        As for `plan_push`.
     private : bool, optional
         Whether a new repository is.
     done : callable
-        Is called with each file that is there.
+        Called with each file that the repository has.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def push(
     Raises
     ------
     CheckpointError
-        The Hub refuses or can't be reached; the same call goes on where it stopped.
+        The Hub refuses or can't be reached; repeat the call to resume.
     """
     with hub_client(repo_id, endpoint, token) as api:
         url = api.create_repo(repo_id, private=private, exist_ok=True)
@@ -134,7 +134,7 @@ def push(
 
 
 def send(api: HfApi, repo_id: str, name: str, content: Path | bytes) -> None:
-    """Send one file, as a commit of its own."""
+    """Send a file as a separate commit."""
     api.upload_file(
         path_or_fileobj=content,
         path_in_repo=name,
@@ -143,15 +143,15 @@ def send(api: HfApi, repo_id: str, name: str, content: Path | bytes) -> None:
     )
 
 
-def _file(path: Path, shelf: LadderFolder) -> Upload:
-    known = shelf.sums.get(path.name) or sha256_of(path)
+def _file(path: Path, ladder: LadderFolder) -> Upload:
+    known = ladder.sums.get(path.name) or sha256_of(path)
     return Upload(path.name, path, path.stat().st_size, known)
 
 
 def sums_there(
     repo_id: str, endpoint: str | None = None, token: str | None = None
 ) -> dict[str, str]:
-    """Return the SHA-256 of the repository's large files; nothing if it does not exist."""
+    """Return the SHA-256 of the repository's large files by name; empty if it does not exist."""
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
@@ -167,7 +167,7 @@ def sums_there(
 def hub_client(
     repo_id: str, endpoint: str | None = None, token: str | None = None
 ) -> Iterator[HfApi]:
-    """Return the Hub's client; its errors become ours."""
+    """Yield the Hub's client; its errors become `CheckpointError`."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -177,5 +177,5 @@ def hub_client(
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise CheckpointError(
             f"{repo_id}: can't be published: {reason}; is there a token ('hf auth login')? "
-            "The same command goes on where it stopped"
+            "Repeat the command to resume"
         ) from error

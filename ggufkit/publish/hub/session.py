@@ -1,7 +1,7 @@
-"""Convert and publish at once: each file of a ladder is sent when it is whole, and removed.
+"""Convert and publish at once: each file of a ladder is sent when it is complete, then removed.
 
-The disk holds the splits that are under way, and never the ladder. What was sent is noted in
-``ladder.json``, and believed when the repository has a file of that name and sum.
+The disk holds the splits in progress, never the whole ladder. Sent files are recorded in
+``ladder.json``, and count if the repository has a file of that name and sum.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def publish(
     report: bool = True,
     progress: Progress = lambda _: None,
 ) -> tuple[Ladder, str]:
-    """Write the files of a plan, and send and remove each as soon as it is whole.
+    """Write the files of a plan, and send and remove each as soon as it is complete.
 
     Parameters
     ----------
@@ -53,19 +53,19 @@ def publish(
     private : bool, optional
         Create the repository as private.
     force : bool
-        Replace files in the folder that this did not make.
+        Replace files in the folder that belong to something else.
     executor, jobs, report, progress
         See `ggufkit.converter.execution.execute.execute`.
 
     Returns
     -------
     (Ladder, str)
-        Whose files are there, and the repository's address.
+        The published ladder, and the repository's URL.
 
     Raises
     ------
     GGUFKitError
-        The same call goes on where it stopped.
+        Repeat the call to resume.
     """
     check_name(repo_id)
     with locked(make_folder(plan)):
@@ -161,9 +161,9 @@ class PublishSession:
             part.path.unlink()
 
     def finish(self, measured: Report) -> None:
-        """Write down errors of weights, and send the sums, the record and the model card.
+        """Record errors of weights, and send the sums, the manifest and the model card.
 
-        The card describes language models: files beside one leave the repository's as it is.
+        The card describes language models; other files leave the repository's card unchanged.
 
         Raises
         ------
@@ -188,7 +188,7 @@ class PublishSession:
             for part in self.plan.parts:
                 with (folder / part.path.name).open("wb") as file:
                     file.write(part.layout.header)
-                    file.truncate(part.layout.file_size)  # a hole, which takes no room
+                    file.truncate(part.layout.file_size)  # a hole, which takes no space
             names = {part.path.name for part in self.plan.parts}
             entries = {n: e for n, e in self.manifest.files.items() if n in names}
             LadderManifest(folder, entries).write()

@@ -1,9 +1,9 @@
-"""The part of llama.cpp's C API that trying a model takes, through the library in `xllamacpp`.
+"""The part of llama.cpp's C API that is needed to run a model, from the library in `xllamacpp`.
 
-Only what has been stable for years is relied on: function names, the batch, and the first field of
-the context's parameters, ``n_ctx``. The parameters themselves are blobs that llama.cpp fills with
-its defaults. llama.cpp ends the process when it meets what it does not expect, so this module is
-imported by `ggufkit.publish.llama_cpp.worker` only, which is a process of its own.
+It relies only on parts that have been stable for years: function names, the batch, and the first
+field of the context's parameters, ``n_ctx``. The parameters themselves are blobs that llama.cpp
+fills with its defaults. llama.cpp aborts on unexpected input, so this module is only imported by
+`ggufkit.publish.llama_cpp.worker`, which runs in a separate process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from ggufkit.arrays import Floats
 
-# More than any version's parameters take: what is too much is not looked at.
+# More than the parameters of any version; llama.cpp does not look at the rest.
 _BLOB_BYTES = 2048
 _PIECE_BYTES = 512
 
@@ -48,7 +48,7 @@ _POINTERS = (
 
 
 def library_path() -> Path | None:
-    """Return the shared library with llama.cpp, None without the package `xllamacpp`."""
+    """Return the shared library with llama.cpp, or None without the package `xllamacpp`."""
     from importlib.util import find_spec
 
     spec = find_spec("xllamacpp")  # found, not imported
@@ -57,7 +57,7 @@ def library_path() -> Path | None:
 
 
 class LoadError(Exception):
-    """llama.cpp refuses a file; the message is what it logged last."""
+    """llama.cpp refuses a file; the message is its first logged error."""
 
 
 class Model:
@@ -110,7 +110,7 @@ class Model:
         text : str
             The text.
         special : bool
-            Whether the text of special tokens means these.
+            Whether texts of special tokens become these tokens.
         """
         data = text.encode()
         found = (ctypes.c_int32 * (len(data) + 8))()
@@ -128,22 +128,22 @@ class Model:
         return buffer.raw[: max(0, n)]
 
     def ends(self, token: int) -> bool:
-        """Whether a token ends what the model says."""
+        """Whether a token ends the model's answer."""
         return bool(self._lib.llama_vocab_is_eog(self._vocab, token))
 
     def bos(self) -> int | None:
-        """Return the token that begins texts, None if the model wants none."""
+        """Return the token that is added before texts, or None if the model has none."""
         if not self._lib.llama_vocab_get_add_bos(self._vocab):
             return None
         return int(self._lib.llama_vocab_bos(self._vocab))
 
     def forget(self) -> None:
-        """Begin a new text."""
+        """Clear the context."""
         memory = self._lib.llama_get_memory(self._context)
         self._lib.llama_memory_clear(ctypes.c_void_p(memory), True)
 
     def logits(self, tokens: list[int], n_last: int = 1) -> Floats:
-        """Go on with `tokens`; return the logits after the last `n_last`, (n_last, n_vocab)."""
+        """Append `tokens`; return the logits after the last `n_last`, (n_last, n_vocab)."""
         n = len(tokens)
         ids = (ctypes.c_int32 * n)(*tokens)
         flags = (ctypes.c_int8 * n)(*([0] * (n - n_last) + [1] * n_last))

@@ -1,4 +1,4 @@
-"""A conversation as the prompt that a model was trained on."""
+"""Rendering of conversations by a model's chat template."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TEMPLATE_KEY = "tokenizer.chat_template"
 
 
 def chat_prompt(metadata: Metadata, messages: Sequence[Mapping[str, str]]) -> str | None:
-    """Return the prompt that a model's chat template makes of messages, None without a template.
+    """Render messages with a model's chat template; None without a template.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def chat_prompt(metadata: Metadata, messages: Sequence[Mapping[str, str]]) -> st
 
 
 def special_token(metadata: Metadata, name: str) -> str:
-    """Return the text of a special token such as ``bos``, empty if there is none."""
+    """Return the text of a special token such as ``bos``, or an empty text."""
     tokens = metadata.get("tokenizer.ggml.tokens")
     number = metadata.get(f"tokenizer.ggml.{name}_token_id")
     if not isinstance(number, int) or not isinstance(tokens, Sequence) or isinstance(tokens, str):

@@ -1,4 +1,4 @@
-"""llama.cpp's own programs on the PATH, for those who have built it."""
+"""llama.cpp's own programs on the PATH."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from ggufkit.errors import LlamaCppError
 
-# What llama-perplexity prints in the end; of a line with an error, the number before it.
+# The results that llama-perplexity prints last; the number before the error, if there is one.
 _FACTS = {
     "perplexity": r"Final estimate: PPL(?:\(Q\))? = ([\d.]+)",
     "perplexity_with_base": r"Mean PPL\(Q\)\s*:\s*([\d.]+)",
@@ -22,17 +22,17 @@ _FACTS = {
 
 
 def find(name: str) -> str | None:
-    """Return the path of a program, None if it is not there."""
+    """Return the path of a program, or None."""
     return shutil.which(name)
 
 
 def complete(path: Path, prompt: str, n_predict: int, n_ctx: int) -> str:
-    """Return how ``llama-completion`` (formerly ``llama-cli``) goes on with a prompt.
+    """Continue a prompt with ``llama-completion`` (formerly ``llama-cli``).
 
     Raises
     ------
     LlamaCppError
-        It fails.
+        The program fails.
     """
     program = find("llama-completion") or find("llama-cli") or "llama-completion"
     options = {"-m": path, "-p": prompt, "-n": n_predict, "-c": n_ctx, "--temp": 0}
@@ -43,16 +43,18 @@ def complete(path: Path, prompt: str, n_predict: int, n_ctx: int) -> str:
 def measure(
     base: Path, others: Iterable[Path], text: str, n_ctx: int, n_chunks: int, saved: str
 ) -> list[dict[str, Any]]:
-    """Return what ``llama-perplexity`` measures of the base and of the others.
+    """Measure the base and the others with ``llama-perplexity``.
 
     Raises
     ------
     LlamaCppError
-        It is not there, or fails.
+        The program is missing, or fails.
     """
     program = find("llama-perplexity")
     if program is None:
-        raise LlamaCppError("measuring takes llama-perplexity on the PATH, or 'ggufkit[run]'")
+        raise LlamaCppError(
+            "measuring needs llama-perplexity on the PATH, or: pip install 'ggufkit[run]'"
+        )
     prose = Path(saved).with_name("text")
     prose.write_text(text, encoding="utf-8")
     common = [program, "-c", str(n_ctx), "--chunks", str(n_chunks or -1)]
@@ -65,7 +67,7 @@ def measure(
 def _run(command: Sequence[str], path: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["without a word"]
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise LlamaCppError(f"{path}: {Path(command[0]).name} failed: {last[0]}")
     return done.stdout + done.stderr if "perplexity" in command[0] else done.stdout
 

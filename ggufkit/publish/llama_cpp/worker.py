@@ -1,7 +1,7 @@
-"""A process that runs one model: requests as JSON on standard input, events on standard output.
+"""A process that runs one model: a JSON request on standard input, events on standard output.
 
-Every line of output is a JSON object with one key: ``piece`` (text, as it is generated), ``step``
-(work done so far), ``result`` or ``error``. See `ggufkit.publish.evaluate` for the requests.
+Every line of output is a JSON object with one key: ``piece`` (generated text), ``step``
+(chunks done so far), ``result`` or ``error``. See `ggufkit.publish.evaluate` for the requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ggufkit.publish.llama_cpp.api import LoadError, Model
 
 
 def generate(path: str, prompt: str, n_predict: int, n_ctx: int) -> Iterator[dict[str, Any]]:
-    """Go on with a prompt, always with the likeliest token."""
+    """Continue a prompt, always with the most likely token."""
     started = time.perf_counter()
     model = Model(path, n_ctx)
     loaded = time.perf_counter()
@@ -49,11 +49,11 @@ def generate(path: str, prompt: str, n_predict: int, n_ctx: int) -> Iterator[dic
 def measure(
     path: str, text: str, n_ctx: int, n_chunks: int, base: str | None, save: str | None
 ) -> Iterator[dict[str, Any]]:
-    """Measure how well a model predicts a text, and how far it is from a base.
+    """Measure how well a model predicts a text, and how far its predictions are from a base's.
 
-    As llama-perplexity does: chunks of `n_ctx` tokens, of which the second half counts, since
-    the first has too little before it. The base's log-probabilities are a file of float32,
-    (chunks, positions, vocabulary), that a run with `save` has written.
+    Like llama-perplexity, it uses chunks of `n_ctx` tokens, and only the second half of each
+    counts, as the first has too little context. The base's log-probabilities are a float32 file
+    (chunks, positions, vocabulary), written by a run with `save`.
     """
     model = Model(path, n_ctx)
     bos = model.bos()

@@ -1,4 +1,4 @@
-"""Getting a file into the store without a second copy of it, where the file system allows."""
+"""Put a file into the store without a second copy of it, if the file system allows this."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _LINK_FAILS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACC
 
 @dataclass(frozen=True)
 class Blob:
-    """Bytes that a store has under their digest.
+    """Content that a store has under its digest.
 
     Attributes
     ----------
     media_type : str
-        What they are.
+        The kind of content.
     digest : str
         ``sha256:...``.
     n_bytes : int
-        How many.
+        The size in bytes.
     content : Path or bytes
         The file, or the bytes themselves.
     changed_ns : int
-        When the file was changed last, as it was hashed.
+        The modification time of the file when it was hashed.
     """
 
     media_type: str
@@ -48,7 +48,7 @@ class Blob:
 
     @classmethod
     def of_bytes(cls, media_type: str, content: bytes) -> Blob:
-        """Return the blob of some bytes."""
+        """Return a blob with these bytes."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         return cls(media_type, digest, len(content), content)
 
@@ -56,17 +56,17 @@ class Blob:
     def of_file(
         cls, media_type: str, path: Path, *, trust_sums: bool = False, progress: Progress = silent
     ) -> Blob:
-        """Hash a file, and compare that with the sum that is written beside it.
+        """Hash a file, and compare the result with its recorded checksum.
 
         Parameters
         ----------
         trust_sums : bool
-            Take the written sum for what it says; only the size is compared.
+            Use the recorded checksum without hashing; only the size is compared.
 
         Raises
         ------
         BadValueError
-            The sum is another, or is missing but trusted.
+            The checksum differs, or is missing but should be trusted.
         OutputError
             The file can't be read.
         """
@@ -75,21 +75,24 @@ class Blob:
         known = _written_sum(path, status.st_size)
         if trust_sums:
             if known is None:
-                raise BadValueError(f"no {SUMS_NAME} or ladder.json knows its sum", path=path)
+                raise BadValueError(
+                    f"neither {SUMS_NAME} nor ladder.json has its checksum: leave --trust-sums out",
+                    path=path,
+                )
             progress(status.st_size)
             return cls(media_type, known, status.st_size, path, status.st_mtime_ns)
         with output_errors(path):
             digest = f"sha256:{sha256_of(path, progress)[0]}"
         if known not in (None, digest):
             raise BadValueError(
-                f"its SHA-256 is {digest}, {SUMS_NAME} or ladder.json say {known}: it changed "
-                "since; make it again, or correct them with 'ggufkit hash'",
+                f"its SHA-256 is {digest}, but {SUMS_NAME} or ladder.json says {known}: it was "
+                "changed; make it again, or correct the checksums with 'ggufkit hash'",
                 path=path,
             )
         return cls(media_type, digest, status.st_size, path, status.st_mtime_ns)
 
     def describe(self) -> dict[str, object]:
-        """Return what a manifest says of it."""
+        """Return the entry of a manifest."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.n_bytes}
 
 
@@ -98,7 +101,8 @@ def _written_sum(path: Path, n_bytes: int) -> str | None:
     entry = entry if isinstance(entry, dict) else {}
     if entry.get("bytes", n_bytes) != n_bytes:
         raise BadValueError(
-            f"it has {n_bytes} bytes, ladder.json says {entry['bytes']}: make it again", path=path
+            f"it has {n_bytes} bytes, but ladder.json says {entry['bytes']}: make it again",
+            path=path,
         )
     found = entry.get("sha256")
     if found is None:
@@ -109,16 +113,16 @@ def _written_sum(path: Path, n_bytes: int) -> str | None:
 
 
 def put_blob(store: Path, blob: Blob, *, copy: bool = False) -> str:
-    """Put a blob into a store, unless it is there.
+    """Put a blob into a store, unless the store has it.
 
     Parameters
     ----------
     store : Path
         The store.
     blob : Blob
-        What to put.
+        The blob.
     copy : bool
-        Always write the bytes again.
+        Always copy the bytes.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def put_blob(store: Path, blob: Blob, *, copy: bool = False) -> str:
     Raises
     ------
     OutputError
-        The store can't be written, or the file changed since it was hashed.
+        The store can't be written, or the file has changed since it was hashed.
     """
     final = blob_path(store, blob.digest)
     with output_errors(final):
@@ -159,7 +163,7 @@ def _write(final: Path, content: bytes) -> str:
 
 def _link(source: Path, final: Path) -> bool:
     with output_errors(final):
-        final.unlink(missing_ok=True)  # of another size: what a killed copy left
+        final.unlink(missing_ok=True)  # left by a killed copy, of another size
         try:
             os.link(source, final)
         except OSError as error:

@@ -28,14 +28,14 @@ def connect(host: str | None = None, progress: Progress = silent) -> Iterator[Cl
     Parameters
     ----------
     host : str, optional
-        Such as ``http://127.0.0.1:11434``; by default what ``OLLAMA_HOST`` says, or this.
+        Such as ``http://127.0.0.1:11434``; by default ``OLLAMA_HOST``, or this address.
     progress : callable
-        Is called with bytes as they are sent, and of those that the server has already.
+        Called with bytes that are sent, or that the server already has.
 
     Raises
     ------
     OllamaError
-        The client is not installed, or inside the block the server fails.
+        The client is not installed, or the server fails inside the block.
     """
     try:
         import ollama
@@ -58,19 +58,19 @@ def connect(host: str | None = None, progress: Progress = silent) -> Iterator[Cl
         where = host or "the server of Ollama"
         raise OllamaError(f"{where} can't be reached, is it running? {error}") from error
     except (ValueError, TypeError, httpx.InvalidURL) as error:
-        # No address, or an answer that is none of Ollama's.
+        # The host is malformed, or the answer is not Ollama's.
         raise OllamaError(f"{host or 'OLLAMA_HOST'}: no server of Ollama: {error}") from error
     finally:
         transport.close()
 
 
 def refuse_tagged(client: Client, names: Iterable[ModelName]) -> None:
-    """Refuse names that a server has.
+    """Refuse names that a server already has.
 
     Raises
     ------
     OutputError
-        It has one, in any case of letters.
+        The server has one of them, in upper or lower case.
     """
     there = {(model.model or "").lower() for model in client.list().models}
     for name in names:
@@ -81,21 +81,21 @@ def refuse_tagged(client: Client, names: Iterable[ModelName]) -> None:
 
 
 def send(client: Client, model: OllamaModel, names: Iterable[ModelName]) -> None:
-    """Send a model's files, and have the server make a model of them for each name.
+    """Send a model's files, and have the server create a model from them for each name.
 
     Parameters
     ----------
     client : Client
         From `connect`.
     model : OllamaModel
-        What to send.
+        The model.
     names : iterable of ModelName
-        What to call it; models of these names are replaced.
+        The names of the model; existing models of these names are replaced.
 
     Raises
     ------
     OllamaError
-        The server did not end as it should.
+        The server did not report success.
     """
     files = {_file_name(model.path): client.create_blob(model.path)}
     adapters = None
@@ -118,5 +118,5 @@ def send(client: Client, model: OllamaModel, names: Iterable[ModelName]) -> None
 
 
 def _file_name(path: Path) -> str:
-    """Return a name that the server takes."""
+    """Return a file name that the server accepts."""
     return "model.gguf" if any(char in path.name for char in _NOT_IN_NAMES) else path.name

@@ -1,4 +1,4 @@
-"""Reading the fixed texts of a prompt off what a chat template writes."""
+"""Derive the fixed texts of prompts from the output of a chat template."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ggufkit.publish.ollama.parts import PromptParts
 
 
 def derive(prompts: Mapping[str, str], words: Sequence[str]) -> PromptParts | None:
-    """Return parts that give these prompts; a guess, to be checked with others.
+    """Return parts that may give these prompts; the caller has to check them with others.
 
     Parameters
     ----------
     prompts : mapping of str to str
-        By who speaks, as in ``suau``; ``u closed`` and ``ua closed`` are without the start of an
-        answer. Those with a system text may be missing.
+        Prompts by the roles of their messages, such as ``suau``; ``u closed`` and ``ua closed``
+        lack the start of an answer. Those with a system text may be missing.
     words : sequence of str
-        What is said, in order.
+        The contents of the messages, in order.
     """
     pieces = _cut(prompts["uau"], words[:3])
     if pieces is None:
@@ -47,7 +47,7 @@ def derive(prompts: Mapping[str, str], words: Sequence[str]) -> PromptParts | No
 def _with_system(
     parts: PromptParts, prompts: Mapping[str, str], words: Sequence[str]
 ) -> PromptParts | None:
-    """Find where the system text is, in the prompts of a longer and a shorter conversation."""
+    """Find the place of the system text, from the prompts of two conversations."""
     if "su" not in prompts:
         return parts
     pieces = _cut(prompts["su"], words[:2])
@@ -67,7 +67,7 @@ def _with_system(
 
 
 def _cut(prompt: str, words: Sequence[str]) -> list[str] | None:
-    """Return what is around words that occur once each, in order."""
+    """Return the texts around words; None unless each occurs once, in order."""
     pieces = []
     for word in words:
         if prompt.count(word) != 1:

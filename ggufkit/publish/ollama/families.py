@@ -1,7 +1,7 @@
-r"""How well-known models are prompted: one row each, from their published chat templates.
+r"""Prompts of well-known model families, one row each, from their published chat templates.
 
-``{bos}`` and ``{eos}`` stand for the model's own tokens. Of rows that give a model's prompts alike,
-the first is taken.
+``{bos}`` and ``{eos}`` stand for the model's own tokens. If several rows match a model's prompts,
+the first one is used.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ggufkit.publish.ollama.parts import PromptParts
 def _roles(
     before: str, behind: str, names: tuple[str, str, str] = ("system", "user", "assistant")
 ) -> PromptParts:
-    """Return parts of turns that differ in the role's name only, which is ``%`` in `before`."""
+    """Return parts for turns that only differ in the role's name, which is ``%`` in `before`."""
     system, user, assistant = (before.replace("%", name) for name in names)
     return PromptParts((user, behind), (assistant, behind), assistant, (system, behind))
 
 
 def _default(parts: PromptParts, text: str) -> PromptParts:
-    """Return parts with a system text that is there if no other is given."""
+    """Return parts with a default system text."""
     return replace(parts, opening=parts.system[0] + text + parts.system[1])
 
 
 _CHATML = _roles("<|im_start|>%\n", "<|im_end|>\n")
 _LLAMA3 = _roles("<|start_header_id|>%<|end_header_id|>\n\n", "<|eot_id|>")
-# The dates that the templates themselves give where they are not told the day.
+# The default dates of the templates.
 _LLAMA31_DATES = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
 _LLAMA31 = replace(_LLAMA3, system=(_LLAMA3.system[0] + _LLAMA31_DATES, _LLAMA3.system[1]))
 # A system text in a paragraph of its own.

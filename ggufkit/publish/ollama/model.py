@@ -1,4 +1,4 @@
-"""A GGUF file as Ollama sees it: template, parameters, license, and what it is."""
+"""A GGUF file as a model of Ollama: template, parameters, license and description."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _SAMPLING = {
     "general.sampling.penalty_repeat": "repeat_penalty",
 }
 _STOPS = ("eos", "eot", "eom")
-# Types of tokens that are no text: control and user-defined.
+# Types of tokens that are not text: control and user-defined.
 _MARKS = (3, 4)
 _MAX_TOKENS_LOOKED_AT = 1 << 21
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a user wants, beyond what the file says.
+    """Settings that the user adds to those of the file.
 
     Attributes
     ----------
     system : str
         The system text.
     context : int or None
-        Tokens of context.
+        The context length in tokens.
     adapter : Path or None
         A LoRA adapter, as GGUF.
     """
@@ -54,7 +54,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class OllamaModel:
-    """A file and what goes with it.
+    """A file and its settings in Ollama.
 
     Attributes
     ----------
@@ -67,19 +67,19 @@ class OllamaModel:
     architecture : str
         As in the file.
     n_weights : int
-        How many.
+        The number of weights.
     template : GoTemplate
-        How to write prompts.
+        The prompt template.
     parameters : mapping
         Such as ``stop``, a tuple of texts, and ``temperature``.
     system : str
         The system text, empty if there is none.
     licenses : tuple of str
-        What the file says.
+        The licenses in the file.
     adapter : Path or None
         A LoRA adapter.
     notes : tuple of str
-        What the user should know.
+        Messages for the user.
     """
 
     path: Path
@@ -104,21 +104,21 @@ class OllamaModel:
 
 
 def ollama_model(path: Path, wishes: Wishes | None = None) -> OllamaModel:
-    """Look into a file; no weight is read.
+    """Describe a file; no weights are read.
 
     Parameters
     ----------
     path : Path
         A GGUF file.
     wishes : Wishes, optional
-        What to add to it.
+        Additional settings.
 
     Raises
     ------
     OutputError
-        It is split, or no model, or a wish does not fit it.
+        The file is split, or not a model, or a setting does not fit it.
     FormatError
-        It breaks the format.
+        The file is malformed.
     """
     wishes = wishes or Wishes()
     if SURROGATE.search(wishes.system):
@@ -126,8 +126,8 @@ def ollama_model(path: Path, wishes: Wishes | None = None) -> OllamaModel:
     with open_gguf(path) as model:
         if len(model.parts) > 1:
             raise OutputError(
-                f"{path}: is one of {len(model.parts)} parts, and not every Ollama takes those: "
-                f"'ggufkit merge {path.name} -o ONE.gguf', then give that"
+                f"{path}: is one of {len(model.parts)} parts, which not every Ollama supports: run "
+                f"'ggufkit merge {path.name} -o ONE.gguf', and use ONE.gguf"
             )
         metadata = model.metadata
         kind = metadata.get("general.type", "model")
@@ -194,12 +194,14 @@ def _context(metadata: Metadata, context: int) -> int:
     architecture = metadata.get("general.architecture")
     longest = metadata.get(f"{architecture}.context_length")
     if isinstance(longest, int) and context > longest:
-        raise OutputError(f"a context of {context} tokens: the model takes {longest} at most")
+        raise OutputError(
+            f"a context of {context} tokens, but the model supports {longest} at most"
+        )
     return context
 
 
 def stop_texts(metadata: Metadata, template: GoTemplate) -> tuple[str, ...]:
-    """Return the texts at which an answer ends: those behind a turn, and the tokens that end it."""
+    """Return the texts at which an answer ends: those after a turn, and the tokens that end it."""
     if template.parts is None:
         return ()
     marks = _marks(metadata)
@@ -214,7 +216,7 @@ def stop_texts(metadata: Metadata, template: GoTemplate) -> tuple[str, ...]:
 
 
 def _marks(metadata: Metadata) -> list[str]:
-    """Return the tokens that are no text, those that hold others of them not first."""
+    """Return the tokens that are not text."""
     tokens = metadata.get("tokenizer.ggml.tokens")
     types = metadata.get("tokenizer.ggml.token_type")
     if not isinstance(tokens, Sequence) or not isinstance(types, Sequence):
@@ -238,5 +240,5 @@ def _adapter(path: Path) -> Path:
         raise MissingFileError(f"{path}: no such file")
     with open_gguf(path) as adapter:
         if adapter.metadata.get("general.type") != "adapter":
-            raise BadValueError("is no adapter: general.type is not 'adapter'", path=path)
+            raise BadValueError("is not an adapter: general.type is not 'adapter'", path=path)
     return path

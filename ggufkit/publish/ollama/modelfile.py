@@ -1,8 +1,8 @@
-"""A Modelfile as text. Whatever a value holds, it stays one value.
+"""Modelfiles. A value can never be read as an instruction.
 
 Ollama's parser reads a value up to the first line end at which it is closed: it starts and ends
-with the same quotes, one or three of them, or has none at the start. There is no escaping, and
-characters that are not printable are dropped. What can't be written so is refused.
+with the same quotes, one or three of them, or does not start with quotes. There is no escaping, and
+characters that are not printable are dropped. Values that can't be written this way are refused.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _KEPT = "\n\t"
 
 
 def modelfile(model: OllamaModel, folder: Path | None = None) -> tuple[str, tuple[str, ...]]:
-    """Return the text for a model, and notes about what it can't say.
+    """Return the text for a model, and notes about what is left out.
 
     Parameters
     ----------
     model : OllamaModel
         From `ollama_model`.
     folder : Path, optional
-        Where the text will be a file; beside the model's, by default.
+        Folder of the Modelfile; by default the model's.
 
     Raises
     ------
     OutputError
-        The name of a file, the system text or the template can't be written.
+        The name of a file, the system text or the template can't be quoted.
     """
     notes = list(model.notes)
     lines = [f"# {_plain(note)}" for note in notes]
@@ -56,16 +56,16 @@ def modelfile(model: OllamaModel, folder: Path | None = None) -> tuple[str, tupl
 def write_modelfiles(
     models: Sequence[tuple[OllamaModel, str]], folder: Path, force: bool = False
 ) -> list[Path]:
-    """Write a Modelfile for each model: ``Modelfile``, or of several ``Modelfile.<tag>``.
+    """Write a Modelfile for each model: ``Modelfile``, or ``Modelfile.<tag>`` for several.
 
     Parameters
     ----------
     models : sequence of (OllamaModel, str)
         Models and their tags.
     folder : Path
-        Where to; it is made if need be.
+        The output folder; it is created if need be.
     force : bool
-        Replace files that say something else.
+        Replace files with another content.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def _text(path: Path) -> str:
 
 
 def quote(text: str) -> str:
-    """Return a value as Ollama's parser reads it back.
+    """Quote a value for Ollama's parser.
 
     Raises
     ------
     OutputError
-        There is no way to write it.
+        The value can't be quoted.
 
     Examples
     --------
@@ -118,12 +118,12 @@ def quote(text: str) -> str:
 
 
 def _plain(note: str) -> str:
-    """Return a remark that stays in its line; it may quote what a chat template raised."""
+    """Return a note without line ends; it may quote an error of a chat template."""
     return "".join(char if char.isprintable() else "?" for char in note)
 
 
 def _path(path: Path, folder: Path) -> str:
-    """Return a file's name, which Ollama reads without quotes up to the line's end."""
+    """Return a file's path for a Modelfile; Ollama reads it without quotes, to the line's end."""
     whole = path.parent.resolve() / path.name
     name = f"./{path.name}" if whole.parent == folder else str(whole)
     if not name.isprintable() or name != name.strip():

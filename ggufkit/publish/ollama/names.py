@@ -1,6 +1,6 @@
-"""Names of models and digests of blobs: what Ollama takes, and where that is in its store.
+"""Names of models and digests of blobs: the ones that Ollama accepts, and their paths in its store.
 
-Nothing that comes from outside becomes a path but through `ModelName.parse` and `parse_digest`.
+Input from outside only becomes a path through `ModelName.parse` and `parse_digest`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from ggufkit.errors import BadValueError, OutputError
 
 HOST = "registry.ollama.ai"
-#: Another name of the same.
+#: Another name of the same host.
 OTHER_HOST = "ollama.com"
 NAMESPACE = "library"
 TAG = "latest"
@@ -44,7 +44,7 @@ class ModelName:
         Raises
         ------
         BadValueError
-            Ollama would not take it.
+            Ollama would refuse it.
 
         Examples
         --------
@@ -71,11 +71,11 @@ class ModelName:
 
     @property
     def parts(self) -> tuple[str, str, str, str]:
-        """Host, namespace, model, tag."""
+        """Host, namespace, model and tag."""
         return (self.host, self.namespace, self.model, self.tag)
 
     def __str__(self) -> str:
-        """As short as Ollama shows it."""
+        """Return the name as Ollama shows it, without defaults."""
         shown = f"{self.model}:{self.tag}"
         if self.host != HOST:
             return f"{self.host}/{self.namespace}/{shown}"
@@ -83,26 +83,26 @@ class ModelName:
 
 
 def parse_digest(text: str) -> str:
-    """Return a digest as Ollama writes it, ``sha256:`` and 64 small hexadecimal digits.
+    """Return a digest as Ollama writes it, ``sha256:`` and 64 lower-case hexadecimal digits.
 
     Raises
     ------
     BadValueError
-        It is none.
+        The text is not a digest.
     """
     match = _DIGEST.fullmatch(text)
     if match is None:
-        raise BadValueError(f"{text[:100]!a} is no digest: 'sha256:' and 64 hexadecimal digits")
+        raise BadValueError(f"{text[:100]!a}: expected 'sha256:' and 64 hexadecimal digits")
     return f"sha256:{match[1].lower()}"
 
 
 def blob_path(store: Path, digest: str) -> Path:
-    """Return where a store has the bytes of a digest.
+    """Return the path of a blob in a store.
 
     Raises
     ------
     BadValueError
-        It is no digest.
+        The digest is malformed.
     """
     return store / "blobs" / parse_digest(digest).replace(":", "-")
 
@@ -113,7 +113,7 @@ def default_store() -> Path:
     Raises
     ------
     OutputError
-        The user has no home.
+        The user has no home folder.
     """
     named = os.environ.get("OLLAMA_MODELS", "").strip().strip("\"'")
     if named:

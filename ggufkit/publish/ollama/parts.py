@@ -1,7 +1,7 @@
-"""What a prompt is made of, as data: from it come the prompt itself and Ollama's template of it.
+"""Prompts as data, from which both the prompt itself and Ollama's template are made.
 
-A conversation is a system text or none, then turns of user and assistant. Chat templates of nearly
-all models put fixed texts around each of these; `PromptParts` is these texts.
+A conversation is an optional system text, then turns of user and assistant. The chat templates of
+nearly all models put fixed texts around each of these; `PromptParts` holds these texts.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
-#: Text before and behind something.
+#: Text before and after something.
 Around: TypeAlias = tuple[str, str]
 Place: TypeAlias = Literal["turn", "first user", "last user"]
 
 
 @dataclass(frozen=True)
 class PromptParts:
-    r"""The fixed texts of a prompt; the BOS token is none of them.
+    r"""The fixed texts of a prompt, without the BOS token.
 
     Attributes
     ----------
     user, assistant : (str, str)
-        Around a turn.
+        The texts around a turn.
     generation : str
-        What starts the answer.
+        The text before the answer.
     system : (str, str)
-        Around the system text.
+        The texts around the system text.
     place : {'turn', 'first user', 'last user'}
-        Where the system text is: before all turns, or in the first user's turn or in the last
-        one, before what the user says.
+        The place of the system text: before all turns, or in the user's first or last turn, before
+        the user's message.
     opening : str
-        What a prompt starts with if there is no system text: often a default one.
+        The start of a prompt without a system text, often a default one.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class PromptParts:
     opening: str = ""
 
     def with_tokens(self, tokens: Mapping[str, str]) -> PromptParts:
-        """Replace names such as ``{eos}`` by the texts of the model's tokens."""
+        """Replace names such as ``{eos}`` with the texts of the model's tokens."""
 
         def put(value: str | Around) -> str | Around:
             if isinstance(value, tuple):
@@ -66,9 +66,9 @@ class PromptParts:
         Parameters
         ----------
         messages : sequence of mapping
-            Each with ``role`` and ``content``. A last one of the assistant is left open.
+            Each with ``role`` and ``content``. A last message of the assistant is left open.
         start : str
-            The BOS token, if the prompt has to have it.
+            The BOS token, if the prompt has to include it.
         """
         system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
         inner = self.system[0] + system + self.system[1] if system else ""
@@ -87,12 +87,12 @@ class PromptParts:
         return "".join(text)
 
     def go(self, start: str = "") -> str:
-        """Return the same as a template of Go, as Ollama takes it.
+        """Return the equivalent Go template, for Ollama.
 
         Parameters
         ----------
         start : str
-            The BOS token, if the prompt has to have it.
+            The BOS token, if the prompt has to include it.
         """
         lit = _literal
         before, flag, unflag, nested = lit(self.opening), "", "", ""
@@ -128,9 +128,9 @@ def _put(text: str, tokens: Mapping[str, str]) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return text as a template that gives exactly it, in characters that a Modelfile keeps."""
+    """Return a template that gives exactly this text, in characters that a Modelfile can hold."""
     plain = all(char.isprintable() or char in "\n\t" for char in text)
-    # Quotes could add up with those next to them to the three that end a value.
+    # Together with adjacent quotes, they could become the three that end a value.
     quotes = '""' in text or text[:1] == '"'
     if plain and "{" not in text and not quotes:
         return text

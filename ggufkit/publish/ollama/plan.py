@@ -1,4 +1,4 @@
-"""Which files of a ladder go to Ollama, and under which names."""
+"""Choose the files of a ladder for Ollama, and their names."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LONGEST = 80
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file and the names that it gets.
+    """A file and its names in Ollama.
 
     Attributes
     ----------
     model : OllamaModel
         The file.
     names : tuple of ModelName
-        The first is its own, by file type; of a ladder, the default rung is ``latest``, too.
+        The first one is by file type; a ladder's default rung is also ``latest``.
     """
 
     model: OllamaModel
@@ -46,20 +46,20 @@ def plan_ollama(
     source : str
         A ladder's folder, for all its rungs; or one file, as `find_model` takes it.
     name : str, optional
-        ``[namespace/]name``; by default, what the file calls itself.
+        ``[namespace/]name``; by default the name in the file's metadata.
     tag : str, optional
-        Of a single file; by default, its file type.
+        The tag of a single file; by default, its file type.
     wishes : Wishes, optional
-        What to add to each.
+        Additional settings for all files.
 
     Raises
     ------
     MissingFileError
         There is no such file.
     OutputError
-        A file can't be given to Ollama, or two would have one name.
+        Ollama can't use a file, or two would have the same name.
     BadValueError
-        Ollama would not take the name.
+        Ollama would refuse the name.
     """
     folder = Path(source)
     paths = _models(ladder_files(folder)) if folder.is_dir() else [find_model(source)]
@@ -81,7 +81,7 @@ def plan_ollama(
 
 
 def _models(paths: Sequence[Path]) -> list[Path]:
-    """Leave out what is in the folder but no model: projectors, adapters, matrices."""
+    """Leave out files that are not models: projectors, adapters, importance matrices."""
     found = []
     for path in paths:
         with open_gguf(path) as file:
@@ -113,7 +113,7 @@ def _tag(model: OllamaModel) -> str:
 
 
 def _own_name(path: Path) -> str:
-    """Return what a file calls itself, or its own name without the file type."""
+    """Return the name in a file's metadata, or the file's name without the file type."""
     with open_gguf(path) as model:
         own = model.metadata.get("general.name")
     if isinstance(own, str) and _plain(own) != "model":

@@ -1,11 +1,11 @@
-"""Ollama's store: blobs by digest, and for each name a manifest that lists some.
+"""Ollama's store: blobs by digest, and for each name a manifest that lists its blobs.
 
 ::
 
     blobs/sha256-<hex>                                    weights, template, parameters, config
     manifests/registry.ollama.ai/library/<name>/<tag>     a manifest
 
-Blobs come first and the manifest last, so a model that Ollama sees is complete.
+Blobs are written first and the manifest last, so a model that Ollama lists is complete.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _ESCAPED = re.compile("[<>&\u2028\u2029]")
 
 @dataclass(frozen=True)
 class Image:
-    """A model with all that a store keeps of it.
+    """The blobs of a model in a store, and its manifest.
 
     Attributes
     ----------
     layers : tuple of Blob
         Weights, then the rest.
     config : Blob
-        What it is.
+        The description of the model.
     manifest : bytes
-        The list of these.
+        The list of all blobs.
     """
 
     layers: tuple[Blob, ...]
@@ -62,9 +62,9 @@ def build_image(model: OllamaModel, weights: Sequence[Blob]) -> Image:
     Parameters
     ----------
     model : OllamaModel
-        What it is.
+        The model.
     weights : sequence of Blob
-        Its file and, if there is one, the adapter.
+        The blob of its file and, if there is one, of the adapter.
     """
     texts = [("template", model.template.text), ("system", model.system)]
     texts += [("license", text) for text in model.licenses]
@@ -84,7 +84,7 @@ def manifest_json(config: Blob, layers: Sequence[Blob]) -> bytes:
 
 
 def config_json(model: OllamaModel, layers: Sequence[Blob]) -> bytes:
-    """Return what Ollama shows of a model without looking into its file."""
+    """Return the description that Ollama shows without opening the model's file."""
     config = {
         "model_format": "gguf",
         "model_family": model.architecture,
@@ -99,7 +99,7 @@ def config_json(model: OllamaModel, layers: Sequence[Blob]) -> bytes:
 
 
 def go_json(value: Mapping[str, Any]) -> bytes:
-    r"""Return JSON, byte for byte as Ollama writes it.
+    r"""Return JSON, byte for byte as Ollama (in Go) writes it.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def go_json(value: Mapping[str, Any]) -> bytes:
 
 
 def is_taken(store: Path, name: ModelName) -> bool:
-    """Whether a store has a model of this name, in any case of letters."""
+    """Whether a store has a model of this name, in upper or lower case."""
     return bool(_existing(store, name))
 
 
@@ -130,11 +130,11 @@ def import_model(
     Parameters
     ----------
     store : Path
-        The store; it is made if need be.
+        The store; it is created if need be.
     model : OllamaModel
-        The file, and what goes with it.
+        The file and its settings.
     names : sequence of ModelName
-        What to call it.
+        The names of the model.
     force : bool
         Replace other models of these names.
     copy : bool
@@ -142,19 +142,19 @@ def import_model(
     trust_sums : bool
         Do not hash the file; see `Blob.of_file`.
     progress : callable
-        Is called with bytes as they are hashed.
+        Called with bytes as they are hashed.
 
     Returns
     -------
     str
-        What became of the weights; see `put_blob`.
+        How the weights were stored; see `put_blob`.
 
     Raises
     ------
     OutputError
         A name is taken, or the store can't be written.
     BadValueError
-        The file is not what its written sum says.
+        The file does not have its recorded checksum.
     """
     weights = [Blob.of_file(MODEL, model.path, trust_sums=trust_sums, progress=progress)]
     if model.adapter is not None:
@@ -172,9 +172,9 @@ def put_image(
     Parameters
     ----------
     store : Path
-        The store; it is made if need be.
+        The store; it is created if need be.
     name : ModelName
-        What to call it.
+        The name of the model.
     image : Image
         From `build_image`.
     force : bool
@@ -185,7 +185,7 @@ def put_image(
     Returns
     -------
     str
-        What became of the weights; see `put_blob`.
+        How the weights were stored; see `put_blob`.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def _put_manifest(store: Path, name: ModelName, image: Image, *, force: bool) ->
             if force:
                 temporary.replace(final)
             else:
-                # A link does not replace what somebody else has just put there.
+                # Unlike a rename, a link does not replace a manifest that appeared meanwhile.
                 _link_or_move(temporary, final)
         except FileExistsError:
             raise _taken(store, name) from None
@@ -222,7 +222,7 @@ def _put_manifest(store: Path, name: ModelName, image: Image, *, force: bool) ->
         for path in existing:
             if path != final:
                 path.unlink(missing_ok=True)
-        with suppress(OSError):  # not every system can
+        with suppress(OSError):  # not every system supports it
             sync_folder(final.parent)
 
 
@@ -243,7 +243,7 @@ def _link_or_move(temporary: Path, final: Path) -> None:
 
 
 def _temporary(folder: Path, content: bytes) -> Path:
-    """Write a file where Ollama does not look for models, and tidies up."""
+    """Write a file where Ollama does not look for models, and which it cleans up."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix="manifest-", delete=False) as file:
         path = Path(file.name)
         try:
@@ -258,13 +258,13 @@ def _temporary(folder: Path, content: bytes) -> Path:
 
 
 def _existing(store: Path, name: ModelName) -> list[Path]:
-    """Return the manifests of a name, in any case of letters, in the order Ollama looks."""
+    """Return the manifests of a name in upper or lower case, in the order in which Ollama looks."""
     found = (_folded(store / root, (host, *name.parts[1:])) for root, host in _places(name.host))
     return [path for path in found if path is not None]
 
 
 def _places(host: str) -> Iterator[tuple[str, str]]:
-    """Return folders and hosts; newer versions of Ollama have the first, and the other host."""
+    """Yield folders and hosts; newer versions of Ollama use the first folder and another host."""
     public = host == HOST
     yield "manifests-v2", OTHER_HOST if public else host
     yield "manifests", host

@@ -1,8 +1,8 @@
-"""The Go template that a model's chat template amounts to, found by what it writes.
+"""Find the Go template that is equivalent to a model's chat template, by comparing outputs.
 
-The chat template is rendered, in the sandbox, with a few conversations. A known family whose
-prompts are the same is taken; otherwise the fixed texts are read off the prompts, and taken if
-with them all prompts come out the same.
+The chat template is rendered, in the sandbox, with a few conversations. If a known family has the
+same prompts, its template is used; otherwise fixed texts are derived from the prompts, and used if
+they reproduce all prompts.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ggufkit.toolbox.template import Conversation, Message, Rendering, render_al
 SURROGATE = re.compile("[\ud800-\udfff]")
 _Told: TypeAlias = Sequence[tuple[Sequence[Message], str]]
 
-#: What was found if it is none of the families.
+#: Name for templates that match no known family.
 DERIVED = "derived"
 
-#: Who speaks in the conversations: system, user, assistant.
+#: Roles of the conversations' messages: system, user, assistant.
 SHAPES = ("u", "su", "uau", "suau", "suauau")
 _NEEDED = ("u", "uau")
 _SYSTEM = SHAPES.index("su")
-#: Without the start of an answer: they show where a turn ends.
+#: Conversations without the start of an answer; they show where a turn ends.
 CLOSED = ("u", "ua")
 _ROLES = {"s": "system", "u": "user", "a": "assistant"}
 _WORDS = tuple(f"w{number}ord" for number in range(6))
@@ -48,14 +48,14 @@ _TEXTS = (
 )
 _SAID = (_WORDS, _TEXTS)
 _PADDED = [{"role": "user", "content": " word\n"}]
-# Llama 3.1 and others name this day where nobody tells them the date.
+# The default date of Llama 3.1 and others.
 _DAY = datetime(2024, 7, 26)
 _OTHER_DAY = datetime(2031, 1, 2)
 
 
 @dataclass(frozen=True)
 class GoTemplate:
-    """What Ollama is told about prompts.
+    """A prompt template for Ollama.
 
     Attributes
     ----------
@@ -64,9 +64,9 @@ class GoTemplate:
     family : str
         A name of `FAMILIES`, ``derived``, or empty.
     parts : PromptParts or None
-        What it is made of.
+        The fixed texts from which it was made.
     notes : tuple of str
-        What the user should know.
+        Messages for the user.
     """
 
     text: str = ""
@@ -76,7 +76,7 @@ class GoTemplate:
 
 
 def go_template(metadata: Metadata) -> GoTemplate:
-    """Return the Go template for a model's chat template; without text if there is none."""
+    """Return the Go template for a model's chat template; without text if none was found."""
     template = metadata.get(TEMPLATE_KEY)
     if not isinstance(template, str):
         note = "no chat template: Ollama gives prompts to the model as they are"
@@ -95,7 +95,7 @@ def adds_bos(metadata: Metadata) -> bool:
 
 
 def conversation(shape: str, texts: Sequence[str]) -> list[dict[str, str]]:
-    """Return messages of the roles that a text such as ``suau`` names."""
+    """Return messages with the roles of a shape such as ``suau``."""
     turn = count()
     return [{"role": _ROLES[who], "content": texts[next(turn) % len(texts)]} for who in shape]
 
@@ -110,7 +110,7 @@ def _find(template: str, bos: str, eos: str, bos_is_added: bool) -> GoTemplate:
         if prompt.kind and shape in _NEEDED:
             return _without(f"it fails: {prompt.message}")
     if any(SURROGATE.search(prompt.text) for prompt in written):
-        return _without("it writes what is no Unicode")
+        return _without("its output is not valid Unicode")
     starts_with_bos = bool(bos) and written[0].text.startswith(bos)
     if bos_is_added and starts_with_bos:
         written = [replace(prompt, text=prompt.text.removeprefix(bos)) for prompt in written]
@@ -142,13 +142,13 @@ def _notes(*, system: bool, dated: bool, strips: bool, tools: bool) -> tuple[str
 
 
 def _told(asked: Sequence[Conversation], written: Sequence[Rendering]) -> _Told:
-    """Return the conversations that the chat template takes, with their prompts."""
+    """Return the conversations that the chat template supports, with their prompts."""
     pairs = zip(asked[: len(_SAID) * len(SHAPES)], written, strict=False)
     return [(each.messages, prompt.text) for each, prompt in pairs if _takes(each, prompt)]
 
 
 def _takes(asked: Conversation, written: Rendering) -> bool:
-    """Whether there is a prompt, and a system text was not left out of it."""
+    """Whether there is a prompt, and it includes the system text."""
     first = asked.messages[0]
     return not written.kind and (first["role"] != "system" or first["content"] in written.text)
 
@@ -165,7 +165,7 @@ def _by_shape(asked: Sequence[Conversation], written: Sequence[Rendering]) -> di
 
 
 def _match(told: _Told, bos: str, eos: str) -> tuple[str, str, PromptParts | None]:
-    """Return the family's name, the BOS token if the prompt has to have it, and the parts."""
+    """Return the family's name, the BOS token if the prompt has to include it, and the parts."""
     for start in dict.fromkeys(("", bos)):
         for name, family in FAMILIES.items():
             parts = family.with_tokens({"bos": bos, "eos": eos})

@@ -1,4 +1,4 @@
-"""How the client's requests travel: files that the server has are not sent, others are counted.
+"""The transport of the client's requests: it skips files that the server has, and counts others.
 
 Needs the package ``httpx``, which comes with ``ollama``.
 """
@@ -15,12 +15,12 @@ _BLOBS = "/api/blobs/"
 
 
 def sending(progress: Progress) -> httpx.BaseTransport:
-    """Return the transport.
+    """Return a transport that reports progress.
 
     Parameters
     ----------
     progress : callable
-        Is called with bytes of files as they are sent, or found to be there.
+        Called with bytes of files that are sent, or that the server already has.
     """
     return _Transport(httpx.HTTPTransport(), progress)
 

@@ -137,14 +137,14 @@ def _fix_file(path: Path, findings: list[Finding], dry_run: bool, progress: Prog
         values |= one.values
         delete += one.delete
         drop += one.drop_tensors
-    anew = any(one.rewrite for one in fixes)
+    rewrite = any(one.rewrite for one in fixes)
     return edit(
         path,
-        out=path if anew else None,
+        out=path if rewrite else None,
         values=values,
         delete=delete,
         drop_tensors=drop,
         dry_run=dry_run,
-        force=anew,
+        force=rewrite,
         progress=progress,
     )

@@ -51,7 +51,7 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What memory depends on, besides the weights.
+    """The sizes that memory depends on, in addition to the weights.
 
     Attributes
     ----------
