@@ -17,12 +17,17 @@ os.environ.pop("COLUMNS", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs llama.cpp (all of tests/real) or a browser."""
+    """Mark what needs llama.cpp (all of tests/real) or a browser, and what is listed as slow."""
+    slow = set((ROOT / "tests" / "slow.txt").read_text(encoding="utf-8").splitlines())
     for item in items:
         if REAL in item.path.parents:
             item.add_marker(pytest.mark.llama_cpp)
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
+        module = ".".join(item.path.relative_to(ROOT).with_suffix("").parts)
+        name = f"{module}::{item.name}"
+        if name in slow or name.split("[")[0] in slow:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

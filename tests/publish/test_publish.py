@@ -145,7 +145,7 @@ def test_the_disk_holds_what_was_announced_and_the_hub_gets_all(
     assert needs["disk"] < total / 2
     with watched(out) as most:
         _, errors = finish(start(hub, tmp_path / "home", *words(str(model), out)))
-    assert "at most" in errors
+    assert "at most" in errors.lower()
     notes = 64 << 10  # sums, record, journal
     assert total / 20 < most[0] <= needs["disk"] + notes
     assert sent(upload) == expected
