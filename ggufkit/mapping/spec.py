@@ -261,7 +261,7 @@ def config_errors(architecture: Architecture) -> Iterator[None]:
     Raises
     ------
     ConversionError
-        A key is missing, or its value is none that such a model can have.
+        A key is missing, or its value is impossible for the architecture.
     """
     try:
         yield

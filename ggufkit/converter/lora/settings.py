@@ -66,7 +66,7 @@ def parse_settings(config: Mapping[str, Any], where: str) -> Settings:
     Raises
     ------
     ConversionError
-        The adapter is more than, or other than, a LoRA; or a value is none that it can have.
+        The adapter is not a plain LoRA, or a value is malformed.
     """
     _refuse_others(config, where)
     tokens = config.get("alora_invocation_tokens") or []
