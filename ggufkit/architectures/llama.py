@@ -1,5 +1,4 @@
-"""llama, and what has its shape: Mistral, SmolLM, Yi, TinyLlama, InternLM 3,
-IQuest Coder; Mixtral, with experts.
+"""llama, and what has its shape: Mistral, SmolLM, Yi, InternLM 3, IQuest Coder; Mixtral.
 
 Source: llama.cpp conversion/llama.py LlamaModel, conversion/internlm.py InternLM3Model;
 transformers llama, mistral, mixtral, iquestcoder.

@@ -14,7 +14,7 @@ from typing import Any
 from ggufkit.mapping.blocks import BARE
 from ggufkit.mapping.spec import Architecture, Config, text_config
 
-# Classes that llama.cpp's converter reads as the class of their language model, where its own config
+# Classes that llama.cpp's converter reads as the class of their language model, where its config
 # does not name one.
 INSIDE: Mapping[str, str] = {
     "LlavaForConditionalGeneration": "LlamaForCausalLM",
