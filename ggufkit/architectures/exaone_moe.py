@@ -6,7 +6,7 @@ Source: llama.cpp conversion/exaone.py ExaoneMoEModel; transformers exaone_moe.
 from dataclasses import replace
 
 from ggufkit.architectures.exaone4 import EXAONE4
-from ggufkit.architectures.glm4moe import n_layers_with_mtp
+from ggufkit.architectures.glm4moe import mtp_layers, n_layers_with_mtp
 from ggufkit.mapping.blocks import (
     FFN,
     QK_NORMS,
@@ -16,7 +16,7 @@ from ggufkit.mapping.blocks import (
     without,
 )
 from ggufkit.mapping.model_header import ModelHeader, Renames
-from ggufkit.mapping.spec import Always, Config, ExportSpec, Hparam, Weight, block_count
+from ggufkit.mapping.spec import Always, Config, ExportSpec, Hparam, Weight
 
 
 def shared_length(config: Config) -> int:
@@ -24,16 +24,11 @@ def shared_length(config: Config) -> int:
     return int(config["moe_intermediate_size"] * config["num_shared_experts"])
 
 
-def _mtp_layers(config: Config) -> range:
-    """Return the blocks for multi-token prediction."""
-    return range(block_count(config), n_layers_with_mtp(config))
-
-
 def _mtp_names(config: Config) -> Renames:
     """Return the renames of the checkpoint's MTP layers, which count from 0."""
     return tuple(
         (rf"^mtp\.layers\.{number}\.", f"model.layers.{block}.")
-        for number, block in enumerate(_mtp_layers(config))
+        for number, block in enumerate(mtp_layers(config))
     )
 
 
@@ -88,7 +83,7 @@ EXAONE_MOE = replace(
         ),
         # all MTP blocks share them
         *(
-            Weight(f"blk.{{i}}.nextn.{name}", f"mtp.{source}", in_layers=_mtp_layers)
+            Weight(f"blk.{{i}}.nextn.{name}", f"mtp.{source}", in_layers=mtp_layers)
             for name, source in (
                 ("eh_proj", "fc"),
                 ("enorm", "pre_fc_norm_embedding"),

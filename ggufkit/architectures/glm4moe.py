@@ -28,6 +28,11 @@ def n_layers_with_mtp(config: Config) -> int:
     return block_count(config) + int(config.get("num_nextn_predict_layers") or 0)
 
 
+def mtp_layers(config: Config) -> range:
+    """Return the layers for multi-token prediction, which come after the others."""
+    return range(block_count(config), n_layers_with_mtp(config))
+
+
 # The additional tensors of an MTP layer.
 NEXTN_WEIGHTS = tuple(
     Weight(f"blk.{{i}}.nextn.{name.replace('.', '_')}", f"{_LAYER}.{name}", optional=True)
