@@ -18,6 +18,7 @@ glm4         byte-level tokenizer.json, with GLM-4's special tokens
 glm4_moe     byte-level tokenizer.json, with the special tokens of GLM-4.5 and later
 solar_open   byte-level tokenizer.json, with Solar Open's special tokens
 modernbert   byte-level tokenizer.json, all special tokens are added to a text
+eurobert     as gpt2, no first token is added to a text unless tokenizer_config.json asks for it
 ernie        tokenizer.model, with a space before the text if tokenizer_config.json asks for it
 granite4     as mamba, whatever padding the config asks for
 hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
@@ -287,6 +288,7 @@ KINDS: Mapping[str, Kind] = {
     "glm4_moe": Kind(partial(bpe_metadata, special=GLM4_MOE_TOKENS)),
     "solar_open": Kind(partial(bpe_metadata, special=SOLAR_OPEN_TOKENS)),
     "modernbert": Kind(bpe_metadata, sets_first=_ALL_ADDED),
+    "eurobert": Kind(_gpt2, sets_first={ADD_BOS: False}),
     "ernie": Kind(_ernie),
     "granite4": Kind(spm_metadata, _GPT2, ignores=(_PADDING,), pad_to=8),
     "hunyuan": Kind(_hunyuan),
