@@ -59,6 +59,7 @@ NO_EXPERTS = "what experts share is the whole feed-forward part where there are 
 OTHER_PLACES = {
     ("bert", "cls.output"): CLASSIFIER,
     ("jina-bert-v2", "cls.output"): CLASSIFIER,
+    ("neo-bert", "cls.output"): "the classifier comes after `dense`, which is `cls`",
     ("modern-bert", "cls.output"): "the classifier comes after a layer of its own, which is `cls`",
     ("granitehybrid", "blk.{i}.ffn_down"): NO_EXPERTS,
     ("deepseek2", "blk.{i}.attn_k_b"): SPLIT,
