@@ -5,8 +5,8 @@ Source: llama.cpp conversion/exaone.py ExaoneMoEModel; transformers exaone_moe.
 
 from dataclasses import replace
 
-from ggufkit.architectures.exaone4 import EXAONE4
-from ggufkit.architectures.glm4moe import mtp_layers, n_layers_with_mtp
+from ggufkit.architectures.exaone4 import EXAONE4, MTP_WEIGHTS, mtp_names, own_mtp_names
+from ggufkit.architectures.glm4moe import n_layers_with_mtp
 from ggufkit.mapping.blocks import (
     FFN,
     QK_NORMS,
@@ -15,28 +15,12 @@ from ggufkit.mapping.blocks import (
     replaced,
     without,
 )
-from ggufkit.mapping.model_header import ModelHeader, Renames
-from ggufkit.mapping.spec import Always, Config, ExportSpec, Hparam, Weight
+from ggufkit.mapping.spec import Always, Config, ExportSpec, Hparam
 
 
 def shared_length(config: Config) -> int:
     """Return the length of all shared experts of a block."""
     return int(config["moe_intermediate_size"] * config["num_shared_experts"])
-
-
-def _mtp_names(config: Config) -> Renames:
-    """Return the renames of the checkpoint's MTP layers, which count from 0."""
-    return tuple(
-        (rf"^mtp\.layers\.{number}\.", f"model.layers.{block}.")
-        for number, block in enumerate(mtp_layers(config))
-    )
-
-
-def _own_mtp_names(header: ModelHeader) -> Renames:
-    """Return the renames back."""
-    n = int(header.hparams.get("nextn_predict_layers", 0))
-    first = int(header.hparams["block_count"]) - n
-    return tuple((rf"^model\.layers\.{first + i}\.", f"mtp.layers.{i}.") for i in range(n))
 
 
 EXAONE_MOE = replace(
@@ -81,17 +65,8 @@ EXAONE_MOE = replace(
             shared="shared_experts",
             dense="first_k_dense_replace",
         ),
-        # all MTP blocks share them
-        *(
-            Weight(f"blk.{{i}}.nextn.{name}", f"mtp.{source}", in_layers=mtp_layers)
-            for name, source in (
-                ("eh_proj", "fc"),
-                ("enorm", "pre_fc_norm_embedding"),
-                ("hnorm", "pre_fc_norm_hidden"),
-                ("shared_head_norm", "norm"),
-            )
-        ),
+        *MTP_WEIGHTS,
     ),
-    rename=_mtp_names,
-    export=ExportSpec("exaone_moe", rename=_own_mtp_names),
+    rename=mtp_names,
+    export=ExportSpec("exaone_moe", rename=own_mtp_names),
 )

@@ -27,14 +27,15 @@ INSIDE: Mapping[str, str] = {
 # The same, of classes whose config is that of the language model with others in it.
 FLAT: Mapping[str, str] = {"DotsOCRForCausalLM": "Qwen2ForCausalLM"}
 
-# Classes whose language model is not of the class that its config names.
-OTHERWISE = (
-    "Exaone4_5_ForConditionalGeneration",
-    "KimiK3ForConditionalGeneration",
-    "Sarashina2VisionForCausalLM",
-    "Step3p7ForConditionalGeneration",
-    "StepVLForConditionalGeneration",
-)
+# Classes whose language model is not of the class that its config names, and what it is; none where
+# an architecture of its own covers it.
+OTHERWISE: Mapping[str, str] = {
+    "Exaone4_5_ForConditionalGeneration": "",
+    "KimiK3ForConditionalGeneration": "",
+    "Sarashina2VisionForCausalLM": "",
+    "Step3p7ForConditionalGeneration": "",
+    "StepVLForConditionalGeneration": "Qwen3ForCausalLM",
+}
 
 # model_type of the language model, where its config names no class -> its class.
 TEXT_CLASSES: Mapping[str, str] = {
@@ -50,7 +51,16 @@ TEXT_CLASSES: Mapping[str, str] = {
 
 # What belongs to other parts, as llama.cpp's converter knows it.
 OTHER_PARTS = (
-    *("mlp*", "vit.*", "vpm.*", "siglip2.*", "conformer.*", "merger.*", "resampler.*"),
+    *(
+        "mlp*",
+        "vit.*",
+        "vit_large_projector.*",
+        "vpm.*",
+        "siglip2.*",
+        "conformer.*",
+        "merger.*",
+        "resampler.*",
+    ),
     *("sound_encoder.*", "sound_projection.*", "speech_embeddings.*"),
     *("*token2wav.*", "*code2wav.*", "*patch_embedding*"),
     *("*visual.*", "*vision.*", "*audio.*", "*talker.*", "*vision_*", "*audio_*"),
@@ -102,6 +112,7 @@ def text_classes(config: Config) -> Iterator[str]:
     text = text_config(config)
     classes = _strings(config.get("architectures"))
     if any(name in OTHERWISE for name in classes):
+        yield from (OTHERWISE[name] for name in classes if OTHERWISE.get(name))
         return
     if text is None:
         yield from (FLAT[name] for name in classes if name in FLAT)

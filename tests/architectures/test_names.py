@@ -38,7 +38,7 @@ TENSORS_BESIDE = {
     ("jina-bert-v2", "cls.output"): NEWER,
     **{
         (name, f"blk.{{i}}.nextn.{part}"): NEWER
-        for name in ("qwen3next", "qwen35", "qwen35moe")
+        for name in ("qwen3next", "qwen35", "qwen35moe", "exaone4")
         for part in ("eh_proj", "enorm", "hnorm", "shared_head_norm")
     },
     **{  # of GLM 4.7 Flash
