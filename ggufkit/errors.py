@@ -273,6 +273,10 @@ class MissingWeightsError(TensorNamesError):
     """The architecture needs tensors that the checkpoint lacks."""
 
 
+class UnloadableModelError(ConversionError):
+    """Config, tokenizer and weights contradict each other: llama.cpp would refuse the file."""
+
+
 class ShapeMismatchError(ConversionError):
     """A tensor's shape does not fit the hparams or its transform."""
 

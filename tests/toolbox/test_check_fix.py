@@ -14,8 +14,8 @@ import pytest
 import ggufkit
 from ggufkit.cli.main import main
 from ggufkit.errors import BadValueError, MissingFileError
+from ggufkit.rules.rule import Severity
 from ggufkit.toolbox.checks.engine import fix
-from ggufkit.toolbox.checks.rule import Severity
 from ggufkit.toolbox.checks.rules import RULES
 from tests import build
 from tests.toolbox import faults_metadata, faults_structure, faults_tokenizer

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ggufkit.errors import BadValueError
+from ggufkit.rules.rule import CheckRule, Finding
 from ggufkit.toolbox import Progress, silent
-from ggufkit.toolbox.checks.rule import CheckRule, Finding
 from ggufkit.toolbox.checks.rules import GROUPS, RULES
 from ggufkit.toolbox.checks.scan import scan
 from ggufkit.toolbox.checks.subject import CheckedModel

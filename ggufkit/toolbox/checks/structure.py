@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from ggufkit.gguf import limits
 from ggufkit.gguf.layout import align
 from ggufkit.gguf.values import EncodedValue
-from ggufkit.toolbox.checks.rule import Check, CheckRule, Fix, RawFinding, Severity, named
+from ggufkit.rules.rule import Check, CheckRule, Fix, RawFinding, Severity, named
 from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.toolbox.checks.survey import LenientHeader
 from ggufkit.types import ValueType
