@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.architectures.left_out import BUFFERS
 from ggufkit.cli import render
 from ggufkit.cli.json_output import emit, to_json
 from ggufkit.io.text import write_text_atomic
@@ -123,8 +124,14 @@ def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
 def _remarks(plan: Plan) -> None:
     from ggufkit.converter.planning.qat_grid import is_quantization_aware
 
-    unverified(plan.source.origin)
-    quantized = plan.source.origin.get("quantized")
+    origin = plan.source.origin
+    unverified(origin)
+    for text in origin.get("notes", ()):
+        render.warning(f"{text}.")
+    for left in origin.get("left_out", ()):
+        if left["why"] != BUFFERS:
+            render.note(_left_out(left))
+    quantized = origin.get("quantized")
     if quantized:
         render.note(f"The source is quantized: {quantized}.")
     if not plan.source.n_remote and is_quantization_aware(
@@ -135,6 +142,11 @@ def _remarks(plan: Plan) -> None:
         render.note(f"Left out: {why}.")
     if tested := _self_test(plan):
         render.note(f"tokenizer: {tested}")
+
+
+def _left_out(left: Mapping[str, Any]) -> str:
+    tensors = "tensor" if left["count"] == 1 else "tensors"
+    return f"Left out: {left['count']} {tensors} ({', '.join(left['tensors'])}): {left['why']}."
 
 
 def unverified(origin: Mapping[str, Any]) -> None:

@@ -213,6 +213,9 @@ class Architecture:
         Those that are written right after ``general.architecture``.
     matches : callable, optional
         From the config to whether it is this architecture, of several with one class.
+    tied_output : bool
+        Whether the output weights are the embeddings unless config.json says otherwise. Then a
+        checkpoint's copy of them is left out; an output of its own needs a weight here.
     title : str
         What people call the models.
     export : ExportSpec, optional
@@ -230,6 +233,7 @@ class Architecture:
     computed: tuple[ComputedTensor, ...] = ()
     leading_hparams: tuple[Hparam, ...] = ()
     matches: Callable[[Config], bool] | None = None
+    tied_output: bool = False
     title: str = ""
     export: ExportSpec | None = None
 
@@ -339,6 +343,12 @@ def _write(metadata: Metadata, architecture: Architecture, hparam: Hparam, confi
         metadata[prefix + hparam.key] = value
     else:
         metadata.set(prefix + hparam.key, value, hparam.type)
+
+
+def is_tied(architecture: Architecture, config: Config) -> bool:
+    """Return whether a config says that the output weights are the embeddings."""
+    given = config.get("tie_word_embeddings")
+    return architecture.tied_output if given is None else bool(given)
 
 
 def block_count(config: Config) -> int:

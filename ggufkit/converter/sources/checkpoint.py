@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.architectures.from_gguf_py import generic_architecture
+from ggufkit.architectures.left_out import grouped
 from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
 from ggufkit.arrays import Floats
@@ -20,6 +21,7 @@ from ggufkit.converter.sources.row_readers import (
     shape_of,
     source_type_of,
 )
+from ggufkit.converter.sources.tied_output import OutputWeights, lost_copies, output_weights
 from ggufkit.errors import ConversionError, TensorNamesError, UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.matching import MappedTensor, map_tensors
@@ -198,7 +200,10 @@ class CheckpointSource(Source):
         tested = check_tokenizer(checkpoint.path, model.tokenizer) if self_test else None
         n_tokens = len(model.tokenizer["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
         with config_errors(model.architecture):
-            mapped = _map(checkpoint, model.architecture, Context(model.config, n_tokens=n_tokens))
+            output = output_weights(checkpoint, model.architecture, model.config)
+            names = [name for name in checkpoint.tensors if name != output.copy]
+            context = Context(model.config, n_tokens=n_tokens)
+            mapped = _map(checkpoint, model.architecture, context, names)
             described = [_describe(checkpoint, tensor) for tensor in mapped]
             computed = {g.name: g.compute(model.config) for g in model.architecture.computed}
         values = {name: array for name, array in computed.items() if array is not None}
@@ -211,6 +216,7 @@ class CheckpointSource(Source):
         if checkpoint.quantized:
             origin["quantized"] = _quantized(checkpoint, described)
         origin |= model.provenance
+        origin |= _remarks(checkpoint, mapped, output)
         if merged:
             origin["merged"] = list(merged)
         return cls(
@@ -284,15 +290,30 @@ def _find_architecture(
 
 
 def _map(
-    checkpoint: Checkpoint, architecture: Architecture, context: Context
+    checkpoint: Checkpoint, architecture: Architecture, context: Context, names: Sequence[str]
 ) -> list[MappedTensor]:
     """Match tensors with weights; an error names the architecture that fits better, if one does."""
     try:
-        return map_tensors(architecture, checkpoint.tensors, context)
+        return map_tensors(architecture, names, context)
     except TensorNamesError as error:
-        raise with_closest(
-            error, architecture, architectures(), checkpoint.tensors, checkpoint.config
-        ) from None
+        raise with_closest(error, architecture, architectures(), names, checkpoint.config) from None
+
+
+def _remarks(
+    checkpoint: Checkpoint,
+    mapped: Sequence[MappedTensor],
+    output: OutputWeights,
+) -> dict[str, Any]:
+    """Return what the origin says of tensors that are left out, and of what is doubtful."""
+    used = {source for tensor in mapped for source in tensor.sources}
+    rest = [name for name in checkpoint.tensors if name not in used]
+    left_out = [*grouped(rest, checkpoint.config)]
+    notes = [output.note] if output.note else []
+    notes += lost_copies(checkpoint, mapped, rest)
+    return {
+        **({"left_out": left_out} if left_out else {}),
+        **({"notes": notes} if notes else {}),
+    }
 
 
 def _computed(name: str, values: Floats) -> SourceTensor:
