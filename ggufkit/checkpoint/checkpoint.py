@@ -14,13 +14,16 @@ from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_
 from ggufkit.checkpoint.shards import read_tensors
 from ggufkit.checkpoint.stream import CACHE_BYTES, open_remote
 from ggufkit.errors import CheckpointError, MissingFileError, MissingTensorError
-from ggufkit.io.guarded_files import read_json
+from ggufkit.io.guarded_files import has_file, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
+
+# Files with the settings of quantized weights, and their method where they do not say it.
+BESIDE = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Checkpoint:
                 raise CheckpointError(f"{source}: only a repository ('owner/name') can be streamed")
             folder, config, tensors = open_remote(repo_id, revision, cache_bytes)
             n_remote = sum(shard.size for shard in {t.shard for t in tensors.values()})
-            tensors, quantized = dequantized_view(config, tensors)
+            tensors, quantized = dequantized_view(_quantization(folder, config), tensors)
             return cls(
                 folder, config, tensors, repo_id, folder.name, quantized, n_remote, cache_bytes
             )
@@ -125,7 +128,9 @@ class Checkpoint:
             raise CheckpointError(f"{source}: a local folder has no revision {revision!r}")
         config = read_json(folder, "config.json")
         stored = read_tensors(folder) if weights else _tensors_if_complete(folder)
-        tensors, quantized = dequantized_view(config, stored) if stored else (stored, "")
+        tensors, quantized = (
+            dequantized_view(_quantization(folder, config), stored) if stored else (stored, "")
+        )
         commit = folder.name if repo_id is not None else None
         return cls(folder, config, tensors, repo_id, commit, quantized)
 
@@ -198,6 +203,15 @@ class Checkpoint:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _quantization(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with the settings of files that older packers put beside it."""
+    for name, method in BESIDE.items():
+        if not config.get("quantization_config") and has_file(folder, name):
+            settings = {"quant_method": method, **read_json(folder, name)}
+            return {**config, "quantization_config": settings}
+    return config
 
 
 def _tensors_if_complete(folder: Path) -> dict[str, CheckpointTensor]:

@@ -43,6 +43,9 @@ DTYPE_BITS = {
     "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
 
+# Those that hold weights as they are.
+WEIGHTS = ("F16", "BF16", "F32", "F64")
+
 # numpy's dtype for the elements; bfloat16 and booleans are read as their bits.
 STORAGE = {
     "BOOL": "u1", "U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
@@ -243,6 +246,22 @@ def _check_layout(tensors: list[CheckpointTensor], shard: Shard, start: int) -> 
         what = "truncated" if end > shard.size else "has bytes that belong to no tensor"
         raise CheckpointError(
             f"{shard.path}: {what}: the tensors end at byte {end}, the file at {shard.size}"
+        )
+
+
+def expect_floats(tensor: CheckpointTensor) -> None:
+    """Check that a tensor's elements are weights: no integers or bytes that stand for some.
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        They are not, and nothing said how to read them.
+    """
+    if tensor.packing is None and tensor.dtype not in WEIGHTS:
+        raise UnsupportedDtypeError(
+            f"{tensor.shard.path}: tensor {tensor.name!r} is stored as {tensor.dtype}: codes of a "
+            "quantized weight, whose scales or settings are missing (quantization_config in "
+            "config.json). Use the original model, or save it dequantized"
         )
 
 

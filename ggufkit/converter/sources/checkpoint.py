@@ -309,6 +309,12 @@ def _remarks(
     rest = [name for name in checkpoint.tensors if name not in used]
     left_out = [*grouped(rest, checkpoint.config)]
     notes = [output.note] if output.note else []
+    given = checkpoint.config.get("quantization_config")
+    if isinstance(given, dict) and not checkpoint.quantized:
+        notes.append(
+            f"config.json says that the weights are quantized "
+            f"({str(given.get('quant_method'))[:40]}), but none is: they are taken as they are"
+        )
     notes += lost_copies(checkpoint, mapped, rest)
     return {
         **({"left_out": left_out} if left_out else {}),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32
+from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, expect_floats, read_float32
 from ggufkit.codecs import dequantize
 from ggufkit.errors import ShapeMismatchError
 from ggufkit.mapping.transforms import Floats, Transform, n_rows
@@ -148,6 +148,14 @@ def shape_of(checkpoint: Checkpoint, mapped: MappedTensor) -> tuple[int, ...]:
 
 
 def source_type_of(checkpoint: Checkpoint, mapped: MappedTensor) -> TensorType:
-    """Return the type that holds a tensor's values exactly, as far as floats do."""
+    """Return the type that holds a tensor's values exactly, as far as floats do.
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        It is stored in integers or 8-bit floats whose meaning is not known.
+    """
+    for name in mapped.sources:
+        expect_floats(checkpoint.tensors[name])
     dtypes = {checkpoint.tensors[name].dtype for name in mapped.sources}
     return STORED.get(dtypes.pop(), TensorType.F32) if len(dtypes) == 1 else TensorType.F32
