@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
+from ggufkit.checkpoint.folder_kinds import describe
 from ggufkit.checkpoint.hub import REPO_ID, fetch
 from ggufkit.checkpoint.quantized import dequantized_view
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_raw
@@ -121,12 +123,10 @@ class Checkpoint:
                 weights=weights,
             )
         elif not folder.is_dir():
-            raise MissingFileError(
-                f"{source}: neither a folder nor a repository of the Hub ('owner/name')"
-            )
+            raise MissingFileError(f"{source}: {_no_folder(folder)}")
         elif revision is not None:
             raise CheckpointError(f"{source}: a local folder has no revision {revision!r}")
-        config = read_json(folder, "config.json")
+        config = _read_config(folder)
         stored = read_tensors(folder) if weights else _tensors_if_complete(folder)
         tensors, quantized = (
             dequantized_view(_quantization(folder, config), stored) if stored else (stored, "")
@@ -203,6 +203,23 @@ class Checkpoint:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _no_folder(path: Path) -> str:
+    if path.is_file():
+        return f"is a file; name the folder of the checkpoint, {shlex.quote(str(path.parent))}"
+    return "neither a folder nor a repository of the Hub ('owner/name')"
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return config.json; an error says what the folder is that has none."""
+    try:
+        return read_json(folder, "config.json")
+    except MissingFileError as error:
+        what = describe(folder)
+        if not what:
+            raise
+        raise MissingFileError(f"{folder}: no config.json; {what}") from error
 
 
 def _quantization(folder: Path, config: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 import numpy as np
 
 from ggufkit.errors import CheckpointError, UnsupportedDtypeError
+from ggufkit.io.file_kinds import HEAD_BYTES, mistaken_for
 from ggufkit.io.guarded_files import parse_json_object
 
 if TYPE_CHECKING:
@@ -158,7 +159,11 @@ def read_header(path: Path) -> dict[str, CheckpointTensor]:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             shard = ShardFile(path, status.st_size, status.st_mtime_ns)
-            n = int.from_bytes(file.read(8), "little")
+            start = file.read(HEAD_BYTES)
+            found = mistaken_for(start)
+            if found and start[8:9] != b"{":  # a header's length may begin like anything
+                raise CheckpointError(f"{path}: not a safetensors file: it is {found}")
+            n = int.from_bytes(start[:8], "little")
             if status.st_size < 8:
                 raise CheckpointError(
                     f"{path}: {status.st_size} bytes, too short for a safetensors file"
@@ -173,6 +178,7 @@ def read_header(path: Path) -> dict[str, CheckpointTensor]:
                     f"{path}: truncated: the header needs {8 + n} bytes, "
                     f"the file has {status.st_size}; is the download complete?"
                 )
+            file.seek(8)
             header = file.read(n)
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error

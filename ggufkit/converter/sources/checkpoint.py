@@ -24,6 +24,7 @@ from ggufkit.converter.sources.row_readers import (
 from ggufkit.converter.sources.tied_output import OutputWeights, lost_copies, output_weights
 from ggufkit.errors import ConversionError, TensorNamesError, UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.io.guarded_files import has_file
 from ggufkit.mapping.matching import MappedTensor, map_tensors
 from ggufkit.mapping.spec import (
     Context,
@@ -309,6 +310,11 @@ def _remarks(
     rest = [name for name in checkpoint.tensors if name not in used]
     left_out = [*grouped(rest, checkpoint.config)]
     notes = [output.note] if output.note else []
+    if has_file(checkpoint.path, "adapter_config.json"):
+        notes.append(
+            "an adapter (adapter_config.json) lies beside the weights: it is not merged into them, "
+            "unless its folder is given with --merge-lora"
+        )
     given = checkpoint.config.get("quantization_config")
     if isinstance(given, dict) and not checkpoint.quantized:
         notes.append(
