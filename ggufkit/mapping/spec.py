@@ -15,6 +15,7 @@ from ggufkit.errors import ConversionError, GGUFKitError
 from ggufkit.gguf.metadata import Metadata, Value
 from ggufkit.mapping.model_header import Config as Config
 from ggufkit.mapping.model_header import ConfigInverse, ModelHeader, Renames
+from ggufkit.mapping.read_keys import ReadKeys
 from ggufkit.mapping.transforms import IDENTITY, Floats, Transform
 from ggufkit.types import ValueType
 
@@ -311,7 +312,7 @@ def complete_config(architecture: Architecture, config: Config) -> dict[str, Any
     ConversionError
         A count is none.
     """
-    merged = {**config, **(text_config(config) or {})}
+    merged = ReadKeys({**config, **(text_config(config) or {})})
     _check_counts(merged)  # defaults may be made of them
     for key, default in architecture.defaults.items():
         if merged.get(key) is None:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.architectures.config_effects import config_notes, refuse_other_function
 from ggufkit.architectures.from_gguf_py import generic_architecture
 from ggufkit.architectures.left_out import grouped
 from ggufkit.architectures.registry import architectures, find_architecture
@@ -100,6 +101,7 @@ class IdentifiedModel:
         architecture, made = _find_architecture(checkpoint, names, generic, given)
         with config_errors(architecture):
             config = complete_config(architecture, checkpoint.config)
+        refuse_other_function(architecture.name, config)
         config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
         tokenizer = tokenizer_metadata(
             checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
@@ -217,7 +219,10 @@ class CheckpointSource(Source):
         if checkpoint.quantized:
             origin["quantized"] = _quantized(checkpoint, described)
         origin |= model.provenance
-        origin |= _remarks(checkpoint, mapped, output)
+        metadata = model.metadata(checkpoint, tensors, name)
+        with config_errors(model.architecture):
+            notes = config_notes(model.config, metadata, {tensor.name for tensor in tensors})
+        origin |= _remarks(checkpoint, mapped, output, notes)
         if merged:
             origin["merged"] = list(merged)
         return cls(
@@ -229,7 +234,7 @@ class CheckpointSource(Source):
             computed=values,
             origin=origin,
             self_test=tested,
-            base_metadata=model.metadata(checkpoint, tensors, name),
+            base_metadata=metadata,
             n_remote=checkpoint.n_remote,
             cached_bytes=min(checkpoint.cache_bytes, checkpoint.n_remote),
         )
@@ -304,12 +309,14 @@ def _remarks(
     checkpoint: Checkpoint,
     mapped: Sequence[MappedTensor],
     output: OutputWeights,
+    notes: list[str],
 ) -> dict[str, Any]:
     """Return what the origin says of tensors that are left out, and of what is doubtful."""
     used = {source for tensor in mapped for source in tensor.sources}
     rest = [name for name in checkpoint.tensors if name not in used]
     left_out = [*grouped(rest, checkpoint.config)]
-    notes = [output.note] if output.note else []
+    if output.note:
+        notes.append(output.note)
     if has_file(checkpoint.path, "adapter_config.json"):
         notes.append(
             "an adapter (adapter_config.json) lies beside the weights: it is not merged into them, "

@@ -72,8 +72,9 @@ def output_weights(
             f"{architecture.name} from the embeddings alone: such a model can't be converted. If "
             f"{head} is left over from training, remove it from the checkpoint"
         )
-    said = "though config.json says that the two are tied" if tied else "it is not a copy"
-    return OutputWeights(note=f"{head} differs from {embeddings}: written as output.weight, {said}")
+    said = "though config.json says that the two are tied"
+    differs = f"{head} differs from {embeddings}: written as output.weight, {said}"
+    return OutputWeights(note=differs if tied else "")
 
 
 def lost_copies(
