@@ -53,7 +53,7 @@ def similar_name(names: Sequence[str], known: Iterable[str]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Fit:
+class BestFit:
     """The architecture that shares most names of tensors with a checkpoint.
 
     Attributes
@@ -76,7 +76,7 @@ def best_fit(
     names: Iterable[str],
     config: Config,
     called: Sequence[str] = (),
-) -> Fit | None:
+) -> BestFit | None:
     """Return the architecture that shares most names of tensors with a checkpoint.
 
     Parameters
@@ -92,7 +92,7 @@ def best_fit(
 
     Returns
     -------
-    Fit or None
+    BestFit or None
         None where none shares even half of them.
     """
     kinds = {generalize(name)[0]: name for name in names}
@@ -111,7 +111,7 @@ def best_fit(
         return None
     found = similar_name(called, by_class) if called else None
     found = found or (_USUAL if _USUAL in by_class else next(iter(by_class)))
-    return Fit(by_class[found], found, least == 0)
+    return BestFit(by_class[found], found, least == 0)
 
 
 def _misfits(architecture: Architecture, names: list[str], config: Config) -> int:

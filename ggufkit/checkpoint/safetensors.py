@@ -255,14 +255,22 @@ def _check_layout(tensors: list[CheckpointTensor], shard: Shard, start: int) -> 
         )
 
 
-def expect_floats(tensor: CheckpointTensor) -> None:
-    """Check that a tensor's elements are weights: no integers or bytes that stand for some.
+def expect_weights(tensor: CheckpointTensor) -> None:
+    """Check that a tensor has elements, and that they are no codes that stand for weights.
 
     Raises
     ------
+    CheckpointError
+        It has none.
     UnsupportedDtypeError
-        They are not, and nothing said how to read them.
+        They are integers or 8-bit floats, and nothing said how to read them.
     """
+    if 0 in tensor.shape:
+        raise CheckpointError(
+            f"{tensor.shard.path}: tensor {tensor.name!r} has shape {tensor.shape} and holds no "
+            "weights; was the model saved while its weights were elsewhere (as by DeepSpeed or "
+            "FSDP)? Save it again with all of its weights gathered"
+        )
     if tensor.packing is None and tensor.dtype not in WEIGHTS:
         raise UnsupportedDtypeError(
             f"{tensor.shard.path}: tensor {tensor.name!r} is stored as {tensor.dtype}: codes of a "

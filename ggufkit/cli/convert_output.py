@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.architectures.left_out import BUFFERS
 from ggufkit.cli import render
 from ggufkit.cli.json_output import emit, to_json
 from ggufkit.io.text import write_text_atomic
@@ -122,6 +121,7 @@ def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def _remarks(plan: Plan) -> None:
+    from ggufkit.architectures.left_out import BUFFERS
     from ggufkit.converter.planning.qat_grid import is_quantization_aware
 
     origin = plan.source.origin

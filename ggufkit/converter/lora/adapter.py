@@ -20,7 +20,7 @@ from ggufkit.arrays import Floats
 from ggufkit.checkpoint.hub import REPO_ID, fetch_files
 from ggufkit.checkpoint.safetensors import (
     CheckpointTensor,
-    expect_floats,
+    expect_weights,
     read_float32,
     read_header,
 )
@@ -132,7 +132,7 @@ class Adapter:
         bases: dict[str, CheckpointTensor] = {}
         odd = []
         for name, tensor in tensors.items():
-            expect_floats(tensor)
+            expect_weights(tensor)
             plain = name.removeprefix(PREFIX)
             match = _PAIR.fullmatch(plain)
             if match:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, expect_floats, read_float32
+from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, expect_weights, read_float32
 from ggufkit.codecs import dequantize
 from ggufkit.errors import ShapeMismatchError
+from ggufkit.gguf.limits import MAX_DIMS
 from ggufkit.mapping.transforms import Floats, Transform, n_rows
 from ggufkit.types import TensorType
 
@@ -140,22 +141,24 @@ def shape_of(checkpoint: Checkpoint, mapped: MappedTensor) -> tuple[int, ...]:
     ------
     ShapeMismatchError
         The checkpoint's tensors do not fit; the message names the first.
+    CheckpointError
+        One is empty, or stored in codes whose meaning is not known.
     """
+    for name in mapped.sources:
+        expect_weights(checkpoint.tensors[name])
     try:
-        return mapped.transform.shape(*(checkpoint.tensors[n].shape for n in mapped.sources))
+        shape = mapped.transform.shape(*(checkpoint.tensors[n].shape for n in mapped.sources))
     except ShapeMismatchError as error:
         raise ShapeMismatchError(f"{mapped.sources[0]}: {error}") from None
+    if len(shape) > MAX_DIMS:
+        raise ShapeMismatchError(
+            f"{mapped.sources[0]}: {mapped.name} would have {len(shape)} dimensions, {shape}; a "
+            f"GGUF file allows {MAX_DIMS}"
+        )
+    return shape
 
 
 def source_type_of(checkpoint: Checkpoint, mapped: MappedTensor) -> TensorType:
-    """Return the type that holds a tensor's values exactly, as far as floats do.
-
-    Raises
-    ------
-    UnsupportedDtypeError
-        It is stored in integers or 8-bit floats whose meaning is not known.
-    """
-    for name in mapped.sources:
-        expect_floats(checkpoint.tensors[name])
+    """Return the type that holds a tensor's values exactly, as far as floats do."""
     dtypes = {checkpoint.tensors[name].dtype for name in mapped.sources}
     return STORED.get(dtypes.pop(), TensorType.F32) if len(dtypes) == 1 else TensorType.F32
