@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Files with the settings of quantized weights, and their method where they do not say it.
-BESIDE = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+SETTINGS_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 
 
 @dataclass(frozen=True)
@@ -223,8 +223,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _quantization(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config with the settings of files that older packers put beside it."""
-    for name, method in BESIDE.items():
+    """Return a config with the settings of files that older packers put next to it."""
+    for name, method in SETTINGS_FILES.items():
         if not config.get("quantization_config") and has_file(folder, name):
             settings = {"quant_method": method, **read_json(folder, name)}
             return {**config, "quantization_config": settings}

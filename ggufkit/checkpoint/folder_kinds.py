@@ -131,7 +131,7 @@ def _no_config(folder: Path, names: Names) -> str:  # noqa: ARG001
         return ""
     return (
         "it has weights, but not what they are: put config.json and the tokenizer's files of the "
-        "model's repository beside them"
+        "model's repository next to them"
     )
 
 

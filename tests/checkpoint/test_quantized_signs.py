@@ -60,7 +60,7 @@ def test_gptq_without_its_settings_is_refused_and_read_with_those_beside(
 
 
 def llama_with(folder: Path, dtype: str, more: dict | None = None) -> Path:
-    """A llama one of whose matrices is stored in `dtype`, with other tensors beside it."""
+    """A llama one of whose matrices is stored in `dtype`, with other tensors next to it."""
     folder = write_llama(folder)
     checkpoint = Checkpoint.open(folder)
     name = "model.layers.0.mlp.down_proj.weight"

@@ -319,7 +319,7 @@ def _remarks(
         notes.append(output.note)
     if has_file(checkpoint.path, "adapter_config.json"):
         notes.append(
-            "an adapter (adapter_config.json) lies beside the weights: it is not merged into them, "
+            "an adapter (adapter_config.json) lies next to the weights: it is not merged in, "
             "unless its folder is given with --merge-lora"
         )
     given = checkpoint.config.get("quantization_config")
