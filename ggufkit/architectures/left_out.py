@@ -18,6 +18,7 @@ OTHER_ENCODERS = "ggufkit can't convert this encoder or projector"
 MTP = "they predict further tokens (MTP), which llama.cpp leaves out here"
 TIED = "the output weights are the embeddings"
 SHARED = "the same embeddings are written once"
+NOT_USED = "llama.cpp does not use them"
 HEADS = "llama.cpp does not do their tasks"
 # What is left of a long list is in its count.
 MAX_LINES = 12
@@ -52,12 +53,14 @@ def grouped(names: Collection[str], config: Config) -> Iterator[dict[str, Any]]:
     for name in names:
         groups.setdefault(_reason(name, config), []).append(name)
     for why, found in groups.items():
-        lines = collapse(found)
-        yield {
-            "tensors": lines if len(lines) <= MAX_LINES else _prefixes(found),
-            "count": len(found),
-            "why": why,
-        }
+        yield group(found, why)
+
+
+def group(names: Collection[str], why: str) -> dict[str, Any]:
+    """Return what there is to say of tensors that are left out for one reason."""
+    lines = collapse(names)
+    shown = lines if len(lines) <= MAX_LINES else _prefixes(names)
+    return {"tensors": shown, "count": len(names), "why": why}
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:

@@ -126,8 +126,13 @@ class Checkpoint:
             raise MissingFileError(f"{source}: {_no_folder(folder)}")
         elif revision is not None:
             raise CheckpointError(f"{source}: a local folder has no revision {revision!r}")
-        config = _read_config(folder)
-        stored = read_tensors(folder) if weights else _tensors_if_complete(folder)
+        try:
+            config = _read_config(folder)
+            stored = read_tensors(folder) if weights else _tensors_if_complete(folder)
+        except MissingFileError as error:
+            if repo_id is None:
+                raise
+            raise MissingFileError(_of_repository(str(error), folder, repo_id)) from error
         tensors, quantized = (
             dequantized_view(_quantization(folder, config), stored) if stored else (stored, "")
         )
@@ -209,6 +214,14 @@ def _no_folder(path: Path) -> str:
     if path.is_file():
         return f"is a file; name the folder of the checkpoint, {shlex.quote(str(path.parent))}"
     return "neither a folder nor a repository of the Hub ('owner/name')"
+
+
+def _of_repository(message: str, folder: Path, repo_id: str) -> str:
+    """Return an error about a repository's folder in the cache as one about the repository."""
+    return (
+        f"{message.replace(shlex.quote(str(folder)), repo_id)}. If the repository has GGUF files, "
+        f"name one of them as hf:{repo_id}/FILE.gguf; 'ggufkit inspect hf:{repo_id}' lists them"
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

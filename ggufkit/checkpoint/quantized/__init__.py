@@ -55,7 +55,7 @@ def dequantized_view(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tenso
     """
     settings = _settings(config)
     method = str(settings.get("quant_method") or "") or method_of(tensors)
-    if not method and not settings:
+    if not method:
         return tensors, ""
     if method not in METHODS:
         raise CheckpointError(

@@ -13,7 +13,7 @@ ENDINGS = {
     ".SCB": "bitsandbytes",
     ".quant_state.bitsandbytes__nf4": "bitsandbytes",
     ".quant_state.bitsandbytes__fp4": "bitsandbytes",
-    ".W_q": "hqq",
+    ".W_q": "hqq",  # with parts of its own: a float matrix may be called so, too
     "_qdata": "torchao",
     ".weight_packed": "compressed-tensors",
     ".weight_scale_2": "modelopt",
@@ -30,6 +30,8 @@ UNREADABLE = {
     ".q_scale_max": "EXL2",
     ".SU": "QuIP",
 }
+# Dtypes of codes; other integers are positions and the like.
+_CODES = ("I8", "U8", "I16", "U16", "I32", "U32")
 FP8 = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 _ADVICE = "Use the original model, or save it dequantized"
 
@@ -45,11 +47,14 @@ def method_of(tensors: Tensors) -> str:
         They are quantized by a method that can't be read.
     """
     for ending, method in ENDINGS.items():
-        if any(name.endswith(ending) for name in tensors):
+        found = (name.removesuffix(ending) for name in tensors if name.endswith(ending))
+        if any(method != "hqq" or f"{stem}.nbits" in tensors for stem in found):
             return method
     for name, tensor in tensors.items():
-        if found := _by_dtype(name, tensor, tensors):
-            return found
+        if by_dtype := _by_dtype(name, tensor, tensors):
+            return by_dtype
+    if not any(tensor.dtype in _CODES and len(tensor.shape) > 1 for tensor in tensors.values()):
+        return ""
     for ending, method in UNREADABLE.items():
         part = next((tensor for name, tensor in tensors.items() if name.endswith(ending)), None)
         if part is not None:
