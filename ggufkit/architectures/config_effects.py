@@ -33,7 +33,17 @@ _FUNCTIONS: Mapping[tuple[str, ...], Collection[str]] = {
         *("qwen3vl", "qwen3vlmoe", "smollm3", "stablelm", "xverse", "jamba", "glm4"),
     ),
     _GELU: (
-        *("bloom", "falcon", "gemma", "gemma-embedding", "gemma2", "gemma3", "gpt2", "gptneox"),
+        *(
+            "bert",
+            "bloom",
+            "falcon",
+            "gemma",
+            "gemma-embedding",
+            "gemma2",
+            "gemma3",
+            "gpt2",
+            "gptneox",
+        ),
         *("mpt", "phi2", "starcoder", "starcoder2"),
     ),
     _RELU2: ("arcee", "nemotron"),
@@ -166,9 +176,17 @@ def _kinds(params: Mapping[str, Any]) -> list[Any]:
 def _lost_scaling(
     name: str, config: Mapping[str, Any], metadata: Metadata, tensors: Collection[str]
 ) -> Iterator[str]:
-    params = rope_parameters(config)["full_attention"]
-    kind = params.get("rope_type")
+    both = rope_parameters(config)
+    params, kind = both["full_attention"], both["full_attention"].get("rope_type")
     written = metadata.get(f"{name}.rope.scaling.type") not in (None, "none")
+    sliding = both["sliding_attention"].get("rope_type")
+    if sliding not in _UNSCALED:
+        yield (
+            f"the RoPE scaling {str(sliding)[:40]!r} of layers with sliding windows is lost: GGUF "
+            "has no place for it"
+        )
+    if kind is None and params.get("factor") not in (None, 1):
+        yield "the RoPE settings of config.json have a factor, but no rope_type: nothing is scaled"
     unknown = [key for key in params if not any(fnmatchcase(key, p) for p in _ROPE_KEYS)]
     if unknown:
         yield f"the RoPE settings {', '.join(unknown)[:200]} of config.json have no effect"

@@ -56,6 +56,12 @@ LOST = [
     ("llama", {"rope_scaling": {"rope_type": "yarn"}}, "has no factor"),
     ("llama", {"rope_parameters": {"rope_type": "linear"}}, "has no factor"),
     ("llama", {"rope_scaling": {"rope_type": "default", "warp": 3}}, "settings warp"),
+    ("llama", {"rope_scaling": {"factor": 2.0}}, "a factor, but no rope_type"),
+    (
+        "gemma3",
+        {"rope_parameters": {"sliding_attention": {"rope_type": "yarn", "factor": 2.0}}},
+        "'yarn' of layers with sliding windows is lost",
+    ),
     ("llama", {"sliding_window": 128, "max_position_embeddings": 2048}, "sliding window of 128"),
     ("qwen2", {"sliding_window": 128, "use_sliding_window": True}, "sliding window of 128"),
     ("llama", {"attention_bias": True}, "attention_bias is true, but the checkpoint has no"),

@@ -141,3 +141,13 @@ def test_no_output_in_spite_of_the_config_is_said(tmp_path: Path, monkeypatch) -
         write_case(tmp_path / "m", case)
         origin = open_source(tmp_path / "m", self_test=False).origin
         assert ("has no lm_head.weight" in str(origin.get("notes"))) == said
+
+
+@pytest.mark.parametrize("head", ["score.weight", "v_head.weight", "classifier.weight"])
+def test_a_head_without_a_place_is_refused_as_such(head: str, tmp_path: Path, monkeypatch) -> None:
+    case = json.loads(CASES["llama"].read_text())
+    patch_vocabulary(monkeypatch, case["n_tokens"])
+    case["checkpoint"][head] = ("BF16", [2, 64])
+    write_case(tmp_path / "m", case)
+    with pytest.raises(ConversionError, match=f"{head} is the head of a classifier or a reward"):
+        open_source(tmp_path / "m", self_test=False)

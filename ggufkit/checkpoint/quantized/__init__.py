@@ -54,7 +54,7 @@ def dequantized_view(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tenso
         The method is not known, or a tensor's parts do not fit.
     """
     settings = _settings(config)
-    method = str(settings.get("quant_method") or "") or method_of(tensors)
+    method = str(settings.get("quant_method") or "") or method_of(tensors)[0]
     if not method:
         return tensors, ""
     if method not in METHODS:
@@ -65,11 +65,12 @@ def dequantized_view(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tenso
     view = PlainView(tensors)
     description = METHODS[method](view, settings)
     plain = view.tensors()
-    rest = method_of(plain)
+    rest, name = method_of(plain)
     if rest:
         raise CheckpointError(
-            f"config.json: quant_method is {method!r}, but there are tensors of {rest!r}, which it "
-            "does not explain: is config.json the one of these weights?"
+            f"weights are quantized by {method}, but {name} ({plain[name].dtype} of shape "
+            f"{plain[name].shape}) is of {rest}, in a layout that can't be read. Is config.json "
+            "the one of these weights? Otherwise use the original model, or save it dequantized"
         )
     return plain, description if view.weights else ""
 

@@ -13,7 +13,7 @@ ENDINGS = {
     ".SCB": "bitsandbytes",
     ".quant_state.bitsandbytes__nf4": "bitsandbytes",
     ".quant_state.bitsandbytes__fp4": "bitsandbytes",
-    ".W_q": "hqq",  # with parts of its own: a float matrix may be called so, too
+    ".W_q": "hqq",
     "_qdata": "torchao",
     ".weight_packed": "compressed-tensors",
     ".weight_scale_2": "modelopt",
@@ -38,8 +38,10 @@ _ADVICE = "Use the original model, or save it dequantized"
 Tensors = Mapping[str, CheckpointTensor]
 
 
-def method_of(tensors: Tensors) -> str:
-    """Return the quant_method of a checkpoint by its tensors, '' if none is quantized.
+def method_of(tensors: Tensors) -> tuple[str, str]:
+    """Return the quant_method of a checkpoint by its tensors, and the one that tells it.
+
+    Both are '' if no tensor is quantized.
 
     Raises
     ------
@@ -47,14 +49,19 @@ def method_of(tensors: Tensors) -> str:
         They are quantized by a method that can't be read.
     """
     for ending, method in ENDINGS.items():
-        found = (name.removesuffix(ending) for name in tensors if name.endswith(ending))
-        if any(method != "hqq" or f"{stem}.nbits" in tensors for stem in found):
-            return method
+        for name in tensors:
+            # HQQ has more parts: a float matrix may be called so, too
+            if name.endswith(ending) and (method != "hqq" or f"{name[:-4]}.nbits" in tensors):
+                return method, name
     for name, tensor in tensors.items():
         if by_dtype := _by_dtype(name, tensor, tensors):
-            return by_dtype
-    if not any(tensor.dtype in _CODES and len(tensor.shape) > 1 for tensor in tensors.values()):
-        return ""
+            return by_dtype, name
+    if any(tensor.dtype in _CODES and len(tensor.shape) > 1 for tensor in tensors.values()):
+        _refuse_unreadable(tensors)
+    return "", ""
+
+
+def _refuse_unreadable(tensors: Tensors) -> None:
     for ending, method in UNREADABLE.items():
         part = next((tensor for name, tensor in tensors.items() if name.endswith(ending)), None)
         if part is not None:
@@ -62,7 +69,6 @@ def method_of(tensors: Tensors) -> str:
                 f"{part.shard.path}: weights quantized by {method} (as {part.name} tells) can't be "
                 f"read. {_ADVICE}"
             )
-    return ""
 
 
 def _by_dtype(name: str, tensor: CheckpointTensor, tensors: Tensors) -> str:
