@@ -151,3 +151,32 @@ def test_a_head_without_a_place_is_refused_as_such(head: str, tmp_path: Path, mo
     write_case(tmp_path / "m", case)
     with pytest.raises(ConversionError, match=f"{head} is the head of a classifier or a reward"):
         open_source(tmp_path / "m", self_test=False)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (["Transformer", "Pooling", "Dense", "Normalize"], "2_Dense (Dense)"),
+        (["Transformer", "Pooling", "Dense", "Dense"], "2_Dense (Dense), 3_Dense (Dense)"),
+        (["Transformer", "Pooling", "LayerNorm"], "2_LayerNorm (LayerNorm)"),
+        (["Transformer", "Pooling", "Normalize"], ""),
+    ],
+)
+def test_modules_after_the_pooling_are_said(
+    kinds: list[str], said: str, tmp_path: Path, monkeypatch
+) -> None:
+    case = json.loads(CASES["embeddinggemma"].read_text())
+    patch_vocabulary(monkeypatch, case["n_tokens"])
+    modules = [
+        {
+            "idx": i,
+            "type": f"sentence_transformers.models.{kind}",
+            "path": f"{i}_{kind}" if i else "",
+        }
+        for i, kind in enumerate(kinds)
+    ]
+    case["files"] = {"modules.json": modules, "1_Pooling/config.json": {"pooling_mode": "mean"}}
+    write_case(tmp_path / "m", case)
+    notes = str(open_source(tmp_path / "m", self_test=False).origin.get("notes", ""))
+    assert said in notes
+    assert bool(said) == ("are left out" in notes)

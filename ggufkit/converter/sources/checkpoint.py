@@ -14,7 +14,7 @@ from ggufkit.architectures.suggest import with_closest
 from ggufkit.arrays import Floats
 from ggufkit.checkpoint.model_card import general_metadata
 from ggufkit.checkpoint.safetensors import CheckpointTensor
-from ggufkit.checkpoint.sentence_transformers import pooling_mode
+from ggufkit.checkpoint.sentence_transformers import other_modules, pooling_mode
 from ggufkit.converter.sources.base import FILE_TYPE_KEY, QUANTIZATION, Reader, Source, SourceTensor
 from ggufkit.converter.sources.row_readers import (
     ComputedReader,
@@ -321,6 +321,11 @@ def _remarks(
         notes.append(
             "an adapter (adapter_config.json) lies next to the weights: it is not merged in, "
             "unless its folder is given with --merge-lora"
+        )
+    if modules := other_modules(checkpoint.path):
+        notes.append(
+            f"the modules {', '.join(modules)[:200]} of sentence-transformers are left out: the "
+            "embeddings are those before them"
         )
     given = checkpoint.config.get("quantization_config")
     if isinstance(given, dict) and not checkpoint.quantized:
