@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
+import ggufkit
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.cli.main import main
 from ggufkit.converter.ladder import convert
 from ggufkit.toolbox.endian import convert_endian
+from ggufkit.types import TensorType
 from tests import build
 from tests.checkpoint.build import safetensors
 from tests.checkpoint.test_folder_kinds import write_adapter
@@ -145,3 +147,19 @@ def test_too_many_dimensions_and_too_long_names_are_refused(tmp_path: Path, caps
         assert "fiveD" in error or "nnn" in error
     assert not (tmp_path / "out").exists()
     assert convert(write_gguf(tmp_path / "63.gguf", [32], "n" * 63), tmp_path / "o", ladder="F16")
+
+
+@pytest.mark.parametrize("name", ["marker", "blk.0.ffn_down.weight"])
+@pytest.mark.parametrize("shape", [(0,), (64, 0)])
+def test_no_checkpoint_is_made_of_a_tensor_without_weights(
+    tmp_path: Path, name: str, shape: tuple, capsys
+) -> None:
+    (path,) = convert(write_llama(tmp_path / "m"), tmp_path / "m.gguf", ladder="F32").paths
+    with ggufkit.open(path) as model:
+        tensors = {n: (ggufkit.dequantize(model[n]), TensorType.F32) for n in model.tensors}
+        tensors[name] = (np.zeros(shape, np.float32), TensorType.F32)
+        ggufkit.save(tmp_path / "odd.gguf", model.metadata, tensors)
+    assert main(["export-hf", str(tmp_path / "odd.gguf"), str(tmp_path / "hf")]) == 3
+    error = capsys.readouterr().err
+    assert f"{name!r} has shape {shape}" in error
+    assert not (tmp_path / "hf").exists()
