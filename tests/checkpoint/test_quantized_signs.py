@@ -15,6 +15,7 @@ from ggufkit.checkpoint.safetensors import read_header
 from ggufkit.cli.main import main
 from ggufkit.converter.ladder import convert, open_source
 from ggufkit.errors import CheckpointError, GGUFKitError
+from tests.architectures.test_converted import CASES, patch_vocabulary, write_case
 from tests.checkpoint.build import safetensors
 from tests.checkpoint.packers import KINDS
 from tests.checkpoint.test_quantized import KINDS as OLDER
@@ -207,3 +208,19 @@ def test_a_convolution_that_mlx_has_transposed_is_refused(tmp_path: Path) -> Non
     path.write_bytes(safetensors({"model.conv1d.weight": entry("F32", np.ones((8, 4, 1), "<f4"))}))
     with pytest.raises(GGUFKitError, match="MLX transposes convolutions"):
         Checkpoint.open(packed)
+
+
+@pytest.mark.parametrize("name", ["mamba", "qwen3_next", "lfm2"])
+def test_so_is_one_of_a_model_that_mlx_has_saved_in_16_bits(
+    name: str, tmp_path: Path, monkeypatch
+) -> None:
+    case = json.loads(CASES[name].read_text())
+    patch_vocabulary(monkeypatch, case["n_tokens"])
+    moved = {n: s for n, s in case["checkpoint"].items() if "conv" in n and len(s[1]) == 3}
+    assert moved
+    for each, (dtype, (channels, one, width)) in moved.items():
+        assert one == 1
+        case["checkpoint"][each] = (dtype, [channels, width, 1])
+    write_case(tmp_path / "m", case)
+    with pytest.raises(CheckpointError, match="MLX transposes convolutions"):
+        open_source(tmp_path / "m", self_test=False)

@@ -15,7 +15,7 @@ this module, where they differ; the shapes alone do not tell the one from the ot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -95,12 +95,7 @@ def find(view: PlainView, config: Mapping[str, Any]) -> str:
         The config does not say how, or parts are missing or do not fit.
     """
     found: set[tuple[int, int]] = set()
-    moved = next((t for t in view.stored.values() if _is_moved_convolution(t)), None)
-    if moved is not None:
-        raise CheckpointError(
-            f"{described(moved)}: MLX transposes convolutions, and its converter changes other "
-            "weights of such models; use the original model"
-        )
+    refuse_moved_convolution(view.stored.values())
     for stem, codes in view.with_suffix(".weight"):
         if codes.dtype != "U32" or f"{stem}.scales" not in view.stored:
             continue
@@ -112,10 +107,21 @@ def find(view: PlainView, config: Mapping[str, Any]) -> str:
     return f"MLX, {kinds}, dequantized"
 
 
-def _is_moved_convolution(tensor: CheckpointTensor) -> bool:
-    """Whether it is (channels, width, 1) instead of torch's (channels, 1, width)."""
-    shape = tensor.shape
-    return "conv" in tensor.name and len(shape) == 3 and shape[1] > 1 and shape[2] == 1
+def refuse_moved_convolution(tensors: Iterable[CheckpointTensor]) -> None:
+    """Check that no convolution is (channels, width, 1) instead of torch's (channels, 1, width).
+
+    Raises
+    ------
+    CheckpointError
+        One is.
+    """
+    for tensor in tensors:
+        shape = tensor.shape
+        if "conv" in tensor.name and len(shape) == 3 and shape[1] > 1 and shape[2] == 1:
+            raise CheckpointError(
+                f"{described(tensor)}: MLX transposes convolutions, and its converter changes "
+                "other weights of such models; use the original model"
+            )
 
 
 def _settings(config: Mapping[str, Any], stem: str) -> tuple[int, int]:

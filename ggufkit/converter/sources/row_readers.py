@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ggufkit.checkpoint.quantized.mlx import refuse_moved_convolution
 from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, expect_weights, read_float32
 from ggufkit.codecs import dequantize
 from ggufkit.errors import ShapeMismatchError
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 # Safetensors dtype -> tensor type; anything else is widened to float32.
 STORED = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32}
+
+
+# Convolutions along the tokens, one for each channel.
+DEPTHWISE = ("ssm_conv1d.weight", "shortconv.conv.weight")
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,11 @@ def shape_of(checkpoint: Checkpoint, mapped: MappedTensor) -> tuple[int, ...]:
     CheckpointError
         One is empty, or stored in codes whose meaning is not known.
     """
-    for name in mapped.sources:
-        expect_weights(checkpoint.tensors[name])
+    stored = [checkpoint.tensors[name] for name in mapped.sources]
+    for tensor in stored:
+        expect_weights(tensor)
+    if mapped.name.endswith(DEPTHWISE):
+        refuse_moved_convolution(stored)
     try:
         shape = mapped.transform.shape(*(checkpoint.tensors[n].shape for n in mapped.sources))
     except ShapeMismatchError as error:
