@@ -142,6 +142,7 @@ def config_notes(
     _refuse_contradictions(config)
     return [
         *_lost_scaling(name, config, metadata, tensors),
+        *_lost_share(name, config, metadata),
         *_lost_window(name, config, metadata),
         *_wrong_biases(config, tensors),
         *_unread(name, config),
@@ -204,6 +205,18 @@ def _lost_scaling(
         f"the RoPE scaling {kind!r} of config.json is lost{why}: a file of {name} has no place for "
         f"it; {where}llama.cpp computes something else than the model"
     )
+
+
+def _lost_share(name: str, config: Mapping[str, Any], metadata: Metadata) -> Iterator[str]:
+    share = rope_parameters(config)["full_attention"].get("partial_rotary_factor")
+    if share in (None, 1) or not config.get("num_attention_heads"):
+        return
+    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    if metadata.get(f"{name}.rope.dimension_count", head_dim) == head_dim:
+        yield (
+            f"config.json has RoPE rotate a part of {share} of each head, but llama.cpp rotates "
+            f"all of it in every {name} model: it computes something else than the model"
+        )
 
 
 def _lost_window(name: str, config: Mapping[str, Any], metadata: Metadata) -> Iterator[str]:

@@ -56,6 +56,8 @@ LOST = [
     ("llama", {"rope_scaling": {"rope_type": "yarn"}}, "has no factor"),
     ("llama", {"rope_parameters": {"rope_type": "linear"}}, "has no factor"),
     ("llama", {"rope_scaling": {"rope_type": "default", "warp": 3}}, "settings warp"),
+    ("llama", {"partial_rotary_factor": 0.5}, "a part of 0.5 of each head"),
+    ("qwen2", {"rope_parameters": {"partial_rotary_factor": 0.25}}, "a part of 0.25 of each"),
     ("llama", {"rope_scaling": {"factor": 2.0}}, "a factor, but no rope_type"),
     (
         "gemma3",
