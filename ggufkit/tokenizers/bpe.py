@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.decode import decode_token
 from ggufkit.tokenizers.files import get
 from ggufkit.tokenizers.huggingface import Vocabulary, read_vocabulary
 from ggufkit.tokenizers.pre import find_pre
@@ -117,12 +116,14 @@ def base_tokens(files: TokenizerFiles, config: Mapping[str, Any]) -> tuple[list[
             f"{files.folder}: the token {vocabulary.texts[last]!r} has id {last}, but config.json "
             f"says vocab_size {n_vocab}; do tokenizer and weights belong together?"
         )
-    rows = [_base_token(files, vocabulary, token_id) for token_id in range(n_vocab)]
+    # llama.cpp searches a text as it is for added tokens, so these keep theirs
+    spells_spaces = bool(get(files.tokenizer_json_or_legacy, "model", "byte_fallback"))
+    rows = [_base_token(vocabulary, i, spells_spaces=spells_spaces) for i in range(n_vocab)]
     return [text for text, _ in rows], [int(kind) for _, kind in rows]
 
 
 def _base_token(
-    files: TokenizerFiles, vocabulary: Vocabulary, token_id: int
+    vocabulary: Vocabulary, token_id: int, *, spells_spaces: bool
 ) -> tuple[str, TokenType]:
     text = vocabulary.texts.get(token_id)
     if text is None:
@@ -130,12 +131,9 @@ def _base_token(
     added = vocabulary.added.get(token_id)
     if added is None:
         return text, TokenType.NORMAL
-    if not added.normalized:
-        # llama.cpp searches the text itself for added tokens, so they are stored decoded.
-        text = decode_token(files, text)
     if added.special or looks_special(text):
         return text, TokenType.CONTROL
-    return text.replace("▁", " "), TokenType.USER_DEFINED
+    return text.replace("▁", " ") if spells_spaces else text, TokenType.USER_DEFINED
 
 
 def looks_special(text: str) -> bool:

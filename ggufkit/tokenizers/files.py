@@ -20,10 +20,25 @@ class TokenizerFiles:
     ----------
     folder : Path
         The checkpoint.
+    architecture : str, optional
+        ``general.architecture`` of the model.
+
+    Attributes
+    ----------
+    notes : list of str
+        What is left out, contradictory or doubtful in them, as far as they were converted.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, architecture: str = "") -> None:
         self.folder = folder
+        self.architecture = architecture
+        self.notes: list[str] = []
+        self._read: dict[str, dict[str, Any] | None] = {}
+
+    def note(self, text: str) -> None:
+        """Remember, once, what a reader of the summary should know."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     @cached_property
     def tokenizer_json(self) -> dict[str, Any] | None:
@@ -51,7 +66,9 @@ class TokenizerFiles:
 
     def json(self, name: str, limit: int = 8 << 20) -> dict[str, Any] | None:
         """Return the JSON object in a file."""
-        return read_json(self.folder, name, limit) if self.has(name) else None
+        if name not in self._read:
+            self._read[name] = read_json(self.folder, name, limit) if self.has(name) else None
+        return self._read[name]
 
     def text(self, name: str, limit: int = MAX_TEMPLATE_BYTES) -> str | None:
         """Return the text of a file; line ends become LF, as when the converter reads it."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Special tokens with a name; all others are "additional" or "extra".
 NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+MAX_ID_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
     all_ids = dict(ids)
     next_id = len(ids)
     for token in _added_tokens(files, named, extra):
+        if not token.text:  # the tokenizers library ignores these
+            continue
         token_id = all_ids.setdefault(token.text, next_id)
         # The tokenizers library counts from the model's size, or from the last added token.
         next_id = max(next_id, token_id + 1)
@@ -88,8 +91,85 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
             what = f"the tokens {texts[token_id]!r} and {token.text!r} both have the id {token_id}"
             raise files.malformed("tokenizer.json", what)
         added[token_id] = token
+    _check_ids(files, all_ids)
     special = frozenset(token.text for token in (*named, *extra))
     return Vocabulary(texts, added, special, len(ids))
+
+
+def _check_ids(files: TokenizerFiles, ids: dict[str, int]) -> None:
+    """Refuse files that give an added token another id than it has.
+
+    The tokenizers library counts added tokens, and ignores the ids that files give them. It is
+    unclear then which row of the embeddings belongs to a token.
+    """
+    for name, token_id, text in _claimed_ids(files):
+        if not text:
+            files.note(f"{name}: the added token {token_id} has no text, and is left out")
+        elif ids.get(text, token_id) != token_id:
+            raise files.malformed(
+                name,
+                f"the added token {text!r} has the id {token_id}, but as transformers counts it "
+                f"has {ids[text]}: there is a gap, or files contradict each other. Save the "
+                "tokenizer with transformers (save_pretrained), and see that the ids are those "
+                "of the embeddings' rows",
+            )
+
+
+def _claimed_ids(files: TokenizerFiles) -> Iterator[tuple[str, int, str]]:
+    """Yield the ids that files give added tokens: the file's name, the id and the text."""
+    for entry in (files.tokenizer_json or {}).get("added_tokens") or ():
+        if type(entry.get("id")) is int:
+            yield "tokenizer.json", entry["id"], entry["content"]
+    decoder = decoder_entries(files)
+    for token_id, entry in decoder or ():
+        yield "tokenizer_config.json", token_id, entry["content"]
+    if decoder is None:
+        for text, token_id in added_tokens_json(files).items():
+            yield "added_tokens.json", token_id, text
+
+
+def decoder_entries(files: TokenizerFiles) -> list[tuple[int, dict[str, Any]]] | None:
+    """Return tokenizer_config.json's ``added_tokens_decoder`` by id; None if it has none.
+
+    Raises
+    ------
+    CheckpointError
+        It is malformed.
+    """
+    name = "tokenizer_config.json"
+    entries = (files.config or {}).get("added_tokens_decoder")
+    if entries is None:
+        return None
+    if not isinstance(entries, dict):
+        raise files.malformed(name, "'added_tokens_decoder' must be an object")
+    found: dict[int, dict[str, Any]] = {}
+    for token_id, entry in entries.items():
+        if not isinstance(get(entry, "content"), str):
+            what = f"'added_tokens_decoder' entry {token_id[:40]!r} has no 'content'"
+            raise files.malformed(name, what)
+        if not (token_id.isascii() and token_id.isdigit() and len(token_id) <= MAX_ID_DIGITS):
+            what = f"'added_tokens_decoder' key {token_id[:40]!r} is not a token id"
+            raise files.malformed(name, what)
+        if int(token_id) in found:
+            raise files.malformed(name, f"'added_tokens_decoder' has the id {token_id} twice")
+        found[int(token_id)] = entry
+    return list(found.items())
+
+
+def added_tokens_json(files: TokenizerFiles) -> dict[str, int]:
+    """Return the ids in added_tokens.json by text; empty without this file.
+
+    Raises
+    ------
+    CheckpointError
+        It is malformed.
+    """
+    found = files.json("added_tokens.json", 64 << 20) or {}
+    for text, token_id in found.items():
+        if type(token_id) is not int or token_id < 0:
+            what = f"the id of the token {text[:80]!r} is {str(token_id)[:40]}, not a token id"
+            raise files.malformed("added_tokens.json", what)
+    return found
 
 
 def _added_tokens(
@@ -106,28 +186,27 @@ def _added_tokens(
         if seen.get(token.text) != wanted:
             seen[token.text] = wanted
             yield wanted
+    model = get(files.tokenizer_json_or_legacy, "model", "vocab")
     for token in (*named, *extra):
         if token.text not in seen:
+            if token.text not in model:
+                files.note(
+                    f"the vocabulary lacks the special token {token.text!r} that "
+                    "tokenizer_config.json names: it is a new one, as with transformers"
+                )
             seen[token.text] = token
             yield token
 
 
 def _configured_tokens(files: TokenizerFiles, special: set[str]) -> Iterator[AddedToken]:
     """Yield the added tokens of tokenizer_config.json, or of the files that preceded it."""
-    decoder = (files.config or {}).get("added_tokens_decoder")
-    if isinstance(decoder, dict):
-        try:
-            entries = sorted(decoder.items(), key=lambda item: int(item[0]))
-        except ValueError:
-            what = "the keys of 'added_tokens_decoder' must be token ids"
-            raise files.malformed("tokenizer_config.json", what) from None
-        for _, entry in entries:
+    decoder = decoder_entries(files)
+    if decoder is not None:
+        for _, entry in sorted(decoder, key=lambda pair: pair[0]):
             yield _parse(files, "tokenizer_config.json", entry)
         return
     in_json = _tokens_in_json(files)
-    older = files.json("added_tokens.json", 64 << 20) or {}
-    if not all(type(token_id) is int for token_id in older.values()):
-        raise files.malformed("added_tokens.json", "must map tokens to ids")
+    older = added_tokens_json(files)
     known = {token.text for token in in_json}
     for text in sorted(older, key=older.__getitem__):
         if text not in known:

@@ -49,6 +49,7 @@ from ggufkit.tokenizers.bpe import bpe_metadata, byte_fallback_metadata, has_byt
 from ggufkit.tokenizers.files import TokenizerFiles, get
 from ggufkit.tokenizers.pre import check_pre
 from ggufkit.tokenizers.ranks import TEKKEN_NAME, find_tiktoken, tekken_metadata, tiktoken_metadata
+from ggufkit.tokenizers.settle import settle
 from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS, special_metadata
 from ggufkit.tokenizers.spm import (
     MODEL_NAME,
@@ -98,7 +99,13 @@ GLM4_MOE_TOKENS = {
 
 
 def tokenizer_metadata(
-    folder: Path, *, kind: str, config: Mapping[str, Any], pre: str | None = None
+    folder: Path,
+    *,
+    kind: str,
+    config: Mapping[str, Any],
+    pre: str | None = None,
+    architecture: str = "",
+    notes: list[str] | None = None,
 ) -> Metadata:
     """Return the ``tokenizer.*`` metadata of a checkpoint, in llama.cpp's order.
 
@@ -113,6 +120,11 @@ def tokenizer_metadata(
     pre : str, optional
         The name of the pre-tokenizer (``tokenizer.ggml.pre``), instead of the detected one. Only
         byte-level BPE and WordPiece use it.
+    architecture : str, optional
+        ``general.architecture``. Among pre-tokenizers with the same splitting rules, the one that
+        its published models carry is preferred.
+    notes : list of str, optional
+        Gets what a reader of the summary should know: contradictions, and what is left out.
 
     Raises
     ------
@@ -126,7 +138,12 @@ def tokenizer_metadata(
         check_pre(pre)
     if kind not in KINDS:
         raise UnknownTokenizerError(f"no tokenizer kind {kind!r}; known are {', '.join(KINDS)}")
-    return KINDS[kind].read(TokenizerFiles(folder), config, pre)
+    files = TokenizerFiles(folder, architecture)
+    metadata = KINDS[kind].read(files, config, pre)
+    settle(files, metadata)
+    if notes is not None:
+        notes += files.notes
+    return metadata
 
 
 @dataclass(frozen=True)

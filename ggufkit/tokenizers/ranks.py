@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import read_bytes
+from ggufkit.tokenizers.alphabet import CHAR_OF
 from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE, vocabulary_metadata
-from ggufkit.tokenizers.decode import CHAR_OF
 from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.huggingface import decoder_entries
 from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.special import ID_KEYS, special_metadata
 from ggufkit.types import ValueType
@@ -226,13 +227,7 @@ def _decode(files: TokenizerFiles, name: str, text: bytes) -> bytes:
 
 
 def _configured(files: TokenizerFiles) -> dict[str, int]:
-    entries = get(files.config, "added_tokens_decoder")
-    found = entries.items() if isinstance(entries, dict) else ()
-    return {
-        entry["content"]: int(token_id)
-        for token_id, entry in found
-        if token_id.isascii() and token_id.isdigit() and isinstance(get(entry, "content"), str)
-    }
+    return {entry["content"]: token_id for token_id, entry in decoder_entries(files) or ()}
 
 
 def _columns(

@@ -3,18 +3,17 @@
 The rules are those of gguf-py's ``SpecialVocab``. A special token's id is that of the first
 entry in tokenizer.json's ``added_tokens`` with the text that tokenizer_config.json names; missing
 ids are taken from config.json. Whether bos, eos and sep are added is read from tokenizer.json's
-post-processor, which takes precedence over tokenizer_config.json. Templates are stored, never
-rendered.
+post-processor, which takes precedence over tokenizer_config.json.
 """
 
 from __future__ import annotations
 
-import string
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.templates import template_metadata
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ ADD_KEYS = {
     "eos": "tokenizer.ggml.add_eos_token",
     "sep": "tokenizer.ggml.add_sep_token",
 }
-TEMPLATE_KEY = "tokenizer.chat_template"
 
 
 def special_metadata(
@@ -86,8 +84,8 @@ def special_metadata(
     for name, value in tokens.add.items():
         if name in ADD_KEYS:
             metadata.set(ADD_KEYS[name], value, ValueType.BOOL)
-    if template and files.config:
-        _set_templates(metadata, files)
+    if template:
+        metadata.extend(template_metadata(files))
     for name, value in _normalizer_flags((files.tokenizer_json or {}).get("normalizer")).items():
         metadata.set(f"tokenizer.ggml.normalizer.{name}", value, ValueType.BOOL)
     return metadata
@@ -259,44 +257,6 @@ def _read_merges_txt(files: TokenizerFiles) -> list[str]:
         del lines[0]
     pairs = (line.split() for line in lines)
     return [" ".join(pair) for pair in pairs if len(pair) == 2]
-
-
-def _set_templates(metadata: Metadata, files: TokenizerFiles) -> None:
-    templates = (files.config or {}).get("chat_template", _template_files(files))
-    if isinstance(templates, str):
-        templates = [{"name": "default", "template": templates}]
-    names: list[str] = []
-    default = None
-    for entry in as_list(templates):
-        name, template = get(entry, "name"), get(entry, "template")
-        if not (isinstance(name, str) and name and isinstance(template, str)):
-            continue
-        allowed = string.ascii_letters + string.digits
-        name = "".join(char if char in allowed else "_" for char in name)
-        if name == "default":
-            default = template
-        else:
-            names.append(name)
-            if template:
-                metadata.set(f"{TEMPLATE_KEY}.{name}", template, ValueType.STRING)
-    if names:
-        # The converter's order is that of a Python set, which differs from run to run.
-        unique = list(dict.fromkeys(names))
-        metadata.set("tokenizer.chat_templates", unique, ValueType.STRING)
-    if default:
-        metadata.set(TEMPLATE_KEY, default, ValueType.STRING)
-
-
-def _template_files(files: TokenizerFiles) -> Any:
-    """Return the templates from separate files."""
-    main = files.text("chat_template.jinja")
-    if main is None:
-        return (files.json("chat_template.json", 16 << 20) or {}).get("chat_template")
-    others = files.names("additional_chat_templates", ".jinja")
-    return [{"name": "default", "template": main}] + [
-        {"name": name.rpartition("/")[2].removesuffix(".jinja"), "template": files.text(name)}
-        for name in others
-    ]
 
 
 def _normalizer_flags(normalizer: Any) -> dict[str, bool]:

@@ -72,12 +72,15 @@ class IdentifiedModel:
         The ``tokenizer.*`` keys.
     provenance : dict
         What the origin says of an architecture that is not the package's own; else empty.
+    notes : tuple of str
+        What a reader of the summary should know of the tokenizer.
     """
 
     architecture: Architecture
     config: Mapping[str, Any]
     tokenizer: Metadata
     provenance: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -98,10 +101,16 @@ class IdentifiedModel:
         with config_errors(architecture):
             config = complete_config(architecture, checkpoint.config)
         config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
+        notes: list[str] = []
         tokenizer = tokenizer_metadata(
-            checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
+            checkpoint.path,
+            kind=architecture.tokenizer,
+            config=config,
+            pre=pre,
+            architecture=architecture.name,
+            notes=notes,
         )
-        return cls(architecture, config, tokenizer, made)
+        return cls(architecture, config, tokenizer, made, tuple(notes))
 
     def metadata(
         self, checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str | None
