@@ -25,13 +25,14 @@ from ggufkit.tokenizers.probes import PROBES
 from ggufkit.tokenizers.rebuild import CannotRebuildError, rebuild
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ggufkit.gguf.metadata import Metadata
 
 _WORKER = Path(__file__).with_name("selftest_worker.py")
 _SECONDS = 120.0
 _ENVIRONMENT = ("SYSTEMROOT",)  # Python does not start without it on Windows
 _FROM_JSON = ("gpt2", "bert")  # models that are converted from tokenizer.json
-_MAX_SPECIAL = 1000
 _SHOWN_IDS = 8
 
 
@@ -77,21 +78,23 @@ def self_test(folder: Path, metadata: Metadata) -> SelfTest:
         return SelfTest(why="it needs the tokenizers library: pip install 'ggufkit[selftest]'")
     files = TokenizerFiles(folder)
     if files.tokenizer_json is None:
-        return SelfTest(why="the checkpoint has no tokenizer.json")
+        return SelfTest(
+            why="the checkpoint has no tokenizer.json to compare with; transformers makes one "
+            "(save_pretrained)"
+        )
     try:
         rebuilt = rebuild(metadata)
     except CannotRebuildError as error:
         return SelfTest(why=str(error))
     kind = str(metadata["tokenizer.ggml.model"])
     own = _own_tokenizer(files, kind)
-    special = _special_tokens(own, metadata)
-    texts = [*_plain_texts(own, rebuilt, kind), *special]
-    as_text = [text for text, marked in special.items() if marked and kind in _FROM_JSON]
+    added = _added_tokens(own, metadata)
+    texts = [*((text, text) for text in _plain_texts(own, rebuilt, kind)), *added.items()]
     request = {
         "own": own,
         "rebuilt": rebuilt,
         "texts": texts,
-        "special_as_text": as_text,
+        "special_as_text": _as_text(own, added) if kind in _FROM_JSON else [],
         "merges": kind == "gpt2",
     }
     answer = _ask(request)
@@ -145,28 +148,34 @@ def _plain_texts(own: dict[str, Any], rebuilt: dict[str, Any], kind: str) -> lis
     ]
 
 
-def _special_tokens(own: dict[str, Any], metadata: Metadata) -> dict[str, bool]:
-    """Return the added tokens to test, and whether to test them as plain text, too.
+def _added_tokens(own: dict[str, Any], metadata: Metadata) -> dict[str, str]:
+    """Return every added token, with the text by which llama.cpp finds it.
 
-    Each is a text of its own, because llama.cpp has no strip flags. Tokens that match whole words
-    only are left out, as llama.cpp lacks these, too; tokens that merely look special are special
-    in llama.cpp only; T5's sentinels are not converted, and respelled tokens have other texts.
+    Each is a text of its own, because llama.cpp can neither strip spaces around tokens nor match
+    whole words only. T5's sentinels are left out, as they are not converted.
     """
     texts = metadata["tokenizer.ggml.tokens"]
     known = set(texts) if isinstance(texts, list) else set()
     is_t5 = metadata["tokenizer.ggml.model"] == "t5"
-    found: dict[str, bool] = {}
-    for token in as_list(own.get("added_tokens")):
-        text = get(token, "content")
-        if not isinstance(text, str) or not text or get(token, "single_word"):
-            continue
-        if text in known or not (is_t5 or _may_be_respelled(text)):
-            found[text] = get(token, "special") is True or not looks_special(text)
-    return dict(list(found.items())[:_MAX_SPECIAL])
+    contents = (get(token, "content") for token in as_list(own.get("added_tokens")))
+    found = {}
+    for text in contents:
+        if isinstance(text, str) and text and (text in known or not is_t5):
+            spelled = text.replace("▁", " ")
+            found[text] = spelled if text not in known and spelled in known else text
+    return found
 
 
-def _may_be_respelled(text: str) -> bool:
-    return "▁" in text or not text.isascii()
+def _as_text(own: dict[str, Any], added: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the added tokens to test as plain text, too.
+
+    Tokens that merely look special are special in llama.cpp only.
+    """
+    special = {
+        get(token, "content"): get(token, "special") is True
+        for token in as_list(own.get("added_tokens"))
+    }
+    return [pair for pair in added.items() if special[pair[0]] or not looks_special(pair[0])]
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,9 @@ def _named(given: Any) -> Iterator[tuple[Any, Any]]:
         yield "default", given
 
 
-def _usable(files: TokenizerFiles, where: str, named: Any) -> Iterator[tuple[str, str]]:
+def _usable(
+    files: TokenizerFiles, where: str, named: Iterable[tuple[Any, Any]]
+) -> Iterator[tuple[str, str]]:
     """Yield the templates that are a text with a name, and note the others."""
     for name, text in named:
         if isinstance(name, str) and name and isinstance(text, str) and text:

@@ -220,6 +220,7 @@ class CheckpointSource(Source):
         if checkpoint.quantized:
             origin["quantized"] = _quantized(checkpoint, described)
         origin |= model.provenance
+        origin |= tokenizer_origin(model, tested)
         if merged:
             origin["merged"] = list(merged)
         return cls(
@@ -264,6 +265,14 @@ def checkpoint_origin(
         "revision": checkpoint.revision,
         "identity": f"{checkpoint.identity}{read_by}",
     }
+
+
+def tokenizer_origin(model: IdentifiedModel, tested: SelfTest | None) -> dict[str, Any]:
+    """Return what the origin says of a tokenizer: how it was tested, and what is doubtful."""
+    said: dict[str, Any] = {"self_test": str(tested or SelfTest(why="it was not asked for"))}
+    if model.notes:
+        said["notes"] = list(model.notes)
+    return said
 
 
 def _find_architecture(
