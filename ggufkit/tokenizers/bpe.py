@@ -16,7 +16,7 @@ from ggufkit.tokenizers.files import get
 from ggufkit.tokenizers.huggingface import Vocabulary, read_vocabulary
 from ggufkit.tokenizers.pre import find_pre
 from ggufkit.tokenizers.sentencepiece import TokenType
-from ggufkit.tokenizers.special import special_metadata
+from ggufkit.tokenizers.special import merge_pairs, special_metadata
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -52,10 +52,32 @@ def bpe_metadata(
     CheckpointError
         A file is malformed or contradicts the config.
     """
+    _check_model(files)
     texts, types = base_tokens(files, config)
     metadata = vocabulary_metadata("gpt2", pre or find_pre(files), texts, types)
     metadata.extend(special_metadata(files, merges=True, ids=_ids(files, texts, special or {})))
     return metadata
+
+
+def _check_model(files: TokenizerFiles) -> None:
+    """Refuse a model of another kind, and note merges that belong to another vocabulary."""
+    model = get(files.tokenizer_json_or_legacy, "model")
+    if get(model, "type") not in (None, "BPE"):
+        raise UnknownTokenizerError(
+            f"{files.folder}: the model in tokenizer.json is {str(model['type'])[:40]!r}, but this "
+            "architecture's tokenizer is byte-level BPE"
+        )
+    vocab = get(model, "vocab")
+    if not isinstance(vocab, dict) or get(model, "continuing_subword_prefix"):
+        return
+    pairs = merge_pairs(files)
+    apart = [f"{a} {b}" for a, b in pairs if not {a, b, a + b} <= vocab.keys()]
+    if apart:
+        files.note(
+            f"{len(apart)} of {len(pairs)} merges, such as {apart[0][:80]!r}, join or make what is "
+            "no token: vocabulary and merges do not belong together, and transformers can't load "
+            "this tokenizer"
+        )
 
 
 def vocabulary_metadata(

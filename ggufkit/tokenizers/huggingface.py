@@ -92,6 +92,7 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
             raise files.malformed("tokenizer.json", what)
         added[token_id] = token
     _check_ids(files, all_ids)
+    _check_utf8(files, texts)
     special = frozenset(token.text for token in (*named, *extra))
     return Vocabulary(texts, added, special, len(ids))
 
@@ -113,6 +114,16 @@ def _check_ids(files: TokenizerFiles, ids: dict[str, int]) -> None:
                 "tokenizer with transformers (save_pretrained), and see that the ids are those "
                 "of the embeddings' rows",
             )
+
+
+def _check_utf8(files: TokenizerFiles, texts: dict[int, str]) -> None:
+    """Refuse half characters (surrogates), which JSON can spell, but UTF-8 can't."""
+    try:
+        "".join(texts.values()).encode()
+    except UnicodeEncodeError:
+        wrong = next(i for i, text in texts.items() if any("\ud800" <= c <= "\udfff" for c in text))
+        what = f"the token {wrong} is {texts[wrong]!r}, half a character, which no text can hold"
+        raise files.malformed("tokenizer.json", what) from None
 
 
 def _claimed_ids(files: TokenizerFiles) -> Iterator[tuple[str, int, str]]:

@@ -113,8 +113,11 @@ def _own_tokenizer(files: TokenizerFiles, kind: str) -> dict[str, Any]:
     if kind not in _FROM_JSON:
         return tokenizer
     vocabulary = read_vocabulary(files)
-    known = {get(token, "content") for token in as_list(tokenizer.get("added_tokens"))}
-    tokenizer["added_tokens"] = as_list(tokenizer.get("added_tokens")) + [
+    special = {token.text: token.special for token in vocabulary.added.values()}
+    known = {get(token, "content"): token for token in as_list(tokenizer.get("added_tokens"))}
+    tokenizer["added_tokens"] = [
+        {**token, "special": special.get(text, False)} for text, token in known.items()
+    ] + [
         {
             "id": token_id,
             "content": token.text,

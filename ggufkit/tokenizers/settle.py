@@ -57,14 +57,16 @@ def _check_texts(files: TokenizerFiles, tokens: list[str]) -> None:
     seen: dict[str, int] = {}
     for token_id, text in enumerate(tokens):
         read = text.partition("\0")[0] or f"[EMPTY_{token_id}]"
-        if read != text and text:
-            files.note(f"llama.cpp cuts the token {token_id}, {text!r}, at its NUL character")
+        if not text:
+            files.note(f"the token {token_id} has no text: llama.cpp makes up {read!r}")
+        elif read != text:
+            files.note(f"llama.cpp cuts the token {token_id}, {_shown(text)}, at its NUL character")
         first = seen.setdefault(read, token_id)
         if first != token_id:
             raise files.malformed(
                 "",
-                f"the tokens {first} and {token_id} are both {read!r}, which llama.cpp does not "
-                "load; tokenizer files contradict each other, or need another name for one",
+                f"the tokens {first} and {token_id} are both {_shown(read)}, which llama.cpp does "
+                "not load; tokenizer files contradict each other, or need another name for one",
             )
 
 
@@ -101,7 +103,7 @@ def _note_missing(
     elif name in _NEEDED and named is not None:
         files.note(
             f"no {name} token is set, as by llama.cpp's converter: ggufkit edit FILE "
-            f"--special-token {name}={named} sets the one that tokenizer_config.json names"
+            f"--special-token {name}={named} sets the one that tokenizer files name"
         )
     elif name == "eos" and _is_named(files, name):
         files.note("no eos token could be set: llama.cpp takes a default, perhaps any token")

@@ -231,24 +231,40 @@ def read_merges(files: TokenizerFiles) -> list[str]:
     CheckpointError
         The merges are malformed.
     """
+    # A space inside a piece is spelled as in the byte-level alphabet.
+    return [" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merge_pairs(files)]
+
+
+def merge_pairs(files: TokenizerFiles) -> list[tuple[str, str]]:
+    """Return the merges of a BPE tokenizer as pairs of pieces.
+
+    Raises
+    ------
+    CheckpointError
+        The merges are malformed.
+    """
     merges = get(files.tokenizer_json, "model", "merges")
     if not merges:
         return _read_merges_txt(files)
-    if isinstance(merges, list) and all(isinstance(merge, str) for merge in merges):
-        return merges
-    if isinstance(merges, list) and all(map(_is_pair, merges)):
-        # A space inside a piece is spelled as in the byte-level alphabet.
-        return [" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merges]
-    raise files.malformed(
-        "tokenizer.json", "'merges' must be a list of strings or pairs of strings"
-    )
+    if not isinstance(merges, list):
+        merges = [None]
+    split = all(isinstance(merge, list) for merge in merges)
+    pairs = [m if split else m.split(" ") if isinstance(m, str) else None for m in merges]
+    wrong = next((i for i, pair in enumerate(pairs) if not _is_pair(pair)), None)
+    if wrong is not None:
+        raise files.malformed(
+            "tokenizer.json",
+            "'merges' must be a list of strings or pairs of strings, each of two pieces: "
+            f"{str(merges[wrong])[:80]!r}",
+        )
+    return [(left, right) for left, right in pairs]  # type: ignore[misc]
 
 
 def _is_pair(merge: Any) -> bool:
     return isinstance(merge, list) and len(merge) == 2 and all(isinstance(m, str) for m in merge)
 
 
-def _read_merges_txt(files: TokenizerFiles) -> list[str]:
+def _read_merges_txt(files: TokenizerFiles) -> list[tuple[str, str]]:
     text = files.text("merges.txt", 64 << 20)
     if text is None:
         return []
@@ -256,7 +272,7 @@ def _read_merges_txt(files: TokenizerFiles) -> list[str]:
     if lines[0].strip().startswith("#"):
         del lines[0]
     pairs = (line.split() for line in lines)
-    return [" ".join(pair) for pair in pairs if len(pair) == 2]
+    return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
 
 
 def _normalizer_flags(normalizer: Any) -> dict[str, bool]:
