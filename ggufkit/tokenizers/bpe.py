@@ -55,7 +55,8 @@ def bpe_metadata(
     _check_model(files)
     texts, types = base_tokens(files, config)
     metadata = vocabulary_metadata("gpt2", pre or find_pre(files), texts, types)
-    metadata.extend(special_metadata(files, merges=True, ids=_ids(files, texts, special or {})))
+    ids = _ids(files, texts, special or {})
+    metadata.extend(special_metadata(files, n_vocab=len(texts), merges=True, ids=ids))
     return metadata
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES, has_file, read_bytes, 
 from ggufkit.tokenizers.legacy import read_legacy
 
 MAX_TEMPLATE_BYTES = 16 << 20
+# What a note shows of a value, and of several.
+MAX_SHOWN = 80
+MAX_NAMED = 3
 
 
 class TokenizerFiles:
@@ -39,6 +43,13 @@ class TokenizerFiles:
         """Remember, once, what a reader of the summary should know."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def note_all(self, found: Sequence[object], text: str) -> None:
+        """Remember what is so of several things; the first are named in place of ``{}``."""
+        if found:
+            shown = ", ".join(shorten(item) for item in found[:MAX_NAMED])
+            more = len(found) - MAX_NAMED
+            self.note(text.format(f"{shown} and {more} more" if more > 0 else shown))
 
     @cached_property
     def tokenizer_json(self) -> dict[str, Any] | None:
@@ -102,3 +113,9 @@ def get(value: Any, *keys: str) -> Any:
 def as_list(value: Any) -> list[Any]:
     """Return a JSON list, or an empty one for anything else."""
     return value if isinstance(value, list) else []
+
+
+def shorten(value: object) -> str:
+    """Return a value as a note shows it."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

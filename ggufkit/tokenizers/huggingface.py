@@ -103,9 +103,10 @@ def _check_ids(files: TokenizerFiles, ids: dict[str, int]) -> None:
     The tokenizers library counts added tokens, and ignores the ids that files give them. It is
     unclear then which row of the embeddings belongs to a token.
     """
+    empty = []
     for name, token_id, text in _claimed_ids(files):
         if not text:
-            files.note(f"{name}: the added token {token_id} has no text, and is left out")
+            empty.append(token_id)
         elif ids.get(text, token_id) != token_id:
             raise files.malformed(
                 name,
@@ -114,6 +115,7 @@ def _check_ids(files: TokenizerFiles, ids: dict[str, int]) -> None:
                 "tokenizer with transformers (save_pretrained), and see that the ids are those "
                 "of the embeddings' rows",
             )
+    files.note_all(empty, "left out, as they have no text: the added tokens {}")
 
 
 def _check_utf8(files: TokenizerFiles, texts: dict[int, str]) -> None:
@@ -198,15 +200,15 @@ def _added_tokens(
             seen[token.text] = wanted
             yield wanted
     model = get(files.tokenizer_json_or_legacy, "model", "vocab")
+    new = []
     for token in (*named, *extra):
         if token.text not in seen:
             if token.text not in model:
-                files.note(
-                    f"the vocabulary lacks the special token {token.text!r} that "
-                    "tokenizer_config.json names: it is a new one, as with transformers"
-                )
+                new.append(token.text)
             seen[token.text] = token
             yield token
+    text = "new tokens, as with transformers, since the vocabulary lacks what files name: {}"
+    files.note_all(new, text)
 
 
 def _configured_tokens(files: TokenizerFiles, special: set[str]) -> Iterator[AddedToken]:

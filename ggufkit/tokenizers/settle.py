@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.tokenizers.files import get
+from ggufkit.tokenizers.files import get, shorten
+from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.special import ID_KEYS, TYPES
 from ggufkit.types import ValueType
 
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 TOKENS = "tokenizer.ggml.tokens"
 _SUFFIX = "_token_id"
+# llama.cpp's default for WordPiece.
+WORDPIECE_UNKNOWN = 100
 _NAMES = (*TYPES, "eot", "eom")
 # Without these, llama.cpp's default decides where a text begins and ends.
 _NEEDED = ("bos", "eos")
 # The converter does not read the ids of these from config.json.
 _UNREAD = ("eot", "eom")
-MAX_SHOWN = 80
 
 
 def settle(files: TokenizerFiles, metadata: Metadata) -> None:
@@ -51,23 +53,40 @@ def settle(files: TokenizerFiles, metadata: Metadata) -> None:
             del metadata[key]
     for name in _NAMES:
         _settle_id(files, metadata, name, tokens)
+    _check_unknown(files, metadata, tokens)
 
 
 def _check_texts(files: TokenizerFiles, tokens: list[str]) -> None:
+    """Refuse two tokens that are one to llama.cpp, and note texts that it changes."""
     seen: dict[str, int] = {}
+    empty: list[int] = []
+    cut: list[int] = []
     for token_id, text in enumerate(tokens):
         read = text.partition("\0")[0] or f"[EMPTY_{token_id}]"
-        if not text:
-            files.note(f"the token {token_id} has no text: llama.cpp makes up {read!r}")
-        elif read != text:
-            files.note(f"llama.cpp cuts the token {token_id}, {_shown(text)}, at its NUL character")
+        if read != text:
+            (cut if text else empty).append(token_id)
         first = seen.setdefault(read, token_id)
         if first != token_id:
             raise files.malformed(
                 "",
-                f"the tokens {first} and {token_id} are both {_shown(read)}, which llama.cpp does "
+                f"the tokens {first} and {token_id} are both {shorten(read)}, which llama.cpp does "
                 "not load; tokenizer files contradict each other, or need another name for one",
             )
+    files.note_all(empty, "no text, for which llama.cpp makes up one: the tokens {}")
+    files.note_all(cut, "cut by llama.cpp at their NUL character: the tokens {}")
+
+
+def _check_unknown(files: TokenizerFiles, metadata: Metadata, tokens: list[str]) -> None:
+    """Note that there is nothing for characters that are no tokens."""
+    model = metadata["tokenizer.ggml.model"]
+    if model == "llama":
+        have = set(tokens)
+        lost = [f"<0x{byte:02X}>" for byte in range(256) if f"<0x{byte:02X}>" not in have]
+        text = "no byte tokens {}: llama.cpp can't encode characters outside the vocabulary"
+        files.note_all(lost, text)
+    known = tokens[WORDPIECE_UNKNOWN : WORDPIECE_UNKNOWN + 1] == ["[UNK]"]
+    if model == "bert" and ID_KEYS["unk"] not in metadata and not known:
+        files.note(f"no unknown token is set: llama.cpp takes the token {WORDPIECE_UNKNOWN}")
 
 
 def _settle_id(files: TokenizerFiles, metadata: Metadata, name: str, tokens: list[str]) -> None:
@@ -86,11 +105,13 @@ def _settle_id(files: TokenizerFiles, metadata: Metadata, name: str, tokens: lis
         else:
             _note_missing(files, name, configured, named)
         return
+    if metadata["tokenizer.ggml.token_type"][written] == TokenType.UNUSED:  # type: ignore[index]
+        files.note(f"{name} is {written}, which is no token of the vocabulary, but padding")
     for where, other in (("config.json", configured), ("tokenizer_config.json", named)):
         if name in _NEEDED and other not in (None, written):
             files.note(
-                f"{name} is the token {written} ({_shown(tokens[written])}), but {where} says "
-                f"{other} ({_shown(tokens[other or 0])})"
+                f"{name} is the token {written} ({shorten(tokens[written])}), but {where} says "
+                f"{other} ({shorten(tokens[other or 0])})"
             )
 
 
@@ -120,7 +141,7 @@ def _id(files: TokenizerFiles, where: str, name: str, n_tokens: int) -> int | No
     # -1 means that there is no such token
     if len(usable) < len(ids) and raw != -1:
         files.note(
-            f"{where}: {name}{_SUFFIX} is {_shown(raw)}, but ids are whole numbers below "
+            f"{where}: {name}{_SUFFIX} is {shorten(raw)}, but ids are whole numbers below "
             f"{n_tokens}: {usable[0] if usable else 'nothing'} is taken from it"
         )
     return usable[0] if usable else None
@@ -133,12 +154,12 @@ def _text(files: TokenizerFiles, name: str, tokens: list[str]) -> str | None:
     text = _content((files.config or {}).get(key))
     if older and text and older != text:
         files.note(
-            f"special_tokens_map.json says {key} {_shown(older)}, which is not used: "
-            f"tokenizer_config.json says {_shown(text)}"
+            f"special_tokens_map.json says {key} {shorten(older)}, which is not used: "
+            f"tokenizer_config.json says {shorten(text)}"
         )
     text = text or older
     if text and text not in tokens:
-        files.note(f"{key} is {_shown(text)}, which is no token of the vocabulary")
+        files.note(f"{key} is {shorten(text)}, which is no token of the vocabulary")
     return text
 
 
@@ -154,8 +175,3 @@ def _is_named(files: TokenizerFiles, name: str) -> bool:
     return _content(get(files.config, f"{name}_token")) is not None or any(
         token_id not in (None, -1) for token_id in ids
     )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ggufkit.tokenizers.files import TokenizerFiles
 
+MAX_ID = 1 << 32
 TYPES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 # Keys by the short names of tokens. "seperator" is the key's spelling; cls has no key, and
@@ -202,7 +203,7 @@ class _SpecialTokens:
 
         def keep(name: str, token_id: Any) -> None:
             # -1 means that there is no such token.
-            if type(token_id) is int and token_id >= 0 and (n_vocab is None or token_id < n_vocab):
+            if type(token_id) is int and 0 <= token_id < (n_vocab or MAX_ID):
                 found.setdefault(name, token_id)
 
         for name in self.types if self.config else ():

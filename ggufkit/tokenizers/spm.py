@@ -39,6 +39,7 @@ class _Tokens:
     scores: list[float]
     types: list[int]
     added: dict[int, tuple[str, str]] = field(default_factory=dict)
+    out_of_range: list[str] = field(default_factory=list)
 
     @classmethod
     def padding(cls, size: int) -> _Tokens:
@@ -62,10 +63,7 @@ class _Tokens:
                 f"{content!r} in {name}; which of the two were the embeddings trained with?"
             )
         if token_id >= len(self.texts):
-            files.note(
-                f"{name}: the added token {content!r} is left out: its id is {token_id}, but "
-                f"there are {len(self.texts)} tokens"
-            )
+            self.out_of_range.append(content)
         # llama.cpp searches the text itself for user-defined tokens, where spaces are spaces
         is_text = kind == TokenType.USER_DEFINED and name != OLDER_NAME
         self.put(token_id, content.replace("▁", " ") if is_text else content, ADDED_SCORE, kind)
@@ -108,18 +106,18 @@ def _add_missing(files: TokenizerFiles, tokens: _Tokens) -> None:
 
     transformers 5 writes added tokens nowhere else.
     """
+    found = []
     for token_id, entry in _json_entries(files):
         content = entry["content"]
         known = tokens.added.get(token_id, ("", None))[1]
         if known is None and token_id < len(tokens.texts):
             if tokens.texts[token_id] == content:
                 continue
-            files.note(
-                f"the token {token_id} is {content!r}, as {JSON_NAME} says; {MODEL_NAME} and "
-                f"{CONFIG_NAME} do not have it"
-            )
+            found.append(content)
         if known != content:
             tokens.add(files, JSON_NAME, token_id, content, _kind(entry))
+    text = f"added tokens that only {JSON_NAME} has, and llama.cpp's converter loses: {{}}"
+    files.note_all(found, text)
 
 
 def phi3_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
@@ -215,11 +213,8 @@ def _unigram(
 ) -> Metadata:
     written = set(tokens.texts)
     lost = [e["content"] for _, e in _json_entries(files) if e["content"] not in written]
-    if lost:
-        files.note(
-            f"{len(lost)} added tokens of {JSON_NAME}, such as {lost[0]!r}, are left out, as by "
-            "llama.cpp's converter"
-        )
+    text = f"added tokens of {JSON_NAME} that are left out, as by llama.cpp's converter: {{}}"
+    files.note_all(lost, text)
     metadata = tokens.metadata("t5")
     add_prefix, remove = model.add_dummy_prefix, model.remove_extra_whitespaces
     metadata.set("tokenizer.ggml.add_space_prefix", add_prefix, ValueType.BOOL)
@@ -234,6 +229,9 @@ def _unigram(
 
 
 def _finish(files: TokenizerFiles, tokens: _Tokens) -> Metadata:
+    n_tokens = len(tokens.texts)
+    text = f"added tokens with ids that are not below {n_tokens}, which are left out: {{}}"
+    files.note_all(tokens.out_of_range, text)
     metadata = tokens.metadata("llama")
     metadata.extend(special_metadata(files, n_vocab=len(tokens.texts)))
     return metadata
