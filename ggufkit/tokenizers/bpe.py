@@ -142,6 +142,9 @@ def base_tokens(files: TokenizerFiles, config: Mapping[str, Any]) -> tuple[list[
     # llama.cpp searches a text as it is for added tokens, so these keep theirs
     spells_spaces = bool(get(files.tokenizer_json_or_legacy, "model", "byte_fallback"))
     rows = [_base_token(vocabulary, i, spells_spaces=spells_spaces) for i in range(n_vocab)]
+    flagged = [t.text for t in vocabulary.added.values() if t.flagged and not t.special]
+    text = "llama.cpp has no flags for spaces and word ends around tokens, which these have: {}"
+    files.note_all(flagged, text)
     return [text for text, _ in rows], [int(kind) for _, kind in rows]
 
 

@@ -22,15 +22,21 @@ if TYPE_CHECKING:
 # Special tokens with a name; all others are "additional" or "extra".
 NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 MAX_ID_DIGITS = 10
+# What an added token asks of the text around it; llama.cpp has no such flags.
+FLAGS = ("single_word", "lstrip", "rstrip")
 
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is found in the text before it is split."""
+    """A token that is found in the text before it is split.
+
+    `flagged` says that it takes the spaces around it, or must be a whole word.
+    """
 
     text: str
     special: bool = False
     normalized: bool = False
+    flagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,10 +248,11 @@ def _special_tokens(files: TokenizerFiles) -> tuple[list[AddedToken], list[Added
     names = [f"{name}_token" for name in NAMED]
     names += [name for name in config if name.endswith("_token") and name not in names]
     named = [config.get(name) for name in names]
-    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    extra = config.get("extra_special_tokens")
     if isinstance(extra, dict):
         named += extra.values()
-        extra = []
+        extra = None
+    extra = extra or config.get("additional_special_tokens") or []
     return _as_special(named), _as_special(extra if isinstance(extra, list) else [])
 
 
@@ -265,4 +272,5 @@ def _parse(files: TokenizerFiles, name: str, entry: Any) -> AddedToken:
     if not isinstance(text, str):
         raise files.malformed(name, f"an added token has no 'content': {str(entry)[:80]}")
     special = entry.get("special", False) is True
-    return AddedToken(text, special, bool(entry.get("normalized", not special)))
+    flagged = any(entry.get(flag) is True for flag in FLAGS)
+    return AddedToken(text, special, bool(entry.get("normalized", not special)), flagged)

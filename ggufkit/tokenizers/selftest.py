@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.errors import TokenizerMismatchError
 from ggufkit.tokenizers.bpe import looks_special
 from ggufkit.tokenizers.files import TokenizerFiles, as_list, get
-from ggufkit.tokenizers.huggingface import read_vocabulary
+from ggufkit.tokenizers.huggingface import FLAGS, read_vocabulary
 from ggufkit.tokenizers.probes import PROBES
 from ggufkit.tokenizers.rebuild import CannotRebuildError, rebuild
 
@@ -113,10 +113,13 @@ def _own_tokenizer(files: TokenizerFiles, kind: str) -> dict[str, Any]:
     if kind not in _FROM_JSON:
         return tokenizer
     vocabulary = read_vocabulary(files)
-    special = {token.text: token.special for token in vocabulary.added.values()}
+    flags = {
+        token.text: {"special": token.special, "normalized": token.normalized}
+        for token in vocabulary.added.values()
+    }
     known = {get(token, "content"): token for token in as_list(tokenizer.get("added_tokens"))}
     tokenizer["added_tokens"] = [
-        {**token, "special": special.get(text, False)} for text, token in known.items()
+        {**token, **flags.get(text, {})} for text, token in known.items()
     ] + [
         {
             "id": token_id,
@@ -135,14 +138,20 @@ def _plain_texts(own: dict[str, Any], rebuilt: dict[str, Any], kind: str) -> lis
     """Return the probes for which llama.cpp should agree with the tokenizer.
 
     A conversion spells added tokens as in a text (spaces for Gemma's "▁▁"), where llama.cpp finds
-    them and tokenizer.json does not. Some SentencePiece tokenizers add no second space before a
+    them and tokenizer.json does not; and it has no flags for what is around them. Some
+    SentencePiece tokenizers add no second space before a
     text that starts with one; llama.cpp always does.
     """
     own_added, written = (
         {get(token, "content") for token in as_list(tokenizer.get("added_tokens"))}
         for tokenizer in (own, rebuilt)
     )
-    respelled = written - own_added
+    flagged = {
+        get(token, "content")
+        for token in as_list(own.get("added_tokens"))
+        if any(get(token, flag) for flag in FLAGS)
+    }
+    respelled = (written - own_added) | (flagged - {None, ""})
     return [
         text
         for text in PROBES

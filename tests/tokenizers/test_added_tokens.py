@@ -317,3 +317,20 @@ def test_the_self_test_leaves_out_no_token_for_its_flags(tmp_path: Path, flag: s
     with pytest.raises(TokenizerMismatchError) as error:
         self_test(tmp_path, wrong)
     assert error.value.text == "§80C"
+
+
+@pytest.mark.parametrize("flag", ["single_word", "lstrip", "rstrip"])
+def test_flags_that_llama_cpp_lacks_are_said_and_not_tested(tmp_path: Path, flag: str) -> None:
+    entries = [entry | {flag: True} for entry in new_tokens("\n", "times")]
+    got, notes = converted(tmp_path, tokenizer=tokenizer_json(*entries))
+    assert self_test(tmp_path, got).n_probes > len(entries)
+    assert any("no flags" in note and "'times'" in note for note in notes)
+
+
+def test_tokens_of_an_object_and_of_a_list_are_both_added(tmp_path: Path) -> None:
+    config = {
+        "extra_special_tokens": {"image_token": "<img>"},
+        "additional_special_tokens": ["<a>", "<b>"],
+    }
+    got, _ = converted(tmp_path, tokenizer=tokenizer_json(), tokenizer_config=config)
+    assert [text for text, _ in rows(got)[len(VOCAB) :]] == ["<img>", "<a>", "<b>"]
