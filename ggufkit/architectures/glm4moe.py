@@ -1,12 +1,20 @@
-"""GLM-4.5 to 4.7: experts behind dense first blocks, and a multi-token prediction block.
+"""GLM-4.5 to 4.7, Solar Open: experts behind dense blocks, and a multi-token prediction block.
 
-Source: llama.cpp conversion/glm.py Glm4MoeModel; transformers glm4_moe.
+Source: llama.cpp conversion/glm.py Glm4MoeModel, SolarOpenModel;
+transformers glm4_moe, solar_open.
 """
 
 from dataclasses import replace
 
 from ggufkit.architectures.glm4 import GLM4
-from ggufkit.mapping.blocks import FFN, QK_NORMS, decoder, moe_feed_forward, replaced, without
+from ggufkit.mapping.blocks import (
+    FFN,
+    QK_NORMS,
+    decoder,
+    moe_feed_forward,
+    replaced,
+    without,
+)
 from ggufkit.mapping.config_inverse import Less
 from ggufkit.mapping.model_header import HAS_BIASES, HasTensor, inverse_of
 from ggufkit.mapping.spec import Always, Config, ExportSpec, Hparam, Weight, block_count
@@ -18,6 +26,11 @@ _LAYER = "model.layers.{i}"
 def n_layers_with_mtp(config: Config) -> int:
     """Return the number of layers, with those for multi-token prediction."""
     return block_count(config) + int(config.get("num_nextn_predict_layers") or 0)
+
+
+def mtp_layers(config: Config) -> range:
+    """Return the layers for multi-token prediction, which come after the others."""
+    return range(block_count(config), n_layers_with_mtp(config))
 
 
 # The additional tensors of an MTP layer.
@@ -81,4 +94,33 @@ GLM4MOE = replace(
         "glm4_moe",
         config={"attention_bias": HAS_BIASES, "use_qk_norm": HasTensor("attn_q_norm.weight")},
     ),
+)
+
+# without dense blocks, QK-norm and MTP; the converter has no key for its dense blocks
+SOLAR_OPEN = replace(
+    GLM4MOE,
+    title="Solar Open",
+    hf_classes=("SolarOpenForCausalLM",),
+    tokenizer="solar_open",
+    defaults={
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1_000_000.0,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "moe_intermediate_size": 1280,
+        "num_experts_per_tok": 8,
+        "n_shared_experts": 1,
+        "n_routed_experts": 128,
+        "routed_scaling_factor": 1.0,
+        "n_group": 1,
+        "topk_group": 1,
+        "norm_topk_prob": True,
+    },
+    weights=(
+        *without(decoder(), "ffn_norm", *FFN),
+        Weight("blk.{i}.post_attention_norm", f"{_LAYER}.post_attention_layernorm"),
+        *moe_feed_forward(router_bias="gate.e_score_correction_bias", shared="shared_experts"),
+    ),
+    export=ExportSpec("solar_open"),
 )

@@ -1,7 +1,7 @@
-"""llama, and what has its shape: Mistral, SmolLM, Yi, TinyLlama, InternLM 3; Mixtral, with experts.
+"""llama, and what has its shape: Mistral, SmolLM, Yi, InternLM 3, IQuest Coder; Mixtral.
 
 Source: llama.cpp conversion/llama.py LlamaModel, conversion/internlm.py InternLM3Model;
-transformers llama, mistral, mixtral.
+transformers llama, mistral, mixtral, iquestcoder.
 """
 
 from dataclasses import replace
@@ -44,6 +44,20 @@ LLAMA = Architecture(
     rename=(*WRAPPED, *BARE),
     computed=LLAMA3_FACTORS,
     export=ExportSpec("llama", config=BIASES),
+)
+
+IQUEST_CODER = replace(
+    LLAMA,
+    title="IQuest Coder",
+    hf_classes=("IQuestCoderForCausalLM",),
+    defaults={
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+    },
+    export=ExportSpec("iquestcoder", config=BIASES),
 )
 
 _MOE = "model.layers.{i}.block_sparse_moe"

@@ -3,6 +3,8 @@
 Source: llama.cpp conversion/qwen.py Qwen2Model; transformers qwen2.
 """
 
+from dataclasses import replace
+
 from ggufkit.mapping.blocks import BARE, HPARAMS, POOLING, WRAPPED, decoder, n_heads
 from ggufkit.mapping.spec import Architecture, ExportSpec
 
@@ -21,4 +23,22 @@ QWEN2 = Architecture(
     weights=decoder(),
     rename=(*WRAPPED, *BARE),
     export=ExportSpec("qwen2"),
+)
+
+# other names of its norms
+KORMO = replace(
+    QWEN2,
+    title="KORMo",
+    hf_classes=("KORMoForCausalLM",),
+    rename=(
+        (r"\.pre_attention_layernorm\.", ".input_layernorm."),
+        (r"\.pre_mlp_layernorm\.", ".post_attention_layernorm."),
+    ),
+    export=ExportSpec(
+        "kormo",
+        rename=(
+            (r"\.input_layernorm\.", ".pre_attention_layernorm."),
+            (r"\.post_attention_layernorm\.", ".pre_mlp_layernorm."),
+        ),
+    ),
 )

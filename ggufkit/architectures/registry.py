@@ -13,7 +13,7 @@ from ggufkit.architectures.multimodal import text_classes, text_part
 from ggufkit.architectures.suggest import best_fit, closest_name
 from ggufkit.architectures.third_party import installed
 from ggufkit.errors import UnknownArchitectureError
-from ggufkit.mapping.spec import Architecture
+from ggufkit.mapping.spec import Architecture, text_config
 
 # module -> its general.architecture, and its classes with whether they are covered on a condition
 # only. Made from the modules by scripts/make_architecture_index.py.
@@ -109,8 +109,9 @@ def find_architecture(
             f"config.json names the model class {', '.join(classes)[:200] or '(none)'}; the given "
             f"file covers {', '.join(name for a in given for name in a.hf_classes)}"
         )
+    merged = {**config, **(text_config(config) or {})}
     for name in text_classes(config):
-        if found := _without_condition(_covering(name)):
+        if found := _fitting(_covering(name), merged):
             return text_part(found, config)
     raise _unknown(config, classes, names)
 

@@ -173,9 +173,16 @@ class _Matcher:
         if suffix:
             hits += [(weight, suffix) for weight in self.by_source.get((stem, False), ())]
         return [
-            _Match(weight, weight.name.replace("{i}", block) + suffix, block, expert)
+            _Match(weight, weight.name.replace("{i}", i) + suffix, i, expert)
             for weight, suffix in hits
+            for i in self._blocks_of(weight, block)
         ]
+
+    def _blocks_of(self, weight: Weight, block: str) -> Iterable[str]:
+        """Return a source's block; all of the weight's, where its blocks share one source."""
+        if block or "{i}" not in weight.name:
+            return (block,)
+        return map(str, self._blocks(weight))
 
     def place(self, found: Mapping[str, Sequence[_Match]]) -> Iterator[MappedTensor]:
         """Yield the tensors of the file, in its order.

@@ -277,14 +277,26 @@ def config_errors(architecture: Architecture) -> Iterator[None]:
         ) from None
 
 
-# Where the config of a language model lies in that of a model that also sees or hears.
-TEXT_CONFIGS = ("text_config", "llm_config")
+# Where the config of a language model lies in that of a multimodal model; the first decides.
+TEXT_CONFIGS = (
+    ("lfm",),
+    ("language_config",),
+    ("thinker_config", "text_config"),
+    ("lm_config",),
+    ("llm_config",),
+    ("text_config",),
+)
 
 
 def text_config(config: Config) -> Mapping[str, Any] | None:
     """Return the config of the language model inside of another, if there is one."""
-    found = (config.get(name) for name in TEXT_CONFIGS)
-    return next((text for text in found if isinstance(text, Mapping)), None)
+    for path in TEXT_CONFIGS:
+        found: Any = config
+        for name in path:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if isinstance(found, Mapping):
+            return found
+    return None
 
 
 def complete_config(architecture: Architecture, config: Config) -> dict[str, Any]:

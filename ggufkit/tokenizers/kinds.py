@@ -16,7 +16,9 @@ gemma3n      as gemma3, with the image and audio tokens
 phi3         tokenizer.model with the added tokens of all files; as gpt2 for GPT2Tokenizer
 glm4         byte-level tokenizer.json, with GLM-4's special tokens
 glm4_moe     byte-level tokenizer.json, with the special tokens of GLM-4.5 and later
+solar_open   byte-level tokenizer.json, with Solar Open's special tokens
 modernbert   byte-level tokenizer.json, all special tokens are added to a text
+eurobert     as gpt2, no first token is added to a text unless tokenizer_config.json asks for it
 ernie        tokenizer.model, with a space before the text if tokenizer_config.json asks for it
 granite4     as mamba, whatever padding the config asks for
 hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
@@ -83,7 +85,7 @@ GEMMA_TOKENS = {"prefix": 67, "suffix": 69, "middle": 68, "fsep": 70, "eot": 107
 # The sentencepiece.bpe.model of Nomic BERT with experts lacks the mask token.
 NOMIC_MASK = 250001
 
-# GLM-4's, unless its files name them; in the order of llama.cpp's files.
+# GLM-4's and Solar Open's, unless their files name them; in the order of llama.cpp's files.
 GLM4_TOKENS = {
     "eos": "<|endoftext|>",
     "eot": "<|user|>",
@@ -95,6 +97,13 @@ GLM4_MOE_TOKENS = {
     "eot": "<|user|>",
     "unk": "<|endoftext|>",
     "eom": "<|observation|>",
+}
+
+SOLAR_OPEN_TOKENS = {
+    "eos": "<|endoftext|>",
+    "eot": "<|endoftext|>",
+    "unk": "<unk>",
+    "bos": "<|startoftext|>",
 }
 
 
@@ -294,7 +303,9 @@ KINDS: Mapping[str, Kind] = {
     "phi3": Kind(_phi3),
     "glm4": Kind(partial(bpe_metadata, special=GLM4_TOKENS)),
     "glm4_moe": Kind(partial(bpe_metadata, special=GLM4_MOE_TOKENS)),
+    "solar_open": Kind(partial(bpe_metadata, special=SOLAR_OPEN_TOKENS)),
     "modernbert": Kind(bpe_metadata, sets_first=_ALL_ADDED),
+    "eurobert": Kind(_gpt2, sets_first={ADD_BOS: False}),
     "ernie": Kind(_ernie),
     "granite4": Kind(spm_metadata, _GPT2, ignores=(_PADDING,), pad_to=8),
     "hunyuan": Kind(_hunyuan),

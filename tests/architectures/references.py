@@ -67,6 +67,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 NOT_COMPARED = {
     "gemma3n": "llama.cpp shares keys and values from block 20 on, whatever the file says",
     "gpt_oss-mxfp4": "llama.cpp rounds what it multiplies with MXFP4 blocks to 8 bits",
+    "granite_swa-nope": "transformers reads no_rope_layers nowhere",
     "jina_bert_v2": "transformers has no class for it, nor one that computes the same",
     "jina_bert_v2-code": "transformers has no class for it, nor one that computes the same",
     "llama4-full": "llama.cpp ends the process: no published model is without chunks",

@@ -24,13 +24,13 @@ def add_arguments(parser: CommandParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table."""
     from ggufkit.architectures.catalog import EVIDENCE_LEVELS, find_families
-    from ggufkit.architectures.multimodal import WRAPPERS
+    from ggufkit.architectures.multimodal import INSIDE
 
     found = find_families(args.query)
     if args.json:
         facts = {
             "architectures": [family.as_dict() for family in found],
-            "wrappers": list(WRAPPERS),
+            "wrappers": list(INSIDE),
             "evidence": dict(EVIDENCE_LEVELS),
         }
         emit(facts)
@@ -50,5 +50,8 @@ def run(args: argparse.Namespace) -> int:
     shown = {kind for family in found for kind in family.evidence}
     render.fields((kind, what) for kind, what in EVIDENCE_LEVELS.items() if kind in shown)
     if not args.query:
-        render.note(f"Also the language models inside {', '.join(WRAPPERS)}.")
+        render.note(
+            "Also the language models inside multimodal models, by the architectures of their "
+            f"text_config; and inside {', '.join(INSIDE)}."
+        )
     return 0
