@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.files import get
+from ggufkit.tokenizers.files import get, shorten
 from ggufkit.tokenizers.huggingface import Vocabulary, read_vocabulary
 from ggufkit.tokenizers.pre import find_pre
 from ggufkit.tokenizers.sentencepiece import TokenType
@@ -95,8 +95,8 @@ def vocabulary_metadata(
     return metadata
 
 
-def checked_size(files: TokenizerFiles, size: Any) -> int:
-    """Return a vocabulary's size.
+def checked_size(files: TokenizerFiles, size: Any, key: str = "vocab_size") -> int:
+    """Return a vocabulary's size, or another number of tokens in config.json.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def checked_size(files: TokenizerFiles, size: Any) -> int:
     """
     if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
         raise files.malformed(
-            "config.json", f"vocab_size is {size!r}, expected 1..{MAX_VOCAB_SIZE}"
+            "config.json", f"{key} is {shorten(size)}, expected 1..{MAX_VOCAB_SIZE}"
         )
     return size
 

@@ -92,6 +92,7 @@ def spm_metadata(
     tokens = _base_tokens(files, config)
     for token_id, entry in decoder_entries(files) or ():
         tokens.add(files, CONFIG_NAME, token_id, entry["content"], _kind(entry))
+    _compare(files, tokens)
     _add_missing(files, tokens)
     return _finish(files, tokens)
 
@@ -99,6 +100,19 @@ def spm_metadata(
 def _kind(entry: dict[str, Any]) -> TokenType:
     is_control = entry.get("special") or looks_special(entry["content"])
     return TokenType.CONTROL if is_control else TokenType.USER_DEFINED
+
+
+def _compare(files: TokenizerFiles, tokens: _Tokens) -> None:
+    """Note where tokenizer.json has another vocabulary than tokenizer.model."""
+    vocab = get(files.tokenizer_json, "model", "vocab")
+    ids = dict(enumerate(tokens.texts))
+    others = [
+        text
+        for text, token_id in (vocab.items() if isinstance(vocab, dict) else ())
+        if type(token_id) is int and token_id not in tokens.added and ids.get(token_id) != text
+    ]
+    text = f"{MODEL_NAME} is converted, in which these tokens of {JSON_NAME} have other ids: {{}}"
+    files.note_all(others, text)
 
 
 def _add_missing(files: TokenizerFiles, tokens: _Tokens) -> None:
@@ -141,6 +155,7 @@ def phi3_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadata:
             kind = TokenType.CONTROL if entry.get("special") else TokenType.USER_DEFINED
             tokens.add(files, name, token_id, entry["content"], kind)
             tokens.put(token_id, entry["content"], ADDED_SCORE, kind)
+    _compare(files, tokens)
     return _finish(files, tokens)
 
 
@@ -195,7 +210,8 @@ def xlm_roberta_metadata(
     model = _read_model(files, "sentencepiece.bpe.model")
     if model.model_type != ModelType.UNIGRAM:
         raise files.malformed("sentencepiece.bpe.model", "not a unigram model")
-    size = checked_size(files, max(config.get("vocab_size") or 0, len(model.pieces)))
+    given = checked_size(files, config.get("vocab_size") or len(model.pieces))
+    size = max(given, len(model.pieces))
     tokens = _Tokens.padding(size)
     _put_pieces(tokens, model)
     # the model starts with <unk> <s> </s>; the last row of the padded list is dropped

@@ -334,3 +334,20 @@ def test_tokens_of_an_object_and_of_a_list_are_both_added(tmp_path: Path) -> Non
     }
     got, _ = converted(tmp_path, tokenizer=tokenizer_json(), tokenizer_config=config)
     assert [text for text, _ in rows(got)[len(VOCAB) :]] == ["<img>", "<a>", "<b>"]
+
+
+@pytest.mark.parametrize(
+    ("vocab", "said"),
+    [({"<unk>": 0, "a": 260, "cd": N_SPM}, "'cd'"), ({"a": 261, "b": 260}, "'a', 'b'"),
+     ({"a": 260, "x": 9999}, "'x'"), ({"a": 260, "ab": 262}, ""), ({"a": [260]}, "")],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["spm", "phi3"])
+def test_another_vocabulary_in_tokenizer_json_is_said(
+    tmp_path: Path, kind: str, vocab: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(SPM)
+    _, notes = converted(tmp_path, kind, tokenizer={"model": {"type": "BPE", "vocab": vocab}})
+    assert [note for note in notes if "have other ids" in note] == (
+        [f"tokenizer.model is converted, in which these tokens of tokenizer.json have other ids: "
+         f"{said}"] if said else []
+    )  # fmt: skip
