@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.checkpoint.model_card import read_generation_config
 from ggufkit.tokenizers.files import get, shorten
 from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.special import ID_KEYS, TYPES
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ggufkit.tokenizers.files import TokenizerFiles
 
 TOKENS = "tokenizer.ggml.tokens"
+GENERATION = "generation_config.json"
 _SUFFIX = "_token_id"
 # llama.cpp's default for WordPiece.
 WORDPIECE_UNKNOWN = 100
@@ -99,7 +101,7 @@ def _settle_id(files: TokenizerFiles, metadata: Metadata, name: str, tokens: lis
     written: Any = metadata.get(ID_KEYS[name])
     if written is None:
         if name == "eos" and configured is None and named is None:
-            configured = _id(files, "generation_config.json", name, len(tokens))
+            configured = _id(files, GENERATION, name, len(tokens))
         if configured is not None and named is None and name not in _UNREAD:
             metadata.set(ID_KEYS[name], configured, ValueType.UINT32)
         else:
@@ -130,9 +132,15 @@ def _note_missing(
         files.note("no eos token could be set: llama.cpp takes a default, perhaps any token")
 
 
+def _config(files: TokenizerFiles, where: str) -> dict[str, Any]:
+    # not all published generation_config.json are valid
+    lenient = where == GENERATION
+    return read_generation_config(files.folder) if lenient else files.json(where) or {}
+
+
 def _id(files: TokenizerFiles, where: str, name: str, n_tokens: int) -> int | None:
     """Return the id of a special token in a config, of a list the first; note unusable ones."""
-    config = files.json(where) or {}
+    config = _config(files, where)
     raw = config.get(f"{name}{_SUFFIX}")
     if raw is None:
         raw = get(config, "text_config", f"{name}{_SUFFIX}")
@@ -170,7 +178,7 @@ def _content(value: Any) -> str | None:
 
 def _is_named(files: TokenizerFiles, name: str) -> bool:
     """Whether any file says which a special token is, usable or not."""
-    configs = (files.json(where) for where in ("config.json", "generation_config.json"))
+    configs = (_config(files, where) for where in ("config.json", GENERATION))
     ids = (get(config, f"{name}{_SUFFIX}") for config in configs)
     return _content(get(files.config, f"{name}_token")) is not None or any(
         token_id not in (None, -1) for token_id in ids

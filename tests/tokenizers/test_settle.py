@@ -135,3 +135,10 @@ def test_the_advice_for_a_missing_eos_works(tmp_path: Path) -> None:
     assert main(shlex.split(command)) == 0
     with GGUFFile.open(out) as file:
         assert file.metadata["tokenizer.ggml.eos_token_id"] == 259
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"eos_token_id": NaN}'])
+def test_a_generation_config_that_is_none_is_no_source(tmp_path: Path, text: str) -> None:
+    (tmp_path / "generation_config.json").write_text(text)
+    got, _ = settled(tmp_path, "gpt2", {})
+    assert "tokenizer.ggml.eos_token_id" not in got
