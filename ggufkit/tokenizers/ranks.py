@@ -21,6 +21,7 @@ from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.huggingface import decoder_entries
 from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.special import ID_KEYS, special_metadata
+from ggufkit.tokenizers.templates import TEMPLATE_KEY, template_metadata
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -103,10 +104,17 @@ def tekken_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadat
     metadata.set("tokenizer.ggml.token_type", list(map(int, types)), ValueType.INT32)
     metadata.set("tokenizer.ggml.add_bos_token", True, ValueType.BOOL)
     metadata.set("tokenizer.ggml.add_eos_token", False, ValueType.BOOL)
-    version = get(tekken, "config", "version")
-    template = TEKKEN_TEMPLATES.get(str(version)) or files.text("chat_template.jinja")
-    if template:
-        metadata.set("tokenizer.chat_template", template, ValueType.STRING)
+    built_in = TEKKEN_TEMPLATES.get(str(get(tekken, "config", "version")))
+    own = template_metadata(files)
+    if built_in is None:
+        metadata.extend(own)
+        return metadata
+    metadata.set(TEMPLATE_KEY, built_in, ValueType.STRING)
+    if own:
+        files.note(
+            f"the chat template is llama.cpp's own {built_in}, as by its converter: that of the "
+            "files is not used"
+        )
     return metadata
 
 
