@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.checkpoint.model_card import read_generation_config
-from ggufkit.tokenizers.files import get, shorten
-from ggufkit.tokenizers.sentencepiece import TokenType
+from ggufkit.tokenizers.files import MAX_NAMED, get, shorten
 from ggufkit.tokenizers.special import ID_KEYS, TYPES
 from ggufkit.types import ValueType
 
@@ -29,6 +28,7 @@ _NAMES = (*TYPES, "eot", "eom")
 _NEEDED = ("bos", "eos")
 # The converter does not read the ids of these from config.json.
 _UNREAD = ("eot", "eom")
+_ENDS = ("eos", "eot", "eom")
 
 
 def settle(files: TokenizerFiles, metadata: Metadata) -> None:
@@ -107,7 +107,9 @@ def _settle_id(files: TokenizerFiles, metadata: Metadata, name: str, tokens: lis
         else:
             _note_missing(files, name, configured, named)
         return
-    if metadata["tokenizer.ggml.token_type"][written] == TokenType.UNUSED:  # type: ignore[index]
+    if name == "eos":
+        _note_other_ends(files, metadata, tokens)
+    if tokens[written].endswith(f"[PAD{written}]"):
         files.note(f"{name} is {written}, which is no token of the vocabulary, but padding")
     for where, other in (("config.json", configured), ("tokenizer_config.json", named)):
         if name in _NEEDED and other not in (None, written):
@@ -115,6 +117,17 @@ def _settle_id(files: TokenizerFiles, metadata: Metadata, name: str, tokens: lis
                 f"{name} is the token {written} ({shorten(tokens[written])}), but {where} says "
                 f"{other} ({shorten(tokens[other or 0])})"
             )
+
+
+def _note_other_ends(files: TokenizerFiles, metadata: Metadata, tokens: list[str]) -> None:
+    """Note that transformers ends a generated text at other tokens than the file does."""
+    ends = _ids(files, GENERATION, "eos", len(tokens))
+    if ends and not {metadata.get(ID_KEYS[name]) for name in _ENDS} & set(ends):
+        shown = ", ".join(f"{i} ({shorten(tokens[i])})" for i in ends[:MAX_NAMED])
+        files.note(
+            f"{GENERATION} ends texts at {shown}, but eos is {metadata[ID_KEYS['eos']]}: llama.cpp "
+            "goes on there, unless it knows the text of such a token"
+        )
 
 
 def _note_missing(
@@ -139,7 +152,12 @@ def _config(files: TokenizerFiles, where: str) -> dict[str, Any]:
 
 
 def _id(files: TokenizerFiles, where: str, name: str, n_tokens: int) -> int | None:
-    """Return the id of a special token in a config, of a list the first; note unusable ones."""
+    """Return the id of a special token in a config, of a list the first usable one."""
+    return next(iter(_ids(files, where, name, n_tokens)), None)
+
+
+def _ids(files: TokenizerFiles, where: str, name: str, n_tokens: int) -> list[int]:
+    """Return the usable ids of a special token in a config; note the others."""
     config = _config(files, where)
     raw = config.get(f"{name}{_SUFFIX}")
     if raw is None:
@@ -152,14 +170,17 @@ def _id(files: TokenizerFiles, where: str, name: str, n_tokens: int) -> int | No
             f"{where}: {name}{_SUFFIX} is {shorten(raw)}, but ids are whole numbers below "
             f"{n_tokens}: {usable[0] if usable else 'nothing'} is taken from it"
         )
-    return usable[0] if usable else None
+    return usable
 
 
 def _text(files: TokenizerFiles, name: str, tokens: list[str]) -> str | None:
     """Return the text of a special token, and note one that is unknown or contradictory."""
     key = f"{name}_token"
     older = _content((files.json("special_tokens_map.json") or {}).get(key))
-    text = _content((files.config or {}).get(key))
+    given = (files.config or {}).get(key)
+    text = _content(given)
+    if given and text is None:
+        files.note(f"tokenizer_config.json: {key} is {shorten(given)}, which is no text")
     if older and text and older != text:
         files.note(
             f"special_tokens_map.json says {key} {shorten(older)}, which is not used: "

@@ -142,3 +142,23 @@ def test_a_generation_config_that_is_none_is_no_source(tmp_path: Path, text: str
     (tmp_path / "generation_config.json").write_text(text)
     got, _ = settled(tmp_path, "gpt2", {})
     assert "tokenizer.ggml.eos_token_id" not in got
+
+
+@pytest.mark.parametrize(
+    ("generation", "said"),
+    [({"eos_token_id": [5, 7]}, True), ({"eos_token_id": 5}, True),
+     ({"eos_token_id": [5, 2]}, False),
+     ({"eos_token_id": 2}, False), ({"eos_token_id": None}, False), ({}, False)],
+)  # fmt: skip
+def test_other_ends_of_a_generated_text_are_said(
+    tmp_path: Path, generation: dict[str, Any], said: bool
+) -> None:
+    got, notes = settled(tmp_path, "spm", {"eos_token_id": 2}, generation_config=generation)
+    assert got["tokenizer.ggml.eos_token_id"] == 2
+    assert any("ends texts at 5" in note for note in notes) == said
+
+
+@pytest.mark.parametrize("value", [5, ["</s>"], {"content": 5}, True])
+def test_a_special_token_that_is_no_text_is_said(tmp_path: Path, value: Any) -> None:
+    _, notes = settled(tmp_path, "spm", {}, tokenizer_config={"eos_token": value})
+    assert any("eos_token is" in note and "which is no text" in note for note in notes)
