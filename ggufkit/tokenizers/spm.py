@@ -40,6 +40,7 @@ class _Tokens:
     types: list[int]
     added: dict[int, tuple[str, str]] = field(default_factory=dict)
     out_of_range: list[str] = field(default_factory=list)
+    user_defined: list[int] = field(default_factory=list)
 
     @classmethod
     def padding(cls, size: int) -> _Tokens:
@@ -248,6 +249,13 @@ def _finish(files: TokenizerFiles, tokens: _Tokens) -> Metadata:
     n_tokens = len(tokens.texts)
     text = f"added tokens with ids that are not below {n_tokens}, which are left out: {{}}"
     files.note_all(tokens.out_of_range, text)
+    normal = [
+        tokens.texts[i]
+        for i in tokens.user_defined
+        if i < n_tokens and tokens.types[i] == TokenType.NORMAL
+    ]
+    text = "user-defined pieces that are written as normal ones, as by llama.cpp's converter: {}"
+    files.note_all(normal, text)
     metadata = tokens.metadata("llama")
     metadata.extend(special_metadata(files, n_vocab=len(tokens.texts)))
     return metadata
@@ -284,7 +292,9 @@ def _put_pieces(tokens: _Tokens, model: SentencePieceModel) -> None:
     for token_id, text in enumerate(model.pieces):
         # The converter treats user-defined pieces of the model as normal tokens.
         kind = model.types[token_id]
-        kind = TokenType.NORMAL if kind == TokenType.USER_DEFINED else kind
+        if kind == TokenType.USER_DEFINED:
+            tokens.user_defined.append(token_id)
+            kind = TokenType.NORMAL
         tokens.put(token_id, text, model.scores[token_id], kind)
 
 

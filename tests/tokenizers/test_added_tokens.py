@@ -230,6 +230,7 @@ def test_tokens_that_only_tokenizer_json_has_are_not_lost(tmp_path: Path) -> Non
         ({"added_tokens": {"far": 5000}}, "not below 267, which are left out: 'far'"),
         ({"config": {"vocab_size": 200}}, "the last 63 of 263 pieces are left out"),
         ({"model": piece("<unk>", 0, 2) + piece("a", -1) + model_type(2)}, "no byte tokens"),
+        ({"model": SPM + piece("▁x y", 0, 4)}, "user-defined pieces that are written as normal"),
     ],
 )
 def test_what_a_sentencepiece_file_has_no_place_for_is_said(
@@ -351,3 +352,13 @@ def test_another_vocabulary_in_tokenizer_json_is_said(
         [f"tokenizer.model is converted, in which these tokens of tokenizer.json have other ids: "
          f"{said}"] if said else []
     )  # fmt: skip
+
+
+def test_user_defined_tokens_of_sentencepiece_are_found_where_spaces_are_spaces(
+    tmp_path: Path,
+) -> None:
+    model = SPM + piece("▁x y", 0, 4) + piece("▁▁", 0, 4)
+    config = decoder_of(n0="▁x y", n1="▁▁", n2="Größe\u2581 §")
+    got, notes = sentencepiece(tmp_path, model=model, tokenizer_config=config)
+    assert got[N_SPM : N_SPM + 3] == [(" x y", 4), ("  ", 4), ("Größe  §", 4)]
+    assert not notes
