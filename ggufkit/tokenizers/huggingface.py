@@ -137,8 +137,10 @@ def _check_utf8(files: TokenizerFiles, texts: dict[int, str]) -> None:
 def _claimed_ids(files: TokenizerFiles) -> Iterator[tuple[str, int, str]]:
     """Yield the ids that files give added tokens: the file's name, the id and the text."""
     for entry in (files.tokenizer_json or {}).get("added_tokens") or ():
-        if type(entry.get("id")) is int:
-            yield "tokenizer.json", entry["id"], entry["content"]
+        if type(entry.get("id")) is not int:
+            what = f"the added token {entry['content'][:40]!r} has no 'id'"
+            raise files.malformed("tokenizer.json", what)
+        yield "tokenizer.json", entry["id"], entry["content"]
     decoder = decoder_entries(files)
     for token_id, entry in decoder or ():
         yield "tokenizer_config.json", token_id, entry["content"]

@@ -145,10 +145,13 @@ def _note_missing(
         files.note("no eos token could be set: llama.cpp takes a default, perhaps any token")
 
 
-def _config(files: TokenizerFiles, where: str) -> dict[str, Any]:
+def _raw_ids(files: TokenizerFiles, where: str, name: str) -> Any:
+    """Return what a config says of the id of a special token, also in its part for text."""
     # not all published generation_config.json are valid
     lenient = where == GENERATION
-    return read_generation_config(files.folder) if lenient else files.json(where) or {}
+    config = read_generation_config(files.folder) if lenient else files.json(where)
+    found = get(config, f"{name}{_SUFFIX}")
+    return get(config, "text_config", f"{name}{_SUFFIX}") if found is None else found
 
 
 def _id(files: TokenizerFiles, where: str, name: str, n_tokens: int) -> int | None:
@@ -158,10 +161,7 @@ def _id(files: TokenizerFiles, where: str, name: str, n_tokens: int) -> int | No
 
 def _ids(files: TokenizerFiles, where: str, name: str, n_tokens: int) -> list[int]:
     """Return the usable ids of a special token in a config; note the others."""
-    config = _config(files, where)
-    raw = config.get(f"{name}{_SUFFIX}")
-    if raw is None:
-        raw = get(config, "text_config", f"{name}{_SUFFIX}")
+    raw = _raw_ids(files, where, name)
     ids = raw if isinstance(raw, list) else [] if raw is None else [raw]
     usable = [i for i in ids if type(i) is int and 0 <= i < n_tokens]
     # -1 means that there is no such token
@@ -199,8 +199,6 @@ def _content(value: Any) -> str | None:
 
 def _is_named(files: TokenizerFiles, name: str) -> bool:
     """Whether any file says which a special token is, usable or not."""
-    configs = (_config(files, where) for where in ("config.json", GENERATION))
-    ids = (get(config, f"{name}{_SUFFIX}") for config in configs)
-    return _content(get(files.config, f"{name}_token")) is not None or any(
-        token_id not in (None, -1) for token_id in ids
-    )
+    ids = [_raw_ids(files, where, name) for where in ("config.json", GENERATION)]
+    text = _content(get(files.config, f"{name}_token"))
+    return text is not None or any(token_id not in (None, -1) for token_id in ids)

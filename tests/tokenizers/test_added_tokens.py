@@ -362,3 +362,12 @@ def test_user_defined_tokens_of_sentencepiece_are_found_where_spaces_are_spaces(
     got, notes = sentencepiece(tmp_path, model=model, tokenizer_config=config)
     assert got[N_SPM : N_SPM + 3] == [(" x y", 4), ("  ", 4), ("Größe  §", 4)]
     assert not notes
+
+
+@pytest.mark.parametrize(
+    "change", [{"id": "257"}, {"id": None}, {"id": 257.0}, {"id": True}, {"id": -1}]
+)
+def test_an_added_token_without_an_id_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    (entry,) = new_tokens("<x>")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: the added token '<x>' has "):
+        converted(tmp_path, tokenizer=tokenizer_json(entry | change))
