@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ggufkit.converter.mix.result import Mix
     from ggufkit.converter.planning.plan import Plan, Rung
     from ggufkit.converter.planning.resources import ResourceEstimate
+    from ggufkit.converter.sources.base import Source
 
 
 def label(plan: Plan) -> str:
@@ -126,8 +127,7 @@ def _remarks(plan: Plan) -> None:
 
     origin = plan.source.origin
     unverified(origin)
-    for text in origin.get("notes", ()):
-        render.warning(f"{text}.")
+    doubts(plan.source)
     for left in origin.get("left_out", ()):
         if left["why"] != BUFFERS:
             render.note(_left_out(left))
@@ -140,8 +140,15 @@ def _remarks(plan: Plan) -> None:
         render.note("The weights lie on the grid of Q4_0: it changes them no more than BF16 does.")
     for why in plan.skipped.values():
         render.note(f"Left out: {why}.")
-    if tested := _self_test(plan):
-        render.note(f"tokenizer: {tested}")
+
+
+def doubts(source: Source) -> None:
+    """Say what is contradictory in a source or left out of it, and what became of the self-test."""
+    for text in source.origin.get("notes", ()):
+        render.warning(f"{text}.")
+    tested = getattr(source, "self_test", None)  # a GGUF file has its tokenizer already
+    if tested is not None:
+        (render.warning if tested.why else render.note)(f"tokenizer: {tested}")
 
 
 def _left_out(left: Mapping[str, Any]) -> str:
@@ -165,7 +172,7 @@ def unverified(origin: Mapping[str, Any]) -> None:
 
 
 def _self_test(plan: Plan) -> str | None:
-    tested = getattr(plan.source, "self_test", None)  # a GGUF file has its tokenizer already
+    tested = getattr(plan.source, "self_test", None)
     return None if tested is None else str(tested)
 
 

@@ -76,12 +76,15 @@ class IdentifiedModel:
         The ``tokenizer.*`` keys.
     provenance : dict
         What the origin says of an architecture that is not the package's own; else empty.
+    notes : tuple of str
+        What a reader of the summary should know of the tokenizer.
     """
 
     architecture: Architecture
     config: Mapping[str, Any]
     tokenizer: Metadata
     provenance: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -103,10 +106,16 @@ class IdentifiedModel:
             config = complete_config(architecture, checkpoint.config)
         refuse_other_function(architecture.name, config)
         config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
+        notes: list[str] = []
         tokenizer = tokenizer_metadata(
-            checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
+            checkpoint.path,
+            kind=architecture.tokenizer,
+            config=config,
+            pre=pre,
+            architecture=architecture.name,
+            notes=notes,
         )
-        return cls(architecture, config, tokenizer, made)
+        return cls(architecture, config, tokenizer, made, tuple(notes))
 
     def metadata(
         self, checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str | None
@@ -219,10 +228,11 @@ class CheckpointSource(Source):
         if checkpoint.quantized:
             origin["quantized"] = _quantized(checkpoint, described)
         origin |= model.provenance
+        origin |= tokenizer_origin(model, tested)
         metadata = model.metadata(checkpoint, tensors, name)
         with config_errors(model.architecture):
             notes = config_notes(model.config, metadata, {tensor.name for tensor in tensors})
-        origin |= _remarks(checkpoint, mapped, output, notes)
+        origin |= _remarks(checkpoint, mapped, output, [*model.notes, *notes])
         if merged:
             origin["merged"] = list(merged)
         return cls(
@@ -267,6 +277,14 @@ def checkpoint_origin(
         "revision": checkpoint.revision,
         "identity": f"{checkpoint.identity}{read_by}",
     }
+
+
+def tokenizer_origin(model: IdentifiedModel, tested: SelfTest | None) -> dict[str, Any]:
+    """Return what the origin says of a tokenizer: how it was tested, and what is doubtful."""
+    said: dict[str, Any] = {"self_test": str(tested or SelfTest(why="it was not asked for"))}
+    if model.notes:
+        said["notes"] = list(model.notes)
+    return said
 
 
 def _find_architecture(
