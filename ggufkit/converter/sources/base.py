@@ -52,8 +52,8 @@ class SourceTensor:
 
     @property
     def n_rows(self) -> int:
-        """Rows, counted over all leading dimensions."""
-        return prod(self.shape[:-1])
+        """Rows, counted over all leading dimensions; none of a tensor without weights."""
+        return prod(self.shape[:-1]) if all(self.shape) else 0
 
     @property
     def n_cols(self) -> int:
