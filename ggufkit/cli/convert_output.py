@@ -145,7 +145,8 @@ def _remarks(plan: Plan) -> None:
 def doubts(source: Source) -> None:
     """Say what is contradictory in a source or left out of it, and what became of the self-test."""
     for text in source.origin.get("notes", ()):
-        render.warning(f"{text}.")
+        first = text.split(" ", 1)[0]  # a name stays as it is
+        render.warning(f"{first.capitalize() if first.isalpha() else first}{text[len(first) :]}.")
     tested = getattr(source, "self_test", None)  # a GGUF file has its tokenizer already
     if tested is not None:
         (render.warning if tested.why else render.note)(f"tokenizer: {tested}")

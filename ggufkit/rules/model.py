@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.rules.llama_cpp import ADDS_BOS, ENCODERS, PRE_ADDS_BOS, TOKENIZERS
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ggufkit.gguf.layout import TensorInfo
     from ggufkit.gguf.metadata import Metadata
@@ -32,10 +34,13 @@ class DescribedModel:
         Whether all of both is known, so that absent keys and tensors are really missing.
     intact : bool
         Whether it is readable, and names, shapes and types of all tensors are valid.
+    config_keys : mapping of str to str
+        The keys of config.json that hparams were taken from, of a plan for a checkpoint.
     """
 
     readable: bool = True
     intact: bool = True
+    config_keys: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, metadata: Metadata, tensors: Mapping[str, TensorInfo]) -> None:
         self.metadata = metadata

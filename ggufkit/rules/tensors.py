@@ -79,7 +79,7 @@ def general_name(name: str) -> tuple[str, int | None]:
     return f"{name[: match.start()]}blk.{{i}}.{name[match.end() :]}", int(match[1])
 
 
-class _Hparams:
+class _LoadedHparams:
     """The hparams of a model, as llama.cpp completes them."""
 
     def __init__(self, model: DescribedModel) -> None:
@@ -176,13 +176,13 @@ class _Hparams:
         return {i for i, held in self.model.blocks.items() if "ffn_gate_inp.weight" in held}
 
 
-def _head_length(hparams: _Hparams, _: int | None) -> int | None:
+def _head_length(hparams: _LoadedHparams, _: int | None) -> int | None:
     """``n_embd_head_k`` and ``n_embd_head_v``, unless the file says them."""
     width, heads = hparams.at("embedding_length", None), hparams.at("attention.head_count", None)
     return None if width is None or heads is None else width // heads if heads else 0
 
 
-_MADE: Mapping[str, Callable[[_Hparams, int | None], int | None]] = {
+_MADE: Mapping[str, Callable[[_LoadedHparams, int | None], int | None]] = {
     "n_tokens": lambda h, _: len(h.model.tokens) or None,
     "n_token_types": lambda h, _: h.model.integer("tokenizer.ggml.token_type_count"),
     "n_labels": lambda h, _: len(h.raw("classifier.output_labels") or (1,)),
@@ -193,7 +193,7 @@ _MADE: Mapping[str, Callable[[_Hparams, int | None], int | None]] = {
 }
 
 # The blocks that need a tensor.
-_WHERE: Mapping[str, Callable[[_Hparams], set[int]]] = {
+_WHERE: Mapping[str, Callable[[_LoadedHparams], set[int]]] = {
     "all": lambda h: set(h.all),
     "trunk": lambda h: set(range(h.n_trunk)),
     "mtp": lambda h: set(range(h.n_trunk, h.n_blocks)),
@@ -269,14 +269,14 @@ def missing_tensors(model: DescribedModel) -> Iterator[RawFinding]:
     """Every block has the tensors that it needs."""
     if not _applies(model):
         return
-    hparams = _Hparams(model)
+    hparams = _LoadedHparams(model)
     missing = [
         name
         for general, tensor in known_tensors(model.architecture).items()
         for name in _needed(general, tensor, hparams)
         if name not in model.tensors
         and _fused(name) not in model.tensors
-        and name != EMBEDDINGS  # rule missing-embeddings speaks of it
+        and not (name == EMBEDDINGS and model.blocks)  # rule missing-embeddings speaks of it
     ]
     if missing:
         yield RawFinding(
@@ -285,7 +285,7 @@ def missing_tensors(model: DescribedModel) -> Iterator[RawFinding]:
         )
 
 
-def _needed(general: str, tensor: KnownTensor, hparams: _Hparams) -> Iterator[str]:
+def _needed(general: str, tensor: KnownTensor, hparams: _LoadedHparams) -> Iterator[str]:
     if tensor.where not in _WHERE:
         return
     if "{i}" not in general:
@@ -294,7 +294,7 @@ def _needed(general: str, tensor: KnownTensor, hparams: _Hparams) -> Iterator[st
     # rule block-count speaks of blocks that are missing at the end
     held = max(hparams.model.blocks, default=-1) + 1
     for block in sorted(_WHERE[tensor.where](hparams)):
-        if block >= held and general.startswith("blk."):
+        if block >= held != hparams.n_trunk and general.startswith("blk."):
             break
         is_mtp = block >= hparams.n_trunk and not general.startswith("dec.")
         if hparams.has_mtp if is_mtp else hparams.has_trunk:
@@ -311,7 +311,7 @@ def surplus_tensors(model: DescribedModel) -> Iterator[RawFinding]:
     """No tensor is one that the architecture does not have."""
     if not _applies(model):
         return
-    known, hparams = known_tensors(model.architecture), _Hparams(model)
+    known, hparams = known_tensors(model.architecture), _LoadedHparams(model)
     surplus = [
         name
         for name in model.tensors
@@ -324,7 +324,7 @@ def surplus_tensors(model: DescribedModel) -> Iterator[RawFinding]:
         )
 
 
-def _has_place(name: str, known: Mapping[str, KnownTensor], hparams: _Hparams) -> bool:
+def _has_place(name: str, known: Mapping[str, KnownTensor], hparams: _LoadedHparams) -> bool:
     """Whether an architecture has a tensor, in this block."""
     general, block = general_name(name)
     if general.startswith("blk.") and (block or 0) >= hparams.n_blocks:
@@ -343,7 +343,7 @@ def tensor_shapes(model: DescribedModel) -> Iterator[RawFinding]:
     """Shapes are those that the hparams say."""
     if not _applies(model):
         return
-    known, hparams = known_tensors(model.architecture), _Hparams(model)
+    known, hparams = known_tensors(model.architecture), _LoadedHparams(model)
     wrong = []
     for name, info in model.tensors.items():
         general, block = general_name(name)
@@ -372,12 +372,17 @@ def _fits(shape: tuple[int, ...], expected: list[int | None]) -> bool:
     return all(w is None or h == w for h, w in zip(have, want, strict=True))
 
 
-def _reason(hparams: _Hparams, dims: tuple[str, ...], name: str) -> str:
+def _reason(hparams: _LoadedHparams, dims: tuple[str, ...], name: str) -> str:
     """Return the keys that a shape follows from, with their values."""
     block = general_name(name)[1]
     words = dict.fromkeys(word for dim in dims for word in re.findall(r"[a-z][\w.]*", dim))
     told = {word: hparams.value(word, block) for word in words}
-    return ", ".join(f"{word} {value}" for word, value in told.items() if value is not None)
+    keys = hparams.model.config_keys
+    return ", ".join(
+        f"{word} {value}{f' (config.json: {keys[word]})' if word in keys else ''}"
+        for word, value in told.items()
+        if value is not None
+    )
 
 
 def _shown(expected: list[int | None]) -> str:

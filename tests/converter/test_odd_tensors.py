@@ -95,7 +95,7 @@ def write_gguf(path: Path, ne: list[int], name: str = "odd") -> Path:
         tensors.append(build.tensor(each, shape, 0, len(data)))
         values = np.arange(int(np.prod(shape)), dtype="<f4").tobytes()
         data += values + bytes(-len(values) % 32)
-    pairs = [build.pair("general.architecture", build.STR, "llama")]
+    pairs = [build.pair("general.architecture", build.STR, "made-up")]
     path.write_bytes(build.file(pairs, tensors, data))
     return path
 

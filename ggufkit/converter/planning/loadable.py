@@ -12,6 +12,8 @@ from ggufkit.rules.model import DescribedModel
 from ggufkit.types import TensorType
 
 _SHOWN = 3  # messages of an error
+# A GGUF source may be weights alone, or have tensors for another program: that is only said.
+_SAID = ("missing-tokenizer", "surplus-tensors")
 
 
 def checked(source: Source) -> Source:
@@ -30,12 +32,23 @@ def checked(source: Source) -> Source:
     """
     # types are chosen later, and are always known
     infos = {t.name: TensorInfo(t.name, t.shape, TensorType.F32) for t in source.tensors}
-    found = list(errors(DescribedModel(source.base_metadata, infos)))
-    refused = [finding.message for rule, finding in found if rule.refused]
+    model = DescribedModel(source.base_metadata, infos)
+    model.config_keys = source.config_keys
+    found = [
+        (rule, finding)
+        for rule, finding in errors(model)
+        # what reads a checkpoint writes a tokenizer, or refuses
+        if source.is_gguf or rule.id != "missing-tokenizer"
+    ]
+    refused = [
+        finding.message
+        for rule, finding in found
+        if rule.refused and not (source.is_gguf and rule.id in _SAID)
+    ]
     if refused:
         more = f"\nand {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         listed = "\n".join(refused[:_SHOWN])
-        raise UnloadableModelError(f"{source.origin['name']}: {listed}{more}")
+        raise UnloadableModelError(f"{source.origin.get('name', 'the model')}: {listed}{more}")
     if not found:
         return source
     notes = [*source.origin.get("notes", ()), *(finding.message for _, finding in found)]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypedDict, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ggufkit.converter.planning.loadable import checked
 from ggufkit.converter.planning.plan import OutputFile, Plan, Rung, Target, quantize_order
 from ggufkit.converter.planning.reasons import Reason, ReasonCode
 from ggufkit.converter.planning.rules import Recipe
@@ -98,12 +97,9 @@ def make_plan(
     ------
     ImportanceRequiredError
         A rung needs an importance matrix.
-    UnloadableModelError
-        llama.cpp would refuse the files: what the source says of itself is contradictory.
     ConversionError
         A mode is unknown, or the options contradict each other.
     """
-    source = checked(source)
     _check_mode("search", search, get_args(Search))
     _check_mode("nonfinite", nonfinite, get_args(NonFinite))
     planner = _Planner(

@@ -249,6 +249,17 @@ class CheckpointSource(Source):
             cached_bytes=min(checkpoint.cache_bytes, checkpoint.n_remote),
         )
 
+    @property
+    def config_keys(self) -> Mapping[str, str]:
+        """The keys of config.json that hparams are taken from, by hparam."""
+        found: dict[str, str] = {}
+        for hparam in self.architecture.hparams:
+            if isinstance(hparam, str) or callable(hparam.source):
+                continue
+            names = (hparam.source,) if isinstance(hparam.source, str) else hparam.source
+            found |= next(({hparam.key: name} for name in names if name in self.config), {})
+        return found
+
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`."""
         if FILE_TYPE_KEY not in self.base_metadata:  # MPT's and GPT-NeoX's files have none
