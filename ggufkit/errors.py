@@ -34,6 +34,7 @@
         │   ├── UnmappedTensorsError
         │   └── MissingWeightsError
         ├── ShapeMismatchError
+        ├── UnloadableModelError         llama.cpp would refuse the file
         ├── UnknownTokenizerError
         ├── TokenizerMismatchError       a file would not tokenize like its checkpoint
         └── OutputError                  an output file or folder can't be used
