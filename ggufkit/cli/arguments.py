@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from ggufkit.types import TensorType
 
 
-#: The action of options that keep their last value only.
-_SINGLE = argparse._StoreAction
-
-
 class UsageError(Exception):
     """Arguments that do not go together; exit code 2."""
 
@@ -110,7 +106,7 @@ class CommandParser(Parser):
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         """Count the options with a single value; argparse calls this for each occurrence."""
-        if action.option_strings and action.nargs != 0 and isinstance(action, _SINGLE):
+        if action.option_strings and type(action) is self._registry_get("action", "store"):
             self._counts[action.option_strings[-1]] += 1
         return super()._get_values(action, arg_strings)
 

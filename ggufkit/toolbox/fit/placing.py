@@ -141,7 +141,8 @@ class Placement:
     def n_cpu_moe(self) -> int:
         """For ``--n-cpu-moe``, with all layers on the GPU: how many keep their experts in RAM.
 
-        The fewest that fit; 0 if there are no experts, if all fits on the GPU, or if this does not fit either.
+        The fewest that fit; 0 if there are no experts, if all fits on the GPU, or if this
+        does not fit either.
         """
         n_all = self.need.shape.n_layers + 1
         if self.where == "gpu" or not self.memory.vram or self.memory.ram is None:
