@@ -168,7 +168,7 @@ def swapped_tensors(model: Model) -> None:
 
 @fault("trailing-bytes")
 def trailing_bytes(model: Model) -> bytes:
-    return model.build() + b"PK\x03\x04" * 20
+    return model.build() + bytes(80)
 
 
 def padded_at_the_end(model: Model) -> None:

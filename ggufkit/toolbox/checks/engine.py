@@ -15,7 +15,7 @@ from ggufkit.toolbox.checks.scan import scan
 from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.toolbox.edit import Edit, edit
 
-_MAX_MESSAGE = 600
+_MAX_MESSAGE = 2000
 
 
 def check(
