@@ -111,7 +111,7 @@ def token_id_range(subject: DescribedModel) -> Iterator[RawFinding]:
         if number is not None and not 0 <= number < len(subject.tokens):
             yield RawFinding(
                 f"{key} is {number}, but there are {len(subject.tokens)} tokens: llama.cpp takes "
-                "a default, likely another token; set or delete it with ggufkit edit"
+                f"a default, likely another token; 'ggufkit edit FILE --set {key}=ID' sets it"
             )
 
 
@@ -141,7 +141,10 @@ def pre_tokenizer(subject: DescribedModel) -> Iterator[RawFinding]:
     if subject.tokenizer != "BPE" or subject.text(_MODEL) != "gpt2":
         return
     pre = subject.text(_PRE)
-    advice = "output gets worse; convert the model again, or set it with ggufkit edit"
+    advice = (
+        "output gets worse; convert the model again, or "
+        f"'ggufkit edit FILE --set {_PRE}=NAME' sets it"
+    )
     if not pre:
         yield RawFinding(f"{_PRE} is missing: llama.cpp uses a default pre-tokenizer; {advice}")
     elif pre == "default":

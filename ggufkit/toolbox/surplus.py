@@ -47,7 +47,7 @@ def describe_surplus(path: Path, end: int, padded: int) -> str | None:
         f"another GGUF file starts at byte {second}, behind the last tensor: were files joined "
         f"with cat? Take them apart with 'head -c {second} {shlex.quote(str(path))} > {first}' and "
         f"'{_tail(path, second, 'rest')}', and the rest in the same way; "
-        "ggufkit merge joins the parts of a split model"
+        "'ggufkit merge PART OUT' joins the parts of a split model"
     )
 
 

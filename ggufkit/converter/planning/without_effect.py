@@ -1,7 +1,7 @@
-"""Options and importance matrices that bind nothing: refused where they name what is not there.
+"""Options and importance matrices that bind nothing: refused if no tensor has the name they give.
 
-llama-quantize ignores them in silence. Here a name that no tensor has is an error, and what is
-there but decides nothing is said.
+llama-quantize ignores them in silence. Here a name that no tensor has is an error, and an option
+that decides nothing is said.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ggufkit.converter.sources.base import SourceTensor
 
 _SHOWN = 3
-# What a pattern may hold besides a part of a name.
+# What a pattern may hold in addition to a part of a name.
 _SYNTAX = re.compile(r"\\.|blk|[\^$.*+?(){}|\[\]\d]+")
 
 

@@ -260,7 +260,6 @@ class _Surveyor(HeaderParser):
             return TensorInfo(name, (), TensorType.unknown(type_id), offset, 0)
         return TensorInfo(name, shape, tensor_type, offset)
 
-
     def _rename_all(self) -> str:
         """Return the command that gives all tensors allowed names, if it can be typed."""
         names = list(self.bad_names)
