@@ -28,7 +28,9 @@ def known_of(architecture: str, metadata: Metadata, shapes: Mapping[str, Shape])
     """Return the facts in a file's header; hparams without the prefix of the architecture."""
     prefix = f"{architecture}."
     hparams = {
-        key.removeprefix(prefix): metadata[key] for key in metadata if key.startswith(prefix)
+        key.removeprefix(prefix): metadata[key]
+        for key in metadata
+        if key.startswith(prefix) or key == "tokenizer.ggml.suppress_tokens"
     }
     ids = {name: metadata[key] for name, key in ID_KEYS.items() if key in metadata}
     tokens = metadata.get(_TOKENS)
@@ -105,8 +107,16 @@ def _put_rope(config: dict[str, Any], known: ModelHeader, generated: Mapping[str
         for key, values in (("long_factor", long), ("short_factor", short)):
             set_path(config, f"rope_scaling.{key}", [float(str(value)) for value in values])
     freqs = generated.get(ROPE_FREQS)
-    if freqs is not None:
+    if freqs is not None and _is_proportional(config):
+        share = float(np.mean(freqs == 1))  # the others are not rotated
+        set_path(config, "rope_parameters.full_attention.partial_rotary_factor", share)
+    elif freqs is not None:
         config["rope_scaling"] = _llama3_scaling(config, known, freqs)
+
+
+def _is_proportional(config: Mapping[str, Any]) -> bool:
+    params = config.get("rope_parameters", {}).get("full_attention", {})
+    return params.get("rope_type") == "proportional"  # type: ignore[no-any-return]
 
 
 def _llama3_scaling(config: Mapping[str, Any], known: ModelHeader, freqs: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ gemma        as gemma2, with the fill-in-the-middle tokens of Gemma 1
 gemma2       tokenizer.model, without a space before the text
 gemma3       as gemma2, or byte-level tokenizer.json
 gemma3n      as gemma3, with the image and audio tokens
+gemma4       tokenizer.json with byte fallback, its tokens for tool calls shown as text
 phi3         tokenizer.model with the added tokens of all files; as gpt2 for GPT2Tokenizer
 glm4         byte-level tokenizer.json, with GLM-4's special tokens
 glm4_moe     byte-level tokenizer.json, with the special tokens of GLM-4.5 and later
@@ -47,7 +48,12 @@ from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.bpe import bpe_metadata, byte_fallback_metadata, has_byte_fallback
+from ggufkit.tokenizers.bpe import (
+    bpe_metadata,
+    byte_fallback_metadata,
+    gemma4_metadata,
+    has_byte_fallback,
+)
 from ggufkit.tokenizers.files import TokenizerFiles, get
 from ggufkit.tokenizers.pre import check_pre
 from ggufkit.tokenizers.ranks import TEKKEN_NAME, find_tiktoken, tekken_metadata, tiktoken_metadata
@@ -283,6 +289,7 @@ KINDS: Mapping[str, Kind] = {
     "gemma2": Kind(spm_metadata, sets=_NO_SPACE),
     "gemma3": _GEMMA3,
     "gemma3n": replace(_GEMMA3, ignores=("vocab_size_per_layer_input",)),
+    "gemma4": Kind(gemma4_metadata, sets={**_NO_SPACE, ADD_BOS: True}),
     "phi3": Kind(_phi3),
     "glm4": Kind(partial(bpe_metadata, special=GLM4_TOKENS)),
     "glm4_moe": Kind(partial(bpe_metadata, special=GLM4_MOE_TOKENS)),

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _WORKER = Path(__file__).with_name("selftest_worker.py")
 _SECONDS = 120.0
 _ENVIRONMENT = ("SYSTEMROOT",)  # Python does not start without it on Windows
-_FROM_JSON = ("gpt2", "bert")  # models that are converted from tokenizer.json
+_FROM_JSON = ("gpt2", "gemma4", "bert")  # models that are converted from tokenizer.json
+_MARKED = ("gpt2", "bert")  # those whose special tokens are so marked in tokenizer.json
 _MAX_SPECIAL = 1000
 _SHOWN_IDS = 8
 
@@ -84,15 +85,15 @@ def self_test(folder: Path, metadata: Metadata) -> SelfTest:
         return SelfTest(why=str(error))
     kind = str(metadata["tokenizer.ggml.model"])
     own = _own_tokenizer(files, kind)
-    special = _special_tokens(own, metadata)
+    special = _special_tokens(own, rebuilt, metadata)
     texts = [*_plain_texts(own, rebuilt, kind), *special]
-    as_text = [text for text, marked in special.items() if marked and kind in _FROM_JSON]
+    as_text = [text for text, marked in special.items() if marked and kind in _MARKED]
     request = {
         "own": own,
         "rebuilt": rebuilt,
         "texts": texts,
         "special_as_text": as_text,
-        "merges": kind == "gpt2",
+        "merges": kind in ("gpt2", "gemma4"),
     }
     answer = _ask(request)
     if "failed" in answer:
@@ -145,7 +146,9 @@ def _plain_texts(own: dict[str, Any], rebuilt: dict[str, Any], kind: str) -> lis
     ]
 
 
-def _special_tokens(own: dict[str, Any], metadata: Metadata) -> dict[str, bool]:
+def _special_tokens(
+    own: dict[str, Any], rebuilt: dict[str, Any], metadata: Metadata
+) -> dict[str, bool]:
     """Return the added tokens to test, and whether to test them as plain text, too.
 
     Each is a text of its own, because llama.cpp has no strip flags. Tokens that match whole words
@@ -155,6 +158,8 @@ def _special_tokens(own: dict[str, Any], metadata: Metadata) -> dict[str, bool]:
     texts = metadata["tokenizer.ggml.tokens"]
     known = set(texts) if isinstance(texts, list) else set()
     is_t5 = metadata["tokenizer.ggml.model"] == "t5"
+    if metadata["tokenizer.ggml.model"] == "gemma4":  # its normal tokens are never found in a text
+        known = {token["content"] for token in rebuilt["added_tokens"]}
     found: dict[str, bool] = {}
     for token in as_list(own.get("added_tokens")):
         text = get(token, "content")
@@ -198,7 +203,7 @@ def _mismatch(
     own, rebuilt = difference["own"] or [], difference["rebuilt"] or []
     pairs = zip(own, rebuilt, strict=False)
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    model, pre = (metadata[f"tokenizer.ggml.{key}"] for key in ("model", "pre"))
+    model, pre = (metadata.get(f"tokenizer.ggml.{key}", "none") for key in ("model", "pre"))
     return TokenizerMismatchError(
         f"{folder}: the {what} {text!r} is {_shown(own, same)} by tokenizer.json, but "
         f"{_shown(rebuilt, same)} by the new file (tokenizer.ggml.model {model}, "
@@ -208,6 +213,8 @@ def _mismatch(
 
 
 def _hint(model: str) -> str:
+    if model == "gemma4":
+        return "does tokenizer.json cut a text as Gemma 4's does?"
     if model in _FROM_JSON:
         return "is --pre wrong?"
     return "the SentencePiece model, from which the file is made, contradicts tokenizer.json"

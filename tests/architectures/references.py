@@ -66,6 +66,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 #: Cases of ``converted`` without a reference, and why.
 NOT_COMPARED = {
     "gemma3n": "llama.cpp shares keys and values from block 20 on, whatever the file says",
+    "gemma4-wrapped": "its encoders are a tensor each; the text model is gemma4-e2b's",
     "gpt_oss-mxfp4": "llama.cpp rounds what it multiplies with MXFP4 blocks to 8 bits",
     "granite_swa-nope": "transformers reads no_rope_layers nowhere",
     "jina_bert_v2": "transformers has no class for it, nor one that computes the same",

@@ -10,7 +10,7 @@ from ggufkit.architectures.from_gguf_py import generic_architecture
 from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
 from ggufkit.arrays import Floats
-from ggufkit.checkpoint.model_card import general_metadata
+from ggufkit.checkpoint.model_card import general_metadata, read_generation_config
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import pooling_mode
 from ggufkit.converter.sources.base import FILE_TYPE_KEY, QUANTIZATION, Reader, Source, SourceTensor
@@ -98,6 +98,8 @@ class IdentifiedModel:
         with config_errors(architecture):
             config = complete_config(architecture, checkpoint.config)
         config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
+        generation = read_generation_config(checkpoint.path)
+        config["suppress_tokens"] = generation.get("suppress_tokens")
         tokenizer = tokenizer_metadata(
             checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
         )
