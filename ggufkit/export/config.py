@@ -44,7 +44,7 @@ def known_of(architecture: str, metadata: Metadata, shapes: Mapping[str, Shape])
 
 
 def recover_config(
-    architecture: Architecture, spec: ExportSpec, known: ModelHeader, generated: Mapping[str, Any]
+    architecture: Architecture, spec: ExportSpec, known: ModelHeader
 ) -> dict[str, Any]:
     """Return the config of the checkpoint that a file was made from.
 
@@ -54,8 +54,6 @@ def recover_config(
         What the file is.
     known : ModelHeader
         The file.
-    generated : mapping of str to ndarray
-        Its computed tensors, which checkpoints do not have: RoPE factors.
 
     Raises
     ------
@@ -78,7 +76,7 @@ def recover_config(
     for name in ("bos", "eos", "pad", "unk", "sep", "mask"):
         if name in known.ids:
             set_path(config, f"{name}_token_id", known.ids[name])
-    _put_rope(config, known, generated)
+    _put_rope(config, known)
     is_nested = spec.nested and config["model_type"] == spec.model_type
     return _nested(config, spec.nested) if is_nested else config
 
@@ -99,14 +97,14 @@ def _vocab_size(known: ModelHeader) -> int:
     return known.shapes[EMBEDDING][0] if EMBEDDING in known.shapes else known.n_tokens
 
 
-def _put_rope(config: dict[str, Any], known: ModelHeader, generated: Mapping[str, Any]) -> None:
+def _put_rope(config: dict[str, Any], known: ModelHeader) -> None:
     """Set the RoPE scaling that tensors hold."""
-    long, short = (generated.get(name) for name in ROPE_FACTORS)
+    long, short = (known.computed.get(name) for name in ROPE_FACTORS)
     if long is not None and short is not None:
         set_path(config, "rope_scaling.rope_type", "longrope")
         for key, values in (("long_factor", long), ("short_factor", short)):
             set_path(config, f"rope_scaling.{key}", [float(str(value)) for value in values])
-    freqs = generated.get(ROPE_FREQS)
+    freqs = known.computed.get(ROPE_FREQS)
     if freqs is not None and _is_proportional(config):
         share = float(np.mean(freqs == 1))  # the others are not rotated
         set_path(config, "rope_parameters.full_attention.partial_rotary_factor", share)

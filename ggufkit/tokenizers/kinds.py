@@ -23,6 +23,7 @@ eurobert     as gpt2, no first token is added to a text unless tokenizer_config.
 ernie        tokenizer.model, with a space before the text if tokenizer_config.json asks for it
 granite4     as mamba, whatever padding the config asks for
 hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
+muse_glimmer byte-level tokenizer.json; the token <|eot|> ends a turn
 llada        as gpt2, a first token is added to a text
 mamba        as qwen, padded to a multiple of 8 tokens
 mamba2       as qwen, padded to a multiple of 16 tokens
@@ -103,6 +104,8 @@ GLM4_MOE_TOKENS = {
     "unk": "<|endoftext|>",
     "eom": "<|observation|>",
 }
+
+MUSE_GLIMMER_EOT = "<|eot|>"
 
 SOLAR_OPEN_TOKENS = {
     "eos": "<|endoftext|>",
@@ -246,6 +249,14 @@ def _hunyuan(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) 
     return metadata
 
 
+def _muse_glimmer(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = bpe_metadata(files, config, pre)
+    texts: Any = metadata["tokenizer.ggml.tokens"]
+    if MUSE_GLIMMER_EOT in texts:
+        metadata[ID_KEYS["eot"]] = texts.index(MUSE_GLIMMER_EOT)
+    return metadata
+
+
 def _roberta(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     metadata = bpe_metadata(files, config, pre)
     metadata["tokenizer.ggml.token_type_count"] = config.get("type_vocab_size", 1)
@@ -299,6 +310,7 @@ KINDS: Mapping[str, Kind] = {
     "ernie": Kind(_ernie),
     "granite4": Kind(spm_metadata, _GPT2, ignores=(_PADDING,), pad_to=8),
     "hunyuan": Kind(_hunyuan),
+    "muse_glimmer": Kind(_muse_glimmer),
     "llada": Kind(_gpt2, sets={ADD_BOS: True}),
     "mamba": Kind(spm_metadata, _GPT2, pad_to=8),
     "mamba2": Kind(spm_metadata, _GPT2, pad_to=16),

@@ -118,6 +118,13 @@ def test_llada_adds_a_first_token_whatever_the_files_say(tmp_path: Path) -> None
     assert dict(got) == {**other, "tokenizer.ggml.add_bos_token": True}
 
 
+@pytest.mark.parametrize("eot", ["<|eot|>", "<|end|>"])
+def test_muse_glimmer_ends_a_turn_with_its_own_token(tmp_path: Path, eot: str) -> None:
+    write(tmp_path, tokenizer=byte_level(added_tokens=[added(3, eot, special=True)]))
+    metadata = tokenizer_metadata(tmp_path, kind="muse_glimmer", config={}, pre="llama4")
+    assert metadata.get("tokenizer.ggml.eot_token_id") == (3 if eot == "<|eot|>" else None)
+
+
 def test_llama_puts_the_space_prefix_first(tmp_path: Path) -> None:
     write(tmp_path, tokenizer=byte_level(), tokenizer_config={"add_prefix_space": False})
     got = tokenizer_metadata(tmp_path, kind="llama", config={})
