@@ -22,7 +22,7 @@ from ggufkit.mapping.model_header import (
     RowCount,
     inverse_of,
 )
-from ggufkit.mapping.rope import freq_base, freq_base_swa, full
+from ggufkit.mapping.rope import full
 from ggufkit.mapping.spec import (
     Architecture,
     ComputedTensor,
@@ -240,14 +240,6 @@ GEMMA4 = Architecture(
             GEMMA3.hparams,
             Hparam("feed_forward_length", widths),
             Hparam("attention.head_count_kv", kv_heads),
-            Hparam(
-                "rope.freq_base", freq_base, inverse="rope_parameters.full_attention.rope_theta"
-            ),
-            Hparam(
-                "rope.freq_base_swa",
-                freq_base_swa,
-                inverse="rope_parameters.sliding_attention.rope_theta",
-            ),
             Hparam("attention.key_length", full_head_dim),
             Hparam("attention.value_length", full_head_dim),
         ),

@@ -77,6 +77,7 @@ def recover_config(
         if name in known.ids:
             set_path(config, f"{name}_token_id", known.ids[name])
     _put_rope(config, known)
+    _put_rope_by_kind(config)
     is_nested = spec.nested and config["model_type"] == spec.model_type
     return _nested(config, spec.nested) if is_nested else config
 
@@ -110,6 +111,16 @@ def _put_rope(config: dict[str, Any], known: ModelHeader) -> None:
         set_path(config, "rope_parameters.full_attention.partial_rotary_factor", share)
     elif freqs is not None:
         config["rope_scaling"] = _llama3_scaling(config, known, freqs)
+
+
+def _put_rope_by_kind(config: dict[str, Any]) -> None:
+    """Move RoPE settings to those of a kind of attention, where a config has them by kind."""
+    kinds = config.get("rope_parameters", {})
+    for kind, theta in (("full", "rope_theta"), ("sliding", "rope_local_base_freq")):
+        if theta in config and (params := kinds.get(f"{kind}_attention")):
+            params["rope_theta"] = config.pop(theta)
+    if full := kinds.get("full_attention"):
+        full.update(config.pop("rope_scaling", {}))
 
 
 def _is_proportional(config: Mapping[str, Any]) -> bool:

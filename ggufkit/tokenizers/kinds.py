@@ -23,6 +23,7 @@ eurobert     as gpt2, no first token is added to a text unless tokenizer_config.
 ernie        tokenizer.model, with a space before the text if tokenizer_config.json asks for it
 granite4     as mamba, whatever padding the config asks for
 hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
+laguna       byte-level tokenizer.json; the first of eos_token_id that is not bos ends a turn
 muse_glimmer byte-level tokenizer.json; the token <|eot|> ends a turn
 llada        as gpt2, a first token is added to a text
 mamba        as qwen, padded to a multiple of 8 tokens
@@ -58,6 +59,7 @@ from ggufkit.tokenizers.bpe import (
 from ggufkit.tokenizers.files import TokenizerFiles, get
 from ggufkit.tokenizers.pre import check_pre
 from ggufkit.tokenizers.ranks import TEKKEN_NAME, find_tiktoken, tekken_metadata, tiktoken_metadata
+from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS, special_metadata
 from ggufkit.tokenizers.spm import (
     MODEL_NAME,
@@ -67,6 +69,7 @@ from ggufkit.tokenizers.spm import (
     xlm_roberta_metadata,
 )
 from ggufkit.tokenizers.wpm import wpm_metadata
+from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +108,7 @@ GLM4_MOE_TOKENS = {
     "eom": "<|observation|>",
 }
 
+LAGUNA_END = "</assistant>"
 MUSE_GLIMMER_EOT = "<|eot|>"
 
 SOLAR_OPEN_TOKENS = {
@@ -249,6 +253,20 @@ def _hunyuan(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) 
     return metadata
 
 
+def _laguna(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = bpe_metadata(files, config, pre)
+    texts: Any = metadata["tokenizer.ggml.tokens"]
+    types: Any = metadata["tokenizer.ggml.token_type"]
+    control = int(TokenType.CONTROL)
+    types = [control if t == LAGUNA_END else k for t, k in zip(texts, types, strict=True)]
+    metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
+    eos = config.get("eos_token_id")
+    others = [i for i in eos if i != config.get("bos_token_id")] if isinstance(eos, list) else []
+    if others:
+        metadata[ID_KEYS["eot"]] = others[0]
+    return metadata
+
+
 def _muse_glimmer(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     metadata = bpe_metadata(files, config, pre)
     texts: Any = metadata["tokenizer.ggml.tokens"]
@@ -310,6 +328,7 @@ KINDS: Mapping[str, Kind] = {
     "ernie": Kind(_ernie),
     "granite4": Kind(spm_metadata, _GPT2, ignores=(_PADDING,), pad_to=8),
     "hunyuan": Kind(_hunyuan),
+    "laguna": Kind(_laguna),
     "muse_glimmer": Kind(_muse_glimmer),
     "llada": Kind(_gpt2, sets={ADD_BOS: True}),
     "mamba": Kind(spm_metadata, _GPT2, pad_to=8),
