@@ -51,9 +51,13 @@ CHANGES: dict[str, dict[str, Any]] = {
     "laguna-xs": {
         "rope_parameters": {
             "full_attention": {
-                **{"rope_type": "yarn", "rope_theta": 500000.0, "partial_rotary_factor": 0.5},
-                **{"factor": 32.0, "original_max_position_embeddings": 4096},
-                **{"beta_slow": 1.0, "beta_fast": 64.0},
+                "rope_type": "yarn",
+                "rope_theta": 500000.0,
+                "partial_rotary_factor": 0.5,
+                "factor": 32.0,
+                "original_max_position_embeddings": 4096,
+                "beta_slow": 1.0,
+                "beta_fast": 64.0,
             }
         }
     },
