@@ -194,11 +194,11 @@ def _nomic(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
 
 
 def _without_nextn(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
-    """transformers reads no block for multi-token prediction."""
+    """Leave out the blocks that predict further tokens, as the class does."""
     text = config.get("text_config", config)
     n, n_nextn = text["num_hidden_layers"], text["num_nextn_predict_layers"]
-    further = tuple(f".layers.{n + i}." for i in range(n_nextn))
-    kept = {k: v for k, v in tensors.items() if not any(part in k for part in further)}
+    further = [f".layers.{n + i}." for i in range(n_nextn)]
+    kept = {name: t for name, t in tensors.items() if not any(part in name for part in further)}
     return config, kept
 
 
