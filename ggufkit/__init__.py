@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from ggufkit.gguf.metadata import Metadata as Metadata
     from ggufkit.gguf.model import GGUFModel as GGUFModel
     from ggufkit.gguf.reader import Tensor as Tensor
+    from ggufkit.rules.rule import Finding as Finding
+    from ggufkit.rules.rule import Severity as Severity
     from ggufkit.toolbox.checks.engine import check as check
-    from ggufkit.toolbox.checks.rule import Finding as Finding
-    from ggufkit.toolbox.checks.rule import Severity as Severity
     from ggufkit.toolbox.compare.compare import compare as compare
     from ggufkit.toolbox.compare.measures import Comparison as Comparison
     from ggufkit.toolbox.copy import copy as copy
@@ -85,7 +85,7 @@ _EXPORTS = {
     "ggufkit.gguf.model": ("GGUFModel",),
     "ggufkit.gguf.reader": ("Tensor",),
     "ggufkit.toolbox.checks.engine": ("check",),
-    "ggufkit.toolbox.checks.rule": ("Finding", "Severity"),
+    "ggufkit.rules.rule": ("Finding", "Severity"),
     "ggufkit.toolbox.compare.compare": ("compare",),
     "ggufkit.toolbox.compare.measures": ("Comparison",),
     "ggufkit.toolbox.copying": ("CopyTarget",),

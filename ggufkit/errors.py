@@ -34,6 +34,7 @@
         │   ├── UnmappedTensorsError
         │   └── MissingWeightsError
         ├── ShapeMismatchError
+        ├── UnloadableModelError         llama.cpp would refuse the file
         ├── UnknownTokenizerError
         ├── TokenizerMismatchError       a file would not tokenize like its checkpoint
         └── OutputError                  an output file or folder can't be used
@@ -271,6 +272,10 @@ class UnmappedTensorsError(TensorNamesError):
 
 class MissingWeightsError(TensorNamesError):
     """The architecture needs tensors that the checkpoint lacks."""
+
+
+class UnloadableModelError(ConversionError):
+    """Config, tokenizer and weights contradict each other: llama.cpp would refuse the file."""
 
 
 class ShapeMismatchError(ConversionError):

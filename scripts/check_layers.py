@@ -28,9 +28,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "tokenizers": ("io", "gguf.metadata", "checkpoint"),
     "mapping": ("gguf.metadata",),
     "architectures": ("gguf.metadata", "mapping"),
+    "rules": ("gguf", "tokenizers", "mapping", "architectures"),
     "calibration": ("io", "gguf", "codecs"),
 }
-_CONVERTING = ("io", "gguf", "codecs", "checkpoint", "tokenizers", "mapping", "architectures")
+_CONVERTING = (
+    *("io", "gguf", "codecs", "checkpoint", "tokenizers", "mapping", "architectures", "rules"),
+)
 ALLOWED |= {
     "converter": (*_CONVERTING, "kernels.measure", "calibration"),
     "export": (*_CONVERTING, "converter"),

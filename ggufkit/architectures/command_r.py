@@ -34,5 +34,6 @@ COHERE = Architecture(
         *without(decoder(), "output", "ffn_norm"),
         *(replace(w, optional=True) for w in QK_NORMS),
     ),
+    tied_output=True,
     export=ExportSpec("cohere", config={"use_qk_norm": HasTensor("attn_q_norm.weight")}),
 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ggufkit.architectures.suggest import best_fit, closest_name, stem
+from ggufkit.architectures.suggest import best_fit, closest_name, similar_name, stem
 from ggufkit.errors import UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.blocks import HPARAMS, POOLING
@@ -141,11 +141,12 @@ def generic_architecture(
     missing = [*_missing(table, places, n_blocks)]
     if unmapped or missing:
         error = mismatch(f"gguf-py's table of {name}", unmapped, missing)
-        closest = best_fit(known, names, config)
-        like = closest.hf_classes[0] if closest else closest_name(_names(config), _classes(known))
+        closest = best_fit(known, names, config, _names(config))
+        called = _names(config)
+        like = closest.hf_class if closest else similar_name(called, _classes(known))
+        hint = f" The closest class with an architecture file is {like};" if like else ""
         raise type(error)(
-            f"{error} The closest class with an architecture file is {like}; "
-            "docs/adding-an-architecture.md says how to add one",
+            f"{error}{hint} docs/adding-an-architecture.md says how to add one",
             unmapped=unmapped,
             missing=missing,
             closest=like,

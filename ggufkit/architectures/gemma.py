@@ -33,7 +33,6 @@ GEMMA = Architecture(
         FILE_TYPE,
     ),
     weights=tuple(w for w in _DECODER.values() if w.name != "output"),
-    # tied; some tools save it all the same
-    ignore=("lm_head.weight",),
+    tied_output=True,
     export=ExportSpec("gemma"),
 )

@@ -53,11 +53,13 @@ GEMMA3 = Architecture(
     ),
     weights=(
         *changed(FOUR_NORM_WEIGHTS, "token_embd", transform=known_tokens),
+        Weight("output", "lm_head", known_tokens, optional=True),
         Weight("blk.{i}.attn_q_norm", f"{_LAYER}.self_attn.q_norm", AddOne()),
         Weight("blk.{i}.attn_k_norm", f"{_LAYER}.self_attn.k_norm", AddOne()),
     ),
     rename=RENAME,
-    # output weights are the embeddings; a multimodal checkpoint's vision encoder is another file's
-    ignore=("*lm_head.weight", "*vision_tower.*", "*multi_modal_projector.*"),
+    tied_output=True,
+    # a multimodal checkpoint's vision encoder is another file's
+    ignore=("*vision_tower.*", "*multi_modal_projector.*"),
     export=ExportSpec("gemma3_text"),
 )

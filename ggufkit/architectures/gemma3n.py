@@ -91,9 +91,8 @@ def _quantile(share: float) -> float:
     return float(np.float32(inverse_erf) * np.float32(math.sqrt(2)))
 
 
-# The output weights are the embeddings; the vision and audio encoders are another file's.
+# The vision and audio encoders are another file's.
 IGNORE = (
-    "*lm_head.weight",
     "*vision_tower.*",
     "*audio_tower.*",
     "*embed_vision.*",
@@ -188,6 +187,7 @@ GEMMA3N = Architecture(
     weights=(
         Weight("token_embd", "model.embed_tokens", all_tokens),
         Weight("per_layer_token_embd", "model.embed_tokens_per_layer", all_tokens),
+        Weight("output", "lm_head", all_tokens, optional=True),
         *GEMMA_WEIGHTS,
         *per_layer_weights(),
         *(
@@ -212,6 +212,7 @@ GEMMA3N = Architecture(
         (r"altup_projections\.(\d+)", r"altup_proj.0.\1"),
         (r"altup_unembed_projections\.(\d+)", r"altup_unembd_proj.1.\1"),
     ),
+    tied_output=True,
     ignore=IGNORE,
     export=ExportSpec(
         "gemma3n_text",

@@ -37,9 +37,6 @@ from ggufkit.mapping.transforms import IDENTITY, Floats
 
 _SUPPRESS = "tokenizer.ggml.suppress_tokens"
 
-# Of other files; IGNORE begins with the output weights, which Gemma 4 may have.
-_ENCODERS = IGNORE[1:]
-
 # What a dimension's frequency is divided by if it is not to be rotated.
 _UNROTATED = 1e30
 
@@ -270,7 +267,7 @@ GEMMA4 = Architecture(
         ),
     ),
     rename=RENAME,
-    ignore=_ENCODERS,
+    ignore=IGNORE,
     computed=(ComputedTensor("rope_freqs.weight", rope_factors),),
     export=ExportSpec(
         "gemma4_text",
@@ -292,7 +289,7 @@ GEMMA4_UNIFIED = replace(
         "hidden_size_per_layer_input": 0,
     },
     hparams=(*GEMMA4.hparams, Hparam(_SUPPRESS, NonZero("suppress_tokens"))),
-    ignore=(*_ENCODERS, "*vision_embedder.*"),
+    ignore=(*IGNORE, "*vision_embedder.*"),
     export=ExportSpec(
         "gemma4_unified_text",
         nested="gemma4_unified",

@@ -109,11 +109,13 @@ MAMBA = Architecture(
     ),
     weights=(
         *COMMON_WEIGHTS,
+        Weight("output", "lm_head", optional=True),
         Weight("blk.{i}.ssm_x", f"{_MIXER}.x_proj"),
         Weight("blk.{i}.ssm_dt", f"{_MIXER}.dt_proj"),
         Weight("blk.{i}.ssm_a", f"{_MIXER}.A_log", NegativeExp(), full_name=True),
         Weight("blk.{i}.ssm_d", f"{_MIXER}.D", full_name=True),
     ),
+    tied_output=True,
     export=ExportSpec("mamba"),
 )
 
@@ -122,6 +124,5 @@ FALCON_MAMBA = replace(
     title="Falcon Mamba",
     hf_classes=("FalconMambaForCausalLM",),
     hparams=replaced(MAMBA.hparams, Hparam("ssm.dt_b_c_rms", Always(True))),
-    weights=(*MAMBA.weights, Weight("output", "lm_head", optional=True)),
     export=ExportSpec("falcon_mamba", matches=HparamValue("ssm.dt_b_c_rms")),
 )

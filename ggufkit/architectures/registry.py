@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ggufkit.architectures.multimodal import text_classes, text_part
-from ggufkit.architectures.suggest import best_fit, closest_name
+from ggufkit.architectures.suggest import best_fit, similar_name
 from ggufkit.architectures.third_party import installed
-from ggufkit.errors import UnknownArchitectureError
+from ggufkit.errors import GGUFKitError, UnknownArchitectureError
 from ggufkit.mapping.spec import Architecture, text_config
 
 # module -> its general.architecture, and its classes with whether they are covered on a condition
 # only. Made from the modules by scripts/make_architecture_index.py.
 INDEX = Path(__file__).with_name("index.json")
+
+_CLASSIFIERS = ("Classification", "QuestionAnswering", "MultipleChoice")
 
 
 @cache
@@ -113,26 +115,54 @@ def find_architecture(
     for name in text_classes(config):
         if found := _fitting(_covering(name), merged):
             return text_part(found, config)
-    raise _unknown(config, classes, names)
+    raise _unknown(config, classes, list(names))
 
 
 def _unknown(
-    config: Mapping[str, Any], classes: list[str], names: Iterable[str]
+    config: Mapping[str, Any], classes: list[str], names: Sequence[str]
 ) -> UnknownArchitectureError:
     from ggufkit.architectures.from_gguf_py import generic_name  # reads gguf-py's tables
 
-    like = best_fit(architectures(), names, config)
-    closest = like.hf_classes[0] if like else closest_name(classes, class_names())
+    called = [*classes, str(config.get("model_type") or "")]
+    fit = best_fit(architectures(), names, config, called) if names else None
+    closest = fit.hf_class if fit else similar_name(called, class_names())
+    if fit and fit.is_complete:
+        hint = (
+            f"its tensors are called like those of {closest}: if it computes the same, write that "
+            'name into "architectures" of config.json'
+        )
+    elif closest:
+        hint = f"the closest class that it knows is {closest}"
+    else:
+        hint = "none that it knows is like it"
     generic = generic_name(config)
-    can = (
-        f"gguf-py knows the names of its tensors: --generic converts it, unverified, as {generic}"
-        if generic
-        else "gguf-py has no table for it either"
-    )
     return UnknownArchitectureError(
         f"config.json names the model class {', '.join(classes)[:200] or '(none)'}, which ggufkit "
-        f"has no architecture file for; the closest class that it knows is {closest}. {can}. "
-        "`ggufkit architectures` lists all; docs/adding-an-architecture.md says how to add one",
+        f"has no architecture file for; {hint}. {_classifier(classes)}"
+        f"{_generic_hint(config, names, generic)}. `ggufkit architectures` lists all; "
+        "docs/adding-an-architecture.md says how to add one",
         closest=closest,
         generic=generic,
+    )
+
+
+def _classifier(classes: Iterable[str]) -> str:
+    if not any(name.endswith(_CLASSIFIERS) for name in classes):
+        return ""
+    known = ", ".join(name for name in class_names() if name.endswith(_CLASSIFIERS))
+    return f"It is a classifier, and of these llama.cpp has a place for the heads of {known}. "
+
+
+def _generic_hint(config: Mapping[str, Any], names: Sequence[str], generic: str | None) -> str:
+    """Return whether gguf-py's tables do for a model; --generic is only advised if it works."""
+    from ggufkit.architectures.from_gguf_py import generic_architecture
+
+    if generic is None:
+        return "gguf-py has no table for it either"
+    try:
+        generic_architecture(config, names, known=architectures())
+    except GGUFKitError:
+        return f"gguf-py's table of {generic} does not have all of its tensors either"
+    return (
+        f"gguf-py knows the names of its tensors: --generic converts it, unverified, as {generic}"
     )

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
+from ggufkit.checkpoint.folder_kinds import describe
 from ggufkit.checkpoint.hub import REPO_ID, fetch
 from ggufkit.checkpoint.quantized import dequantized_view
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_raw
 from ggufkit.checkpoint.shards import read_tensors
 from ggufkit.checkpoint.stream import CACHE_BYTES, open_remote
 from ggufkit.errors import CheckpointError, MissingFileError, MissingTensorError
-from ggufkit.io.guarded_files import read_json
+from ggufkit.io.guarded_files import has_file, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
+
+# Files with the settings of quantized weights, and their method where they do not say it.
+SETTINGS_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Checkpoint:
                 raise CheckpointError(f"{source}: only a repository ('owner/name') can be streamed")
             folder, config, tensors = open_remote(repo_id, revision, cache_bytes)
             n_remote = sum(shard.size for shard in {t.shard for t in tensors.values()})
-            tensors, quantized = dequantized_view(config, tensors)
+            tensors, quantized = dequantized_view(_quantization(folder, config), tensors)
             return cls(
                 folder, config, tensors, repo_id, folder.name, quantized, n_remote, cache_bytes
             )
@@ -118,14 +123,19 @@ class Checkpoint:
                 weights=weights,
             )
         elif not folder.is_dir():
-            raise MissingFileError(
-                f"{source}: neither a folder nor a repository of the Hub ('owner/name')"
-            )
+            raise MissingFileError(f"{source}: {_no_folder(folder)}")
         elif revision is not None:
             raise CheckpointError(f"{source}: a local folder has no revision {revision!r}")
-        config = read_json(folder, "config.json")
-        stored = read_tensors(folder) if weights else _tensors_if_complete(folder)
-        tensors, quantized = dequantized_view(config, stored) if stored else (stored, "")
+        try:
+            config = _read_config(folder)
+            stored = read_tensors(folder) if weights else _tensors_if_complete(folder)
+        except MissingFileError as error:
+            if repo_id is None:
+                raise
+            raise MissingFileError(_of_repository(str(error), folder, repo_id)) from error
+        tensors, quantized = (
+            dequantized_view(_quantization(folder, config), stored) if stored else (stored, "")
+        )
         commit = folder.name if repo_id is not None else None
         return cls(folder, config, tensors, repo_id, commit, quantized)
 
@@ -198,6 +208,40 @@ class Checkpoint:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _no_folder(path: Path) -> str:
+    if path.is_file():
+        return f"is a file; name the folder of the checkpoint, {shlex.quote(str(path.parent))}"
+    return "neither a folder nor a repository of the Hub ('owner/name')"
+
+
+def _of_repository(message: str, folder: Path, repo_id: str) -> str:
+    """Return an error about a repository's folder in the cache as one about the repository."""
+    return (
+        f"{message.replace(shlex.quote(str(folder)), repo_id)}. If the repository has GGUF files, "
+        f"name one of them as hf:{repo_id}/FILE.gguf; 'ggufkit inspect hf:{repo_id}' lists them"
+    )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return config.json; an error says what the folder is that has none."""
+    try:
+        return read_json(folder, "config.json")
+    except MissingFileError as error:
+        what = describe(folder)
+        if not what:
+            raise
+        raise MissingFileError(f"{folder}: no config.json; {what}") from error
+
+
+def _quantization(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with the settings of files that older packers put next to it."""
+    for name, method in SETTINGS_FILES.items():
+        if not config.get("quantization_config") and has_file(folder, name):
+            settings = {"quant_method": method, **read_json(folder, name)}
+            return {**config, "quantization_config": settings}
+    return config
 
 
 def _tensors_if_complete(folder: Path) -> dict[str, CheckpointTensor]:

@@ -24,6 +24,9 @@ REPO_ID = re.compile(r"[A-Za-z0-9_][\w.\-]*/[A-Za-z0-9_][\w.\-]*", re.ASCII)
 
 SMALL_FILES = (
     "config*.json",
+    "quant*_config.json",
+    "adapter_config.json",
+    "model_index.json",
     "generation_config.json",
     "params.json",
     "preprocessor_config.json",

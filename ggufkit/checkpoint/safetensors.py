@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 import numpy as np
 
 from ggufkit.errors import CheckpointError, UnsupportedDtypeError
+from ggufkit.io.file_kinds import HEAD_BYTES, mistaken_for
 from ggufkit.io.guarded_files import parse_json_object
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ DTYPE_BITS = {
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
+
+# Those that hold weights as they are.
+WEIGHTS = ("F16", "BF16", "F32", "F64")
 
 # numpy's dtype for the elements; bfloat16 and booleans are read as their bits.
 STORAGE = {
@@ -155,7 +159,11 @@ def read_header(path: Path) -> dict[str, CheckpointTensor]:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             shard = ShardFile(path, status.st_size, status.st_mtime_ns)
-            n = int.from_bytes(file.read(8), "little")
+            start = file.read(HEAD_BYTES)
+            found = mistaken_for(start)
+            if found and start[8:9] != b"{":  # a header's length may begin like anything
+                raise CheckpointError(f"{path}: not a safetensors file: it is {found}")
+            n = int.from_bytes(start[:8], "little")
             if status.st_size < 8:
                 raise CheckpointError(
                     f"{path}: {status.st_size} bytes, too short for a safetensors file"
@@ -170,6 +178,7 @@ def read_header(path: Path) -> dict[str, CheckpointTensor]:
                     f"{path}: truncated: the header needs {8 + n} bytes, "
                     f"the file has {status.st_size}; is the download complete?"
                 )
+            file.seek(8)
             header = file.read(n)
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
@@ -243,6 +252,30 @@ def _check_layout(tensors: list[CheckpointTensor], shard: Shard, start: int) -> 
         what = "truncated" if end > shard.size else "has bytes that belong to no tensor"
         raise CheckpointError(
             f"{shard.path}: {what}: the tensors end at byte {end}, the file at {shard.size}"
+        )
+
+
+def expect_weights(tensor: CheckpointTensor) -> None:
+    """Check that a tensor has elements, and that they are no codes that stand for weights.
+
+    Raises
+    ------
+    CheckpointError
+        It has none.
+    UnsupportedDtypeError
+        They are integers or 8-bit floats, and nothing said how to read them.
+    """
+    if 0 in tensor.shape:
+        raise CheckpointError(
+            f"{tensor.shard.path}: tensor {tensor.name!r} has shape {tensor.shape} and holds no "
+            "weights; was the model saved while its weights were elsewhere (as by DeepSpeed or "
+            "FSDP)? Save it again with all of its weights gathered"
+        )
+    if tensor.packing is None and tensor.dtype not in WEIGHTS:
+        raise UnsupportedDtypeError(
+            f"{tensor.shard.path}: tensor {tensor.name!r} is stored as {tensor.dtype}: codes of a "
+            "quantized weight, whose scales or settings are missing (quantization_config in "
+            "config.json). Use the original model, or save it dequantized"
         )
 
 

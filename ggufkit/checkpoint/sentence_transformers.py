@@ -16,6 +16,10 @@ _FLAGS = (
 )
 
 
+# What a file has, or llama.cpp does by itself.
+_IN_FILE = ("Transformer", "Pooling", "Normalize")
+
+
 def pooling_mode(folder: Path) -> str | None:
     """Return "mean", "cls" or "lasttoken", or None if modules.json lists no pooling.
 
@@ -25,9 +29,7 @@ def pooling_mode(folder: Path) -> str | None:
         The files can't be read, or GGUF has no value for the pooling.
     """
     path = folder / "modules.json"
-    if not path.is_file():
-        return None
-    modules: list[dict[str, Any]] = _read(path)
+    modules = _modules(folder)
     pooling = next((m for m in modules if str(m.get("type", "")).endswith("Pooling")), None)
     if pooling is None:
         return None
@@ -44,6 +46,28 @@ def pooling_mode(folder: Path) -> str | None:
             f"{folder / name / 'config.json'}: pooling must be mean, cls or lasttoken"
         )
     return mode
+
+
+def other_modules(folder: Path) -> list[str]:
+    """Return the modules after pooling that change embeddings: linear layers and the like.
+
+    Raises
+    ------
+    CheckpointError
+        modules.json can't be read.
+    """
+    kinds = [(str(m.get("type", "")).rpartition(".")[2], m.get("path")) for m in _modules(folder)]
+    return [f"{path} ({kind})" for kind, path in kinds if kind not in _IN_FILE]
+
+
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "modules.json"
+    if not path.is_file():
+        return []
+    modules = _read(path)
+    if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
+        raise CheckpointError(f"{path}: expected a list of modules")
+    return modules
 
 
 def _read(path: Path) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ggufkit.checkpoint.folder_kinds import describe
 from ggufkit.checkpoint.safetensors import read_header
 from ggufkit.checkpoint.torch.torchfile import read_torch_header
 from ggufkit.errors import CheckpointError, MissingFileError
@@ -99,7 +100,8 @@ def _shards_without_index(folder: Path) -> list[str]:
     found = ([path.name for path in folder.glob(pattern)] for pattern in PATTERNS)
     names = next(filter(None, found), None)
     if names is None:
-        raise MissingFileError(f"{folder}: no model*.safetensors{_other_weights(folder)}")
+        what = describe(folder) or "is this the folder of a checkpoint?"
+        raise MissingFileError(f"{folder}: no model*.safetensors; {what}")
     for match in filter(None, map(NUMBERED.fullmatch, names)):
         total, suffix = int(match[3]), match[0][match.end(3) :]
         for i in range(1, total + 1):
@@ -109,14 +111,6 @@ def _shards_without_index(folder: Path) -> list[str]:
                     f"{folder}: shard {shard!r} of {total} is missing; is the download complete?"
                 )
     return names
-
-
-def _other_weights(folder: Path) -> str:
-    """Return a hint for an error: weights under another name, if there are any."""
-    for pattern in ("consolidated*.safetensors", "*.bin", "*.pth", "*.pt", "*.gguf"):
-        for path in folder.glob(pattern):
-            return f" (found {path.name}, which is not a name that Hugging Face uses for weights)"
-    return "; is this the folder of a checkpoint?"
 
 
 def check_index(

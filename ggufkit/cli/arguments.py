@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -53,6 +54,8 @@ class CommandParser(Parser):
         super().__init__(*args, **options)
         #: Option, options of the rule, and whether one of them is required or all conflict.
         self.rules: list[tuple[str, tuple[str, ...], bool]] = []
+        #: How often each option was given of which only the last value would count.
+        self._counts: Counter[str] = Counter()
 
     def filled(self) -> CommandParser:
         """Return the parser with its arguments declared."""
@@ -89,14 +92,23 @@ class CommandParser(Parser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and refuse options without effect."""
+        """Parse, and refuse options without effect, also where a later value replaces one."""
         self.filled()
+        self._counts.clear()
         found, rest = super().parse_known_args(args, namespace)
+        counts = self._counts.copy()
         found.given = self._given()
-        problems = [text for rule in self.rules if (text := _problem(found.given, *rule))]
+        problems = [f"{name} is given {n} times" for name, n in counts.items() if n > 1]
+        problems += [text for rule in self.rules if (text := _problem(found.given, *rule))]
         if problems:
             self.error("; ".join(problems))
         return found, rest
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Count the options with a single value; argparse calls this for each occurrence."""
+        if action.option_strings and type(action) is self._registry_get("action", "store"):
+            self._counts[action.option_strings[-1]] += 1
+        return super()._get_values(action, arg_strings)
 
     def _given(self) -> frozenset[str]:
         """Parse again without defaults, and return the names of the options that were given."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ggufkit.converter.mix.result import Mix
     from ggufkit.converter.planning.plan import Plan, Rung
     from ggufkit.converter.planning.resources import ResourceEstimate
+    from ggufkit.converter.sources.base import Source
 
 
 def label(plan: Plan) -> str:
@@ -121,10 +122,16 @@ def _files(plan: Plan, totals: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def _remarks(plan: Plan) -> None:
+    from ggufkit.architectures.left_out import BUFFERS
     from ggufkit.converter.planning.qat_grid import is_quantization_aware
 
-    unverified(plan.source.origin)
-    quantized = plan.source.origin.get("quantized")
+    origin = plan.source.origin
+    unverified(origin)
+    doubts(plan.source)
+    for left in origin.get("left_out", ()):
+        if left["why"] != BUFFERS:
+            render.note(_left_out(left))
+    quantized = origin.get("quantized")
     if quantized:
         render.note(f"The source is quantized: {quantized}.")
     if not plan.source.n_remote and is_quantization_aware(
@@ -133,8 +140,21 @@ def _remarks(plan: Plan) -> None:
         render.note("The weights lie on the grid of Q4_0: it changes them no more than BF16 does.")
     for why in plan.skipped.values():
         render.note(f"Left out: {why}.")
-    if tested := _self_test(plan):
-        render.note(f"tokenizer: {tested}")
+
+
+def doubts(source: Source) -> None:
+    """Say what is contradictory in a source or left out of it, and what became of the self-test."""
+    for text in source.origin.get("notes", ()):
+        first = text.split(" ", 1)[0]  # a name stays as it is
+        render.warning(f"{first.capitalize() if first.isalpha() else first}{text[len(first) :]}.")
+    tested = getattr(source, "self_test", None)  # a GGUF file has its tokenizer already
+    if tested is not None:
+        (render.warning if tested.why else render.note)(f"tokenizer: {tested}")
+
+
+def _left_out(left: Mapping[str, Any]) -> str:
+    tensors = "tensor" if left["count"] == 1 else "tensors"
+    return f"Left out: {left['count']} {tensors} ({', '.join(left['tensors'])}): {left['why']}."
 
 
 def unverified(origin: Mapping[str, Any]) -> None:
@@ -153,7 +173,7 @@ def unverified(origin: Mapping[str, Any]) -> None:
 
 
 def _self_test(plan: Plan) -> str | None:
-    tested = getattr(plan.source, "self_test", None)  # a GGUF file has its tokenizer already
+    tested = getattr(plan.source, "self_test", None)
     return None if tested is None else str(tested)
 
 

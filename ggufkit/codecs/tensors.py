@@ -315,7 +315,10 @@ def _encode_tile(chosen: tuple[Codec, Encoder], matrix: _Matrix, rows: slice) ->
 def _not_finite(
     codec: Codec, values: Floats, matrix: _Matrix, rows: slice, where: NDArray[np.bool_]
 ) -> NotFiniteError:
-    row, column = np.unravel_index(int(np.argmax(where)), where.shape)
+    # a whole block is lost by its largest weight; NaN counts as larger than any
+    sizes = np.where(np.isnan(values), np.float32(np.inf), np.abs(values))
+    largest = int(np.argmax(np.where(where, sizes, np.float32(-1))))
+    row, column = np.unravel_index(largest, where.shape)
     index = (*matrix.index, rows.start + int(row), int(column))
     what = "too large" if np.isfinite(values[row, column]) else "not finite"
     return NotFiniteError(

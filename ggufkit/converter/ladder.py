@@ -22,6 +22,7 @@ from ggufkit.converter.execution.execute import execute
 from ggufkit.converter.execution.manifest import LadderManifest
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
+from ggufkit.converter.planning.loadable import checked
 from ggufkit.converter.planning.plan import OutputFile, Plan
 from ggufkit.converter.planning.planner import PlanningModes, make_plan
 from ggufkit.converter.planning.recipes import DEFAULT_LADDER, parse_ladder
@@ -70,6 +71,7 @@ def open_source(
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
     architecture: str | Path | None = None,
+    loadable: bool = True,
 ) -> Source:
     """Open what a ladder is made from.
 
@@ -100,11 +102,15 @@ def open_source(
     architecture : str or Path, optional
         A Python file that defines the checkpoint's `Architecture`, to use instead of all others.
         Its code is executed.
+    loadable : bool
+        Refuse what llama.cpp would not load.
 
     Raises
     ------
     CheckpointError, ConversionError, FormatError
         The source can't be converted.
+    UnloadableModelError
+        llama.cpp would refuse the files: config, tokenizer and weights contradict each other.
     """
     if is_gguf_name(source):
         if pre or name or revision or stream or merge_lora or generic or architecture:
@@ -112,13 +118,14 @@ def open_source(
                 f"{source}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
                 "--stream, --architecture, --generic and --merge-lora are for checkpoints"
             )
-        return GGUFSource.open(source, allow_requantize=allow_requantize, cache_bytes=cache_bytes)
+        file = GGUFSource.open(source, allow_requantize=allow_requantize, cache_bytes=cache_bytes)
+        return checked(file) if loadable else file
     given = load_file(Path(architecture)) if architecture else None
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream, cache_bytes=cache_bytes)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
         checkpoint = merged(checkpoint, merges, given)
-    return CheckpointSource.open(
+    model = CheckpointSource.open(
         checkpoint,
         pre=pre,
         name=name,
@@ -127,6 +134,7 @@ def open_source(
         given=given,
         merged=[merge.origin for merge in merges],
     )
+    return checked(model) if loadable else model
 
 
 def is_gguf_name(source: str | Path) -> bool:

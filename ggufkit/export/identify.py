@@ -80,6 +80,12 @@ def identify(file: GGUFSource, metadata: Metadata, *, lenient: bool = False) -> 
             f"{known}"
         )
     shapes = {tensor.name: tensor.shape for tensor in file.tensors}
+    empty = next((each for each, shape in shapes.items() if 0 in shape), None)
+    if empty is not None:
+        raise ConversionError(
+            f"{where}: tensor {empty!r} has shape {shapes[empty]} and holds no weights; no "
+            "checkpoint has such a tensor"
+        )
     errors: list[str] = []
     best: Identification | None = None
     for architecture, spec in found:

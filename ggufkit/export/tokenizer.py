@@ -60,7 +60,12 @@ def _differing(
             (Path(folder) / name).write_bytes(data)
         (Path(folder) / "config.json").write_text(json.dumps(config))
         try:
-            made = tokenizer_metadata(Path(folder), kind=architecture.tokenizer, config=complete)
+            made = tokenizer_metadata(
+                Path(folder),
+                kind=architecture.tokenizer,
+                config=complete,
+                architecture=architecture.name,
+            )
         except GGUFKitError as error:
             text = str(error).replace(f"{folder}/", "").replace(f"{folder}: ", "")
             return {"": f"a conversion would refuse these tokenizer files: {text}"}

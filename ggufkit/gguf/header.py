@@ -32,6 +32,7 @@ from ggufkit.gguf.layout import (
 from ggufkit.gguf.metadata import Metadata, check_key
 from ggufkit.gguf.values import Buffer, ByteOrder, EncodedValue
 from ggufkit.gguf.walker import HeaderWalker, value_type_of
+from ggufkit.io.file_kinds import HEAD_BYTES, or_else
 from ggufkit.types import Shape, TensorType, ValueType
 
 _TYPICAL_TENSOR_BYTES = 60  # name, dimensions, type and offset
@@ -101,7 +102,8 @@ def parse_version(data: Buffer, *, strict: bool = True) -> tuple[int, ByteOrder]
     if magic != MAGIC:
         if len(magic) < len(MAGIC) and MAGIC.startswith(magic):
             raise TruncatedError("the file ends within the magic 'GGUF'", offset=0)
-        raise NotGGUFError(f"not a GGUF file: it starts with {magic!r}, not b'GGUF'", offset=0)
+        what = or_else(bytes(data[:HEAD_BYTES]), f"it starts with {magic!r}, not b'GGUF'")
+        raise NotGGUFError(f"not a GGUF file: {what}", offset=0)
     if len(data) < 8:
         raise TruncatedError("the file ends within its version", offset=4)
     (version,) = struct.unpack_from("<I", data, 4)

@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import CheckpointError, MissingFileError
+from ggufkit.io.file_kinds import or_else
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,7 +124,8 @@ def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
     except RecursionError:
         raise CheckpointError(f"{where}: JSON nested too deep") from None
     except ValueError as error:
-        raise CheckpointError(f"{where}: not valid JSON: {error}") from error
+        what = or_else(data, str(error))
+        raise CheckpointError(f"{where}: not valid JSON: {what}") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{where}: holds a JSON {type(value).__name__}, expected an object")
     return value

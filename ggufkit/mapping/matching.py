@@ -18,6 +18,9 @@ from ggufkit.mapping.transforms import Transform
 
 SUFFIXES = (".weight", ".bias")
 
+# What trainers call the heads that they put in the place of lm_head.
+_HEADS = ("score.", "v_head.", "value_head.", "classifier.", "qa_outputs.", "regression_head.")
+
 # Buffers that older checkpoints carry along.
 IGNORE = ("*.attention.masked_bias", "*.attention.bias", "*.rotary_emb.inv_freq")
 
@@ -90,7 +93,13 @@ def mismatch(name: str, unmapped: Sequence[str], missing: Sequence[str]) -> Tens
             f"{name} does not know {len(unmapped)} of the checkpoint's tensors: "
             f"{summarize(unmapped)}"
         )
-        advice.append("Is config.json the one of these weights?")
+        heads = [each for each in unmapped if each.startswith(_HEADS)]
+        advice.append(
+            f"{heads[0]} is the head of a classifier or a reward model, for which llama.cpp's "
+            f"{name} has no place."
+            if heads
+            else "Is config.json the one of these weights?"
+        )
     if missing:
         parts.append(
             f"the checkpoint lacks {len(missing)} weights that {name} needs: {summarize(missing)}"

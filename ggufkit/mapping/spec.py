@@ -15,6 +15,7 @@ from ggufkit.errors import ConversionError, GGUFKitError
 from ggufkit.gguf.metadata import Metadata, Value
 from ggufkit.mapping.model_header import Config as Config
 from ggufkit.mapping.model_header import ConfigInverse, ModelHeader, Renames
+from ggufkit.mapping.read_keys import ReadKeys
 from ggufkit.mapping.transforms import IDENTITY, Floats, Transform
 from ggufkit.types import ValueType
 
@@ -224,6 +225,9 @@ class Architecture:
         Those that are written right after ``general.architecture``.
     matches : callable, optional
         From the config to whether it is this architecture, of several with one class.
+    tied_output : bool
+        Whether the output weights are the embeddings unless config.json says otherwise. Then a
+        checkpoint's copy of them is left out; an output of its own needs a weight here.
     title : str
         What people call the models.
     export : ExportSpec, optional
@@ -241,6 +245,7 @@ class Architecture:
     computed: tuple[ComputedTensor, ...] = ()
     leading_hparams: tuple[Hparam, ...] = ()
     matches: Callable[[Config], bool] | None = None
+    tied_output: bool = False
     title: str = ""
     export: ExportSpec | None = None
 
@@ -329,7 +334,7 @@ def complete_config(architecture: Architecture, config: Config) -> dict[str, Any
     ConversionError
         A count is none.
     """
-    merged = {**config, **(text_config(config) or {})}
+    merged = ReadKeys({**config, **(text_config(config) or {})})
     _check_counts(merged)  # defaults may be made of them
     for key, default in architecture.defaults.items():
         if merged.get(key) is None:
@@ -373,6 +378,12 @@ def _write(metadata: Metadata, architecture: Architecture, hparam: Hparam, confi
         metadata[prefix + hparam.key] = value
     else:
         metadata.set(prefix + hparam.key, value, hparam.type)
+
+
+def is_tied(architecture: Architecture, config: Config) -> bool:
+    """Return whether a config says that the output weights are the embeddings."""
+    given = config.get("tie_word_embeddings")
+    return architecture.tied_output if given is None else bool(given)
 
 
 def block_count(config: Config) -> int:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.decode import decode_token
-from ggufkit.tokenizers.files import get
+from ggufkit.tokenizers.files import get, shorten
 from ggufkit.tokenizers.huggingface import Vocabulary, read_vocabulary
 from ggufkit.tokenizers.pre import find_pre
 from ggufkit.tokenizers.sentencepiece import TokenType
-from ggufkit.tokenizers.special import special_metadata
+from ggufkit.tokenizers.special import merge_pairs, special_metadata
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -61,10 +60,33 @@ def bpe_metadata(
     CheckpointError
         A file is malformed or contradicts the config.
     """
+    _check_model(files)
     texts, types = base_tokens(files, config)
     metadata = vocabulary_metadata("gpt2", pre or find_pre(files), texts, types)
-    metadata.extend(special_metadata(files, merges=True, ids=_ids(files, texts, special or {})))
+    ids = _ids(files, texts, special or {})
+    metadata.extend(special_metadata(files, n_vocab=len(texts), merges=True, ids=ids))
     return metadata
+
+
+def _check_model(files: TokenizerFiles) -> None:
+    """Refuse a model of another kind, and note merges that belong to another vocabulary."""
+    model = get(files.tokenizer_json_or_legacy, "model")
+    if get(model, "type") not in (None, "BPE"):
+        raise UnknownTokenizerError(
+            f"{files.folder}: the model in tokenizer.json is {str(model['type'])[:40]!r}, but this "
+            "architecture's tokenizer is byte-level BPE"
+        )
+    vocab = get(model, "vocab")
+    if not isinstance(vocab, dict) or get(model, "continuing_subword_prefix"):
+        return
+    pairs = merge_pairs(files)
+    apart = [f"{a} {b}" for a, b in pairs if not {a, b, a + b} <= vocab.keys()]
+    if apart:
+        files.note(
+            f"{len(apart)} of {len(pairs)} merges, such as {apart[0][:80]!r}, join or make what is "
+            "no token: vocabulary and merges do not belong together, and transformers can't load "
+            "this tokenizer"
+        )
 
 
 def vocabulary_metadata(
@@ -86,8 +108,8 @@ def vocabulary_metadata(
     return metadata
 
 
-def checked_size(files: TokenizerFiles, size: Any) -> int:
-    """Return a vocabulary's size.
+def checked_size(files: TokenizerFiles, size: Any, key: str = "vocab_size") -> int:
+    """Return a vocabulary's size, or another number of tokens in config.json.
 
     Raises
     ------
@@ -96,7 +118,7 @@ def checked_size(files: TokenizerFiles, size: Any) -> int:
     """
     if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
         raise files.malformed(
-            "config.json", f"vocab_size is {size!r}, expected 1..{MAX_VOCAB_SIZE}"
+            "config.json", f"{key} is {shorten(size)}, expected 1..{MAX_VOCAB_SIZE}"
         )
     return size
 
@@ -130,12 +152,17 @@ def base_tokens(files: TokenizerFiles, config: Mapping[str, Any]) -> tuple[list[
             f"{files.folder}: the token {vocabulary.texts[last]!r} has id {last}, but config.json "
             f"says vocab_size {n_vocab}; do tokenizer and weights belong together?"
         )
-    rows = [_base_token(files, vocabulary, token_id) for token_id in range(n_vocab)]
+    # llama.cpp searches a text as it is for added tokens, so these keep theirs
+    spells_spaces = bool(get(files.tokenizer_json_or_legacy, "model", "byte_fallback"))
+    rows = [_base_token(vocabulary, i, spells_spaces=spells_spaces) for i in range(n_vocab)]
+    flagged = [t.text for t in vocabulary.added.values() if t.flagged and not t.special]
+    text = "llama.cpp has no flags for spaces and word ends around tokens, which these have: {}"
+    files.note_all(flagged, text)
     return [text for text, _ in rows], [int(kind) for _, kind in rows]
 
 
 def _base_token(
-    files: TokenizerFiles, vocabulary: Vocabulary, token_id: int
+    vocabulary: Vocabulary, token_id: int, *, spells_spaces: bool
 ) -> tuple[str, TokenType]:
     text = vocabulary.texts.get(token_id)
     if text is None:
@@ -143,12 +170,9 @@ def _base_token(
     added = vocabulary.added.get(token_id)
     if added is None:
         return text, TokenType.NORMAL
-    if not added.normalized:
-        # llama.cpp searches the text itself for added tokens, so they are stored decoded.
-        text = decode_token(files, text)
     if added.special or looks_special(text):
         return text, TokenType.CONTROL
-    return text.replace("▁", " "), TokenType.USER_DEFINED
+    return text.replace("▁", " ") if spells_spaces else text, TokenType.USER_DEFINED
 
 
 def looks_special(text: str) -> bool:

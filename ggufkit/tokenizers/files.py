@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES, has_file, read_bytes, 
 from ggufkit.tokenizers.legacy import read_legacy
 
 MAX_TEMPLATE_BYTES = 16 << 20
+# What a note shows of a value, and of several.
+MAX_SHOWN = 80
+MAX_NAMED = 3
 
 
 class TokenizerFiles:
@@ -20,10 +24,32 @@ class TokenizerFiles:
     ----------
     folder : Path
         The checkpoint.
+    architecture : str, optional
+        ``general.architecture`` of the model.
+
+    Attributes
+    ----------
+    notes : list of str
+        What is left out, contradictory or doubtful in them, as far as they were converted.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, architecture: str = "") -> None:
         self.folder = folder
+        self.architecture = architecture
+        self.notes: list[str] = []
+        self._read: dict[str, dict[str, Any] | None] = {}
+
+    def note(self, text: str) -> None:
+        """Remember, once, what a reader of the summary should know."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def note_all(self, found: Sequence[object], text: str) -> None:
+        """Remember what is so of several things; the first are named in place of ``{}``."""
+        if found:
+            shown = ", ".join(shorten(item) for item in found[:MAX_NAMED])
+            more = len(found) - MAX_NAMED
+            self.note(text.format(f"{shown} and {more} more" if more > 0 else shown))
 
     @cached_property
     def tokenizer_json(self) -> dict[str, Any] | None:
@@ -51,7 +77,9 @@ class TokenizerFiles:
 
     def json(self, name: str, limit: int = 8 << 20) -> dict[str, Any] | None:
         """Return the JSON object in a file."""
-        return read_json(self.folder, name, limit) if self.has(name) else None
+        if name not in self._read:
+            self._read[name] = read_json(self.folder, name, limit) if self.has(name) else None
+        return self._read[name]
 
     def text(self, name: str, limit: int = MAX_TEMPLATE_BYTES) -> str | None:
         """Return the text of a file; line ends become LF, as when the converter reads it."""
@@ -85,3 +113,9 @@ def get(value: Any, *keys: str) -> Any:
 def as_list(value: Any) -> list[Any]:
     """Return a JSON list, or an empty one for anything else."""
     return value if isinstance(value, list) else []
+
+
+def shorten(value: object) -> str:
+    """Return a value as a note shows it."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 
 # Special tokens with a name; all others are "additional" or "extra".
 NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+MAX_ID_DIGITS = 10
+# What an added token asks of the text around it; llama.cpp has no such flags.
+FLAGS = ("single_word", "lstrip", "rstrip")
 
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is found in the text before it is split."""
+    """A token that is found in the text before it is split.
+
+    `flagged` says that it takes the spaces around it, or must be a whole word.
+    """
 
     text: str
     special: bool = False
     normalized: bool = False
+    flagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
     all_ids = dict(ids)
     next_id = len(ids)
     for token in _added_tokens(files, named, extra):
+        if not token.text:  # the tokenizers library ignores these
+            continue
         token_id = all_ids.setdefault(token.text, next_id)
         # The tokenizers library counts from the model's size, or from the last added token.
         next_id = max(next_id, token_id + 1)
@@ -88,8 +97,100 @@ def read_vocabulary(files: TokenizerFiles) -> Vocabulary:
             what = f"the tokens {texts[token_id]!r} and {token.text!r} both have the id {token_id}"
             raise files.malformed("tokenizer.json", what)
         added[token_id] = token
+    _check_ids(files, all_ids)
+    _check_utf8(files, texts)
     special = frozenset(token.text for token in (*named, *extra))
     return Vocabulary(texts, added, special, len(ids))
+
+
+def _check_ids(files: TokenizerFiles, ids: dict[str, int]) -> None:
+    """Refuse files that give an added token another id than it has.
+
+    The tokenizers library counts added tokens, and ignores the ids that files give them. It is
+    unclear then which row of the embeddings belongs to a token.
+    """
+    empty = []
+    for name, token_id, text in _claimed_ids(files):
+        if not text:
+            empty.append(token_id)
+        elif ids.get(text, token_id) != token_id:
+            raise files.malformed(
+                name,
+                f"the added token {text!r} has the id {token_id}, but as transformers counts it "
+                f"has {ids[text]}: there is a gap, or files contradict each other. Save the "
+                "tokenizer with transformers (save_pretrained), and see that the ids are those "
+                "of the embeddings' rows",
+            )
+    files.note_all(empty, "left out, as they have no text: the added tokens {}")
+
+
+def _check_utf8(files: TokenizerFiles, texts: dict[int, str]) -> None:
+    """Refuse half characters (surrogates), which JSON can spell, but UTF-8 can't."""
+    try:
+        "".join(texts.values()).encode()
+    except UnicodeEncodeError:
+        wrong = next(i for i, text in texts.items() if any("\ud800" <= c <= "\udfff" for c in text))
+        what = f"the token {wrong} is {texts[wrong]!r}, half a character, which no text can hold"
+        raise files.malformed("tokenizer.json", what) from None
+
+
+def _claimed_ids(files: TokenizerFiles) -> Iterator[tuple[str, int, str]]:
+    """Yield the ids that files give added tokens: the file's name, the id and the text."""
+    for entry in (files.tokenizer_json or {}).get("added_tokens") or ():
+        if type(entry.get("id")) is not int:
+            what = f"the added token {entry['content'][:40]!r} has no 'id'"
+            raise files.malformed("tokenizer.json", what)
+        yield "tokenizer.json", entry["id"], entry["content"]
+    decoder = decoder_entries(files)
+    for token_id, entry in decoder or ():
+        yield "tokenizer_config.json", token_id, entry["content"]
+    if decoder is None:
+        for text, token_id in added_tokens_json(files).items():
+            yield "added_tokens.json", token_id, text
+
+
+def decoder_entries(files: TokenizerFiles) -> list[tuple[int, dict[str, Any]]] | None:
+    """Return tokenizer_config.json's ``added_tokens_decoder`` by id; None if it has none.
+
+    Raises
+    ------
+    CheckpointError
+        It is malformed.
+    """
+    name = "tokenizer_config.json"
+    entries = (files.config or {}).get("added_tokens_decoder")
+    if entries is None:
+        return None
+    if not isinstance(entries, dict):
+        raise files.malformed(name, "'added_tokens_decoder' must be an object")
+    found: dict[int, dict[str, Any]] = {}
+    for token_id, entry in entries.items():
+        if not isinstance(get(entry, "content"), str):
+            what = f"'added_tokens_decoder' entry {token_id[:40]!r} has no 'content'"
+            raise files.malformed(name, what)
+        if not (token_id.isascii() and token_id.isdigit() and len(token_id) <= MAX_ID_DIGITS):
+            what = f"'added_tokens_decoder' key {token_id[:40]!r} is not a token id"
+            raise files.malformed(name, what)
+        if int(token_id) in found:
+            raise files.malformed(name, f"'added_tokens_decoder' has the id {token_id} twice")
+        found[int(token_id)] = entry
+    return list(found.items())
+
+
+def added_tokens_json(files: TokenizerFiles) -> dict[str, int]:
+    """Return the ids in added_tokens.json by text; empty without this file.
+
+    Raises
+    ------
+    CheckpointError
+        It is malformed.
+    """
+    found = files.json("added_tokens.json", 64 << 20) or {}
+    for text, token_id in found.items():
+        if type(token_id) is not int or token_id < 0:
+            what = f"the id of the token {text[:80]!r} is {str(token_id)[:40]}, not a token id"
+            raise files.malformed("added_tokens.json", what)
+    return found
 
 
 def _added_tokens(
@@ -106,28 +207,27 @@ def _added_tokens(
         if seen.get(token.text) != wanted:
             seen[token.text] = wanted
             yield wanted
+    model = get(files.tokenizer_json_or_legacy, "model", "vocab")
+    new = []
     for token in (*named, *extra):
         if token.text not in seen:
+            if token.text not in model:
+                new.append(token.text)
             seen[token.text] = token
             yield token
+    text = "new tokens, as with transformers, since the vocabulary lacks what files name: {}"
+    files.note_all(new, text)
 
 
 def _configured_tokens(files: TokenizerFiles, special: set[str]) -> Iterator[AddedToken]:
     """Yield the added tokens of tokenizer_config.json, or of the files that preceded it."""
-    decoder = (files.config or {}).get("added_tokens_decoder")
-    if isinstance(decoder, dict):
-        try:
-            entries = sorted(decoder.items(), key=lambda item: int(item[0]))
-        except ValueError:
-            what = "the keys of 'added_tokens_decoder' must be token ids"
-            raise files.malformed("tokenizer_config.json", what) from None
-        for _, entry in entries:
+    decoder = decoder_entries(files)
+    if decoder is not None:
+        for _, entry in sorted(decoder, key=lambda pair: pair[0]):
             yield _parse(files, "tokenizer_config.json", entry)
         return
     in_json = _tokens_in_json(files)
-    older = files.json("added_tokens.json", 64 << 20) or {}
-    if not all(type(token_id) is int for token_id in older.values()):
-        raise files.malformed("added_tokens.json", "must map tokens to ids")
+    older = added_tokens_json(files)
     known = {token.text for token in in_json}
     for text in sorted(older, key=older.__getitem__):
         if text not in known:
@@ -150,10 +250,11 @@ def _special_tokens(files: TokenizerFiles) -> tuple[list[AddedToken], list[Added
     names = [f"{name}_token" for name in NAMED]
     names += [name for name in config if name.endswith("_token") and name not in names]
     named = [config.get(name) for name in names]
-    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    extra = config.get("extra_special_tokens")
     if isinstance(extra, dict):
         named += extra.values()
-        extra = []
+        extra = None
+    extra = extra or config.get("additional_special_tokens") or []
     return _as_special(named), _as_special(extra if isinstance(extra, list) else [])
 
 
@@ -173,4 +274,5 @@ def _parse(files: TokenizerFiles, name: str, entry: Any) -> AddedToken:
     if not isinstance(text, str):
         raise files.malformed(name, f"an added token has no 'content': {str(entry)[:80]}")
     special = entry.get("special", False) is True
-    return AddedToken(text, special, bool(entry.get("normalized", not special)))
+    flagged = any(entry.get(flag) is True for flag in FLAGS)
+    return AddedToken(text, special, bool(entry.get("normalized", not special)), flagged)

@@ -53,6 +53,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.bpe import (
     bpe_metadata,
     byte_fallback_metadata,
+    checked_size,
     gemma4_metadata,
     has_byte_fallback,
 )
@@ -60,7 +61,8 @@ from ggufkit.tokenizers.files import TokenizerFiles, get
 from ggufkit.tokenizers.pre import check_pre
 from ggufkit.tokenizers.ranks import TEKKEN_NAME, find_tiktoken, tekken_metadata, tiktoken_metadata
 from ggufkit.tokenizers.sentencepiece import TokenType
-from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS, special_metadata
+from ggufkit.tokenizers.settle import settle
+from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS, MAX_ID, special_metadata
 from ggufkit.tokenizers.spm import (
     MODEL_NAME,
     phi3_metadata,
@@ -80,6 +82,8 @@ Reader = Callable[[TokenizerFiles, Mapping[str, Any], str | None], Metadata]
 
 ADD_SPACE_PREFIX = "tokenizer.ggml.add_space_prefix"
 ADD_BOS = ADD_KEYS["bos"]
+
+_PADDING = "pad_vocab_size_multiple"
 
 # CodeLlama is recognised by its vocabulary size.
 CODE_LLAMA_VOCAB_SIZE = 32016
@@ -120,7 +124,13 @@ SOLAR_OPEN_TOKENS = {
 
 
 def tokenizer_metadata(
-    folder: Path, *, kind: str, config: Mapping[str, Any], pre: str | None = None
+    folder: Path,
+    *,
+    kind: str,
+    config: Mapping[str, Any],
+    pre: str | None = None,
+    architecture: str = "",
+    notes: list[str] | None = None,
 ) -> Metadata:
     """Return the ``tokenizer.*`` metadata of a checkpoint, in llama.cpp's order.
 
@@ -135,6 +145,11 @@ def tokenizer_metadata(
     pre : str, optional
         The name of the pre-tokenizer (``tokenizer.ggml.pre``), instead of the detected one. Only
         byte-level BPE and WordPiece use it.
+    architecture : str, optional
+        ``general.architecture``. Among pre-tokenizers with the same splitting rules, the one that
+        its published models carry is preferred.
+    notes : list of str, optional
+        Gets what a reader of the summary should know: contradictions, and what is left out.
 
     Raises
     ------
@@ -147,8 +162,16 @@ def tokenizer_metadata(
     if pre is not None:
         check_pre(pre)
     if kind not in KINDS:
-        raise UnknownTokenizerError(f"no tokenizer kind {kind!r}; known are {', '.join(KINDS)}")
-    return KINDS[kind].read(TokenizerFiles(folder), config, pre)
+        raise UnknownTokenizerError(
+            f"{folder}: no tokenizer kind {kind!r}; known are {', '.join(KINDS)}: this model's "
+            "tokenizer can't be converted yet"
+        )
+    files = TokenizerFiles(folder, architecture)
+    metadata = KINDS[kind].read(files, config, pre)
+    settle(files, metadata)
+    if notes is not None:
+        notes += files.notes
+    return metadata
 
 
 @dataclass(frozen=True)
@@ -179,7 +202,7 @@ class Kind:
 
     def read(self, files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
         """Return the ``tokenizer.*`` metadata."""
-        config = self._seen(config)
+        config = self._seen(files, config)
         if self.fallback is not None and not files.has(MODEL_NAME):
             return self.fallback.read(files, config, pre)
         metadata = Metadata(self.sets_first)
@@ -187,12 +210,13 @@ class Kind:
         metadata.update(self.sets)
         return metadata
 
-    def _seen(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _seen(self, files: TokenizerFiles, config: Mapping[str, Any]) -> Mapping[str, Any]:
         used = {key: value for key, value in config.items() if key not in self.ignores}
         size = used.get("vocab_size")
         if self.pad_to > 1 and size is not None:
-            multiple = used.get("pad_vocab_size_multiple", self.pad_to)
-            used["vocab_size"] = -(-size // multiple) * multiple
+            multiple = used.get(_PADDING)
+            multiple = self.pad_to if multiple is None else checked_size(files, multiple, _PADDING)
+            used["vocab_size"] = -(-checked_size(files, size) // multiple) * multiple
         return used
 
 
@@ -248,7 +272,7 @@ def _ernie(files: TokenizerFiles, config: Mapping[str, Any], _: str | None) -> M
 def _hunyuan(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     metadata = bpe_metadata(files, config, pre)
     eod = config.get("eod_token_id", 3)
-    if isinstance(eod, int):
+    if type(eod) is int and 0 <= eod < MAX_ID:
         metadata["tokenizer.ggml.eos_token_id"] = eod
     return metadata
 
@@ -306,7 +330,6 @@ _NO_SPACE: Mapping[str, bool | int] = {ADD_SPACE_PREFIX: False}
 _ALL_ADDED: Mapping[str, bool | int] = dict.fromkeys(ADD_KEYS.values(), True)
 _NEMOTRON: Mapping[str, bool | int] = {ID_KEYS["pad"]: 0, ID_KEYS["unk"]: 1}
 _GEMMA3 = Kind(spm_metadata, sets=_NO_SPACE, fallback=Kind(bpe_metadata))
-_PADDING = "pad_vocab_size_multiple"
 
 KINDS: Mapping[str, Kind] = {
     "llama": Kind(_llama),

@@ -17,7 +17,10 @@ from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.pre_table import (
     BPE_NAMES,
     HASHES,
+    IGNORES_MERGES,
     PRE_NAMES,
+    PUBLISHED,
+    SAME_RULES,
     STRUCTURES,
     WITH_ROBERTA_PROCESSING,
     WITHOUT_IGNORE_MERGES,
@@ -66,19 +69,22 @@ def find_pre(files: TokenizerFiles) -> str:
     if steps == BERT_STEPS:
         name = "bert-bge"
     elif steps in STRUCTURES and _has_harmless_normalizer(tokenizer):
-        name = _variant(STRUCTURES[steps], tokenizer)
+        name = _variant(STRUCTURES[steps], tokenizer, files.architecture)
     else:
         raise _unknown(files, steps)
     return HASHES.get(reference_hash(files, steps), name)
 
 
-def _variant(name: str, tokenizer: dict[str, Any]) -> str:
+def _variant(name: str, tokenizer: dict[str, Any], architecture: str) -> str:
     """Return the name with the same rules that matches the tokenizer's other properties."""
     if get(tokenizer, "post_processor", "type") == "RobertaProcessing":
         name = WITH_ROBERTA_PROCESSING.get(name, name)
-    if not get(tokenizer, "model", "ignore_merges"):
-        name = WITHOUT_IGNORE_MERGES.get(name, name)
-    return name
+    ignores_merges = bool(get(tokenizer, "model", "ignore_merges"))
+    same = (name, *SAME_RULES.get(name, "").split())
+    for published in PUBLISHED.get(architecture, "").split():
+        if published in same and (published in IGNORES_MERGES or not ignores_merges):
+            return published
+    return name if ignores_merges else WITHOUT_IGNORE_MERGES.get(name, name)
 
 
 def describe(tokenizer: dict[str, Any]) -> tuple[str, ...]:

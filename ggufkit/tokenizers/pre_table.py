@@ -8,7 +8,8 @@ names share rules; the table has the first or best known model's.
 
 `HASHES` tells those names apart. It is the converter's own table (``get_vocab_base_pre``), from the
 SHA-256 of the token ids of a reference text to the name that the converter writes. It identifies a
-tokenizer exactly, but only as long as its vocabulary is not changed.
+tokenizer exactly, but only as long as its vocabulary is not changed; for others `PUBLISHED` has the
+names that published models of an architecture carry.
 """
 
 from __future__ import annotations
@@ -139,6 +140,48 @@ SAME_RULES: dict[str, str] = {
     "bloom": "poro-chat gpt3-finnish",
     "bailingmoe": "bailingmoe2 llada-moe",
     "tiny_aya": "cohere2moe",
+}
+
+# Names that published models of an architecture carry, where a name in `STRUCTURES` has the same
+# rules. Most are those of the repositories that the converter's table lists; Granite, OLMo 2 and
+# Phi-4 use the tokenizers of StarCoder and GPT-4, which it calls refact and dbrx.
+PUBLISHED: dict[str, str] = {
+    "bailingmoe2": "bailingmoe2",
+    "chatglm": "chatglm-bpe",
+    "codeshell": "codeshell",
+    "cohere2": "command-r",
+    "cohere2moe": "cohere2moe",
+    "command-r": "command-r",
+    "dbrx": "dbrx",
+    "deepseek": "gigachat",
+    "deepseek2": "glm4 gigachat kanana2",
+    "exaone": "exaone",
+    "exaone4": "exaone4",
+    "falcon-h1": "falcon-h1",
+    "glm4": "glm4",
+    "glm4moe": "glm4 solar-open",
+    "granite": "refact dbrx",
+    "granitehybrid": "refact dbrx",
+    "granitemoe": "refact dbrx",
+    "grok": "grok-2",
+    "hunyuan-dense": "hunyuan-dense",
+    "hunyuan-moe": "hunyuan",
+    "jais": "jais",
+    "lfm2": "lfm2",
+    "lfm2moe": "lfm2",
+    "llada-moe": "llada-moe",
+    "llama": "smollm",
+    "llama4": "llama4",
+    "minimax-m2": "minimax-m2",
+    "modern-bert": "modern-bert",
+    "mpt": "mpt",
+    "olmo": "olmo",
+    "olmo2": "dbrx",
+    "olmoe": "olmo",
+    "phi2": "phi-2",
+    "phi3": "dbrx",
+    "refact": "refact",
+    "stablelm": "stablelm2",
 }
 
 # Names for which a word that is a token is used before any merge (``ignore_merges``).

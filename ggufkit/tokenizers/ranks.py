@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.errors import CheckpointError, UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import read_bytes
+from ggufkit.tokenizers.alphabet import CHAR_OF
 from ggufkit.tokenizers.bpe import MAX_VOCAB_SIZE, vocabulary_metadata
-from ggufkit.tokenizers.decode import CHAR_OF
 from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.huggingface import decoder_entries
 from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.special import ID_KEYS, special_metadata
+from ggufkit.tokenizers.templates import TEMPLATE_KEY, template_metadata
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -102,10 +104,17 @@ def tekken_metadata(files: TokenizerFiles, config: Mapping[str, Any]) -> Metadat
     metadata.set("tokenizer.ggml.token_type", list(map(int, types)), ValueType.INT32)
     metadata.set("tokenizer.ggml.add_bos_token", True, ValueType.BOOL)
     metadata.set("tokenizer.ggml.add_eos_token", False, ValueType.BOOL)
-    version = get(tekken, "config", "version")
-    template = TEKKEN_TEMPLATES.get(str(version)) or files.text("chat_template.jinja")
-    if template:
-        metadata.set("tokenizer.chat_template", template, ValueType.STRING)
+    built_in = TEKKEN_TEMPLATES.get(str(get(tekken, "config", "version")))
+    own = template_metadata(files)
+    if built_in is None:
+        metadata.extend(own)
+        return metadata
+    metadata.set(TEMPLATE_KEY, built_in, ValueType.STRING)
+    if own:
+        files.note(
+            f"the chat template is llama.cpp's own {built_in}, as by its converter: that of the "
+            "files is not used"
+        )
     return metadata
 
 
@@ -226,13 +235,7 @@ def _decode(files: TokenizerFiles, name: str, text: bytes) -> bytes:
 
 
 def _configured(files: TokenizerFiles) -> dict[str, int]:
-    entries = get(files.config, "added_tokens_decoder")
-    found = entries.items() if isinstance(entries, dict) else ()
-    return {
-        entry["content"]: int(token_id)
-        for token_id, entry in found
-        if token_id.isascii() and token_id.isdigit() and isinstance(get(entry, "content"), str)
-    }
+    return {entry["content"]: token_id for token_id, entry in decoder_entries(files) or ()}
 
 
 def _columns(

@@ -166,7 +166,7 @@ def _unigram(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def _wordpiece(metadata: Mapping[str, Any]) -> dict[str, Any]:
     texts, types = _tokens(metadata)
     pieces = [
-        text if kind == TokenType.CONTROL else _unmark_start(text)
+        text if kind in (TokenType.CONTROL, TokenType.USER_DEFINED) else _unmark_start(text)
         for text, kind in zip(texts, types, strict=True)
     ]
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")

@@ -13,7 +13,7 @@ import unicodedata
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.tokenizers.decode import CHAR_OF
+from ggufkit.tokenizers.alphabet import CHAR_OF
 from ggufkit.tokenizers.files import as_list, get
 from ggufkit.tokenizers.huggingface import read_vocabulary
 from ggufkit.tokenizers.special import read_merges

@@ -13,7 +13,6 @@ from typing import Any
 
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.bpe import GEMMA4_VISIBLE, looks_special
-from ggufkit.tokenizers.decode import decode_with
 from ggufkit.tokenizers.pre import NOTE
 from ggufkit.tokenizers.pre_table import WITH_ROBERTA_PROCESSING, steps_of
 from ggufkit.tokenizers.rebuild import ADDED, CannotRebuildError, rebuild
@@ -142,7 +141,7 @@ def _bpe(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any]:
     vocab = {text: i for i, text in enumerate(stored.tokens) if not stored.is_padding(i)}
     tokenizer["model"]["vocab"] = vocab
     tokenizer["decoder"] = _BYTE_DECODER
-    tokenizer["added_tokens"] = _added(stored, stored.tokens, _BYTE_DECODER)
+    tokenizer["added_tokens"] = _added(stored, stored.tokens)
     tokenizer["post_processor"] = _post_processor(stored)
     if stored.metadata.get("tokenizer.ggml.normalizer.lowercase") is True:
         tokenizer["normalizer"] = {"type": "Lowercase"}
@@ -152,7 +151,7 @@ def _bpe(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any]:
 def _gemma4(stored: StoredVocabulary, config: dict[str, Any]) -> dict[str, Any]:
     """Return the tokenizer.json of Gemma 4, and add the tokens without a name to the config."""
     tokenizer = rebuild({**dict(stored.metadata), TYPES: stored.types})
-    added = _added(stored, stored.tokens, None)
+    added = _added(stored, stored.tokens)
     plain = (a["id"] for a in added if not (a["special"] or a["content"] in GEMMA4_VISIBLE))
     n_model = min(plain, default=len(stored.tokens))
     tokenizer["model"]["vocab"] = {text: i for i, text in enumerate(stored.tokens[:n_model])}
@@ -182,7 +181,7 @@ def _wordpiece(stored: StoredVocabulary) -> dict[str, Any]:
     flag = stored.metadata.get("tokenizer.ggml.normalizer.strip_accents")
     tokenizer["normalizer"]["strip_accents"] = flag
     tokenizer["decoder"] = {"type": "WordPiece", "prefix": "##", "cleanup": True}
-    tokenizer["added_tokens"] = _added(stored, texts, tokenizer["decoder"])
+    tokenizer["added_tokens"] = _added(stored, texts)
     tokenizer["post_processor"] = _post_processor(stored)
     return tokenizer
 
@@ -197,7 +196,7 @@ def _rebuilt(stored: StoredVocabulary, kind: str) -> dict[str, Any]:
     if sum(len(text) ** 2 for text in stored.tokens) > MAX_SPLITS:
         raise CannotRebuildError("the tokens are too long to list all their halves")
     tokenizer = rebuild({**dict(stored.metadata), TYPES: stored.types})
-    added = _added(stored, stored.tokens, None)
+    added = _added(stored, stored.tokens)
     if kind == "phi3":  # its conversion overwrites every token in this list as an added one
         added = [a for a in added if stored.scores[a["id"]] == ADDED_SCORE]
     tokenizer["added_tokens"] = added
@@ -206,17 +205,14 @@ def _rebuilt(stored: StoredVocabulary, kind: str) -> dict[str, Any]:
     return tokenizer
 
 
-def _added(
-    stored: StoredVocabulary, texts: list[str], decoder: dict[str, Any] | None
-) -> list[dict[str, Any]]:
+def _added(stored: StoredVocabulary, texts: list[str]) -> list[dict[str, Any]]:
     """Return tokenizer.json's added tokens."""
     return [
         {
             "id": token_id,
             "content": text,
             **_FLAGS,
-            # a conversion decodes tokens that are not normalized
-            "normalized": decode_with(decoder, text) != text,
+            "normalized": False,
             "special": kind != TokenType.USER_DEFINED,
         }
         for token_id, (text, kind) in enumerate(zip(texts, stored.types, strict=True))

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 from ggufkit.errors import TokenizerMismatchError
 from ggufkit.tokenizers.bpe import looks_special
 from ggufkit.tokenizers.files import TokenizerFiles, as_list, get
-from ggufkit.tokenizers.huggingface import read_vocabulary
+from ggufkit.tokenizers.huggingface import FLAGS, read_vocabulary
 from ggufkit.tokenizers.probes import PROBES
 from ggufkit.tokenizers.rebuild import CannotRebuildError, rebuild
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ggufkit.gguf.metadata import Metadata
 
 _WORKER = Path(__file__).with_name("selftest_worker.py")
@@ -32,7 +34,6 @@ _SECONDS = 120.0
 _ENVIRONMENT = ("SYSTEMROOT",)  # Python does not start without it on Windows
 _FROM_JSON = ("gpt2", "gemma4", "bert")  # models that are converted from tokenizer.json
 _MARKED = ("gpt2", "bert")  # those whose special tokens are so marked in tokenizer.json
-_MAX_SPECIAL = 1000
 _SHOWN_IDS = 8
 
 
@@ -78,28 +79,35 @@ def self_test(folder: Path, metadata: Metadata) -> SelfTest:
         return SelfTest(why="it needs the tokenizers library: pip install 'ggufkit[selftest]'")
     files = TokenizerFiles(folder)
     if files.tokenizer_json is None:
-        return SelfTest(why="the checkpoint has no tokenizer.json")
+        return SelfTest(
+            why="the checkpoint has no tokenizer.json to compare with; transformers makes one "
+            "(save_pretrained)"
+        )
     try:
         rebuilt = rebuild(metadata)
     except CannotRebuildError as error:
         return SelfTest(why=str(error))
     kind = str(metadata["tokenizer.ggml.model"])
     own = _own_tokenizer(files, kind)
-    special = _special_tokens(own, rebuilt, metadata)
-    texts = [*_plain_texts(own, rebuilt, kind), *special]
-    as_text = [text for text, marked in special.items() if marked and kind in _MARKED]
+    added = _added_tokens(own, rebuilt, metadata)
+    texts = [*((text, text) for text in _plain_texts(own, rebuilt, kind)), *added.items()]
     request = {
         "own": own,
         "rebuilt": rebuilt,
         "texts": texts,
-        "special_as_text": as_text,
+        "special_as_text": _as_text(own, added) if kind in _MARKED else [],
         "merges": kind in ("gpt2", "gemma4"),
     }
     answer = _ask(request)
     if "failed" in answer:
         return SelfTest(why=str(answer["failed"]))
     if answer["difference"] is not None:
-        raise _mismatch(folder, metadata, answer["difference"])
+        difference = answer["difference"]
+        if difference["text"] in added:
+            hint = "llama.cpp finds the longest added token in a text first, whatever its flags"
+        else:
+            hint = _hint(kind)
+        raise _mismatch(folder, metadata, difference, hint)
     return SelfTest(len(texts))
 
 
@@ -111,8 +119,14 @@ def _own_tokenizer(files: TokenizerFiles, kind: str) -> dict[str, Any]:
     if kind not in _FROM_JSON:
         return tokenizer
     vocabulary = read_vocabulary(files)
-    known = {get(token, "content") for token in as_list(tokenizer.get("added_tokens"))}
-    tokenizer["added_tokens"] = as_list(tokenizer.get("added_tokens")) + [
+    flags = {
+        token.text: {"special": token.special, "normalized": token.normalized}
+        for token in vocabulary.added.values()
+    }
+    known = {get(token, "content"): token for token in as_list(tokenizer.get("added_tokens"))}
+    tokenizer["added_tokens"] = [
+        {**token, **flags.get(text, {})} for text, token in known.items()
+    ] + [
         {
             "id": token_id,
             "content": token.text,
@@ -130,14 +144,20 @@ def _plain_texts(own: dict[str, Any], rebuilt: dict[str, Any], kind: str) -> lis
     """Return the probes for which llama.cpp should agree with the tokenizer.
 
     A conversion spells added tokens as in a text (spaces for Gemma's "▁▁"), where llama.cpp finds
-    them and tokenizer.json does not. Some SentencePiece tokenizers add no second space before a
+    them and tokenizer.json does not; and it has no flags for what is around them. Some
+    SentencePiece tokenizers add no second space before a
     text that starts with one; llama.cpp always does.
     """
     own_added, written = (
         {get(token, "content") for token in as_list(tokenizer.get("added_tokens"))}
         for tokenizer in (own, rebuilt)
     )
-    respelled = written - own_added
+    flagged = {
+        get(token, "content")
+        for token in as_list(own.get("added_tokens"))
+        if any(get(token, flag) for flag in FLAGS)
+    }
+    respelled = (written - own_added) | (flagged - {None, ""})
     return [
         text
         for text in PROBES
@@ -146,32 +166,39 @@ def _plain_texts(own: dict[str, Any], rebuilt: dict[str, Any], kind: str) -> lis
     ]
 
 
-def _special_tokens(
+def _added_tokens(
     own: dict[str, Any], rebuilt: dict[str, Any], metadata: Metadata
-) -> dict[str, bool]:
-    """Return the added tokens to test, and whether to test them as plain text, too.
+) -> dict[str, str]:
+    """Return every added token, with the text by which llama.cpp finds it.
 
-    Each is a text of its own, because llama.cpp has no strip flags. Tokens that match whole words
-    only are left out, as llama.cpp lacks these, too; tokens that merely look special are special
-    in llama.cpp only; T5's sentinels are not converted, and respelled tokens have other texts.
+    Each is a text of its own, because llama.cpp can neither strip spaces around tokens nor match
+    whole words only. T5's sentinels are left out, as they are not converted.
     """
     texts = metadata["tokenizer.ggml.tokens"]
     known = set(texts) if isinstance(texts, list) else set()
     is_t5 = metadata["tokenizer.ggml.model"] == "t5"
+    contents = [get(token, "content") for token in as_list(own.get("added_tokens"))]
     if metadata["tokenizer.ggml.model"] == "gemma4":  # its normal tokens are never found in a text
-        known = {token["content"] for token in rebuilt["added_tokens"]}
-    found: dict[str, bool] = {}
-    for token in as_list(own.get("added_tokens")):
-        text = get(token, "content")
-        if not isinstance(text, str) or not text or get(token, "single_word"):
-            continue
-        if text in known or not (is_t5 or _may_be_respelled(text)):
-            found[text] = get(token, "special") is True or not looks_special(text)
-    return dict(list(found.items())[:_MAX_SPECIAL])
+        found_in_text = {token["content"] for token in rebuilt["added_tokens"]}
+        contents = [text for text in contents if text in found_in_text]
+    found = {}
+    for text in contents:
+        if isinstance(text, str) and text and (text in known or not is_t5):
+            spelled = text.replace("▁", " ")
+            found[text] = spelled if text not in known and spelled in known else text
+    return found
 
 
-def _may_be_respelled(text: str) -> bool:
-    return "▁" in text or not text.isascii()
+def _as_text(own: dict[str, Any], added: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the added tokens to test as plain text, too.
+
+    Tokens that merely look special are special in llama.cpp only.
+    """
+    special = {
+        get(token, "content"): get(token, "special") is True
+        for token in as_list(own.get("added_tokens"))
+    }
+    return [pair for pair in added.items() if special[pair[0]] or not looks_special(pair[0])]
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
@@ -197,7 +224,7 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mismatch(
-    folder: Path, metadata: Metadata, difference: dict[str, Any]
+    folder: Path, metadata: Metadata, difference: dict[str, Any], hint: str
 ) -> TokenizerMismatchError:
     what, text = difference["what"], difference["text"]
     own, rebuilt = difference["own"] or [], difference["rebuilt"] or []
@@ -207,7 +234,7 @@ def _mismatch(
     return TokenizerMismatchError(
         f"{folder}: the {what} {text!r} is {_shown(own, same)} by tokenizer.json, but "
         f"{_shown(rebuilt, same)} by the new file (tokenizer.ggml.model {model}, "
-        f"tokenizer.ggml.pre {pre}); {_hint(str(model))}; --no-self-test converts anyway",
+        f"tokenizer.ggml.pre {pre}); {hint}; --no-self-test converts anyway",
         text=text,
     )
 

@@ -49,12 +49,12 @@ def _different_merges(own: Tokenizer, rebuilt: dict[str, Any]) -> Iterator[dict[
 
 
 def _different_texts(
-    own: Tokenizer, rebuilt: Tokenizer, texts: list[str], special: bool
+    own: Tokenizer, rebuilt: Tokenizer, texts: list[tuple[str, str]], special: bool
 ) -> Iterator[dict[str, Any]]:
     for tokenizer in (own, rebuilt):
         tokenizer.encode_special_tokens = not special
-    for text in texts:
-        one, other = _ids(own, text), _ids(rebuilt, text)
+    for text, spelled in texts:
+        one, other = _ids(own, text), _ids(rebuilt, spelled)
         if one != other:
             what = "text" if special else "text without special tokens"
             yield {"what": what, "text": text, "own": one, "rebuilt": other}

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from ggufkit.errors import CheckpointError
+from ggufkit.io.file_kinds import mistaken_for
 
 MAX_PIECES = 2_000_000
 MAX_PIECE_BYTES = 64 << 10
@@ -71,8 +72,8 @@ def parse_model(data: bytes, where: str) -> SentencePieceModel:
     CheckpointError
         The bytes are not a SentencePiece model, or exceed a limit.
     """
-    if data.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{where}: a git-lfs pointer, not the file; run 'git lfs pull'")
+    if found := mistaken_for(data):
+        raise CheckpointError(f"{where}: not a SentencePiece model: it is {found}")
     model = SentencePieceModel()
     try:
         for number, value in _fields(data, 0, len(data)):

@@ -3,18 +3,17 @@
 The rules are those of gguf-py's ``SpecialVocab``. A special token's id is that of the first
 entry in tokenizer.json's ``added_tokens`` with the text that tokenizer_config.json names; missing
 ids are taken from config.json. Whether bos, eos and sep are added is read from tokenizer.json's
-post-processor, which takes precedence over tokenizer_config.json. Templates are stored, never
-rendered.
+post-processor, which takes precedence over tokenizer_config.json.
 """
 
 from __future__ import annotations
 
-import string
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.files import as_list, get
+from ggufkit.tokenizers.templates import template_metadata
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from ggufkit.tokenizers.files import TokenizerFiles
 
+MAX_ID = 1 << 32
 TYPES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 # Keys by the short names of tokens. "seperator" is the key's spelling; cls has no key, and
@@ -41,7 +41,6 @@ ADD_KEYS = {
     "eos": "tokenizer.ggml.add_eos_token",
     "sep": "tokenizer.ggml.add_sep_token",
 }
-TEMPLATE_KEY = "tokenizer.chat_template"
 
 
 def special_metadata(
@@ -86,8 +85,8 @@ def special_metadata(
     for name, value in tokens.add.items():
         if name in ADD_KEYS:
             metadata.set(ADD_KEYS[name], value, ValueType.BOOL)
-    if template and files.config:
-        _set_templates(metadata, files)
+    if template:
+        metadata.extend(template_metadata(files))
     for name, value in _normalizer_flags((files.tokenizer_json or {}).get("normalizer")).items():
         metadata.set(f"tokenizer.ggml.normalizer.{name}", value, ValueType.BOOL)
     return metadata
@@ -204,7 +203,7 @@ class _SpecialTokens:
 
         def keep(name: str, token_id: Any) -> None:
             # -1 means that there is no such token.
-            if type(token_id) is int and token_id >= 0 and (n_vocab is None or token_id < n_vocab):
+            if type(token_id) is int and 0 <= token_id < (n_vocab or MAX_ID):
                 found.setdefault(name, token_id)
 
         for name in self.types if self.config else ():
@@ -233,24 +232,40 @@ def read_merges(files: TokenizerFiles) -> list[str]:
     CheckpointError
         The merges are malformed.
     """
+    # A space inside a piece is spelled as in the byte-level alphabet.
+    return [" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merge_pairs(files)]
+
+
+def merge_pairs(files: TokenizerFiles) -> list[tuple[str, str]]:
+    """Return the merges of a BPE tokenizer as pairs of pieces.
+
+    Raises
+    ------
+    CheckpointError
+        The merges are malformed.
+    """
     merges = get(files.tokenizer_json, "model", "merges")
     if not merges:
         return _read_merges_txt(files)
-    if isinstance(merges, list) and all(isinstance(merge, str) for merge in merges):
-        return merges
-    if isinstance(merges, list) and all(map(_is_pair, merges)):
-        # A space inside a piece is spelled as in the byte-level alphabet.
-        return [" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merges]
-    raise files.malformed(
-        "tokenizer.json", "'merges' must be a list of strings or pairs of strings"
-    )
+    if not isinstance(merges, list):
+        merges = [None]
+    split = all(isinstance(merge, list) for merge in merges)
+    pairs = [m if split else m.split(" ") if isinstance(m, str) else None for m in merges]
+    wrong = next((i for i, pair in enumerate(pairs) if not _is_pair(pair)), None)
+    if wrong is not None:
+        raise files.malformed(
+            "tokenizer.json",
+            "'merges' must be a list of strings or pairs of strings, each of two pieces: "
+            f"{str(merges[wrong])[:80]!r}",
+        )
+    return [(left, right) for left, right in pairs]  # type: ignore[misc]
 
 
 def _is_pair(merge: Any) -> bool:
     return isinstance(merge, list) and len(merge) == 2 and all(isinstance(m, str) for m in merge)
 
 
-def _read_merges_txt(files: TokenizerFiles) -> list[str]:
+def _read_merges_txt(files: TokenizerFiles) -> list[tuple[str, str]]:
     text = files.text("merges.txt", 64 << 20)
     if text is None:
         return []
@@ -258,45 +273,7 @@ def _read_merges_txt(files: TokenizerFiles) -> list[str]:
     if lines[0].strip().startswith("#"):
         del lines[0]
     pairs = (line.split() for line in lines)
-    return [" ".join(pair) for pair in pairs if len(pair) == 2]
-
-
-def _set_templates(metadata: Metadata, files: TokenizerFiles) -> None:
-    templates = (files.config or {}).get("chat_template", _template_files(files))
-    if isinstance(templates, str):
-        templates = [{"name": "default", "template": templates}]
-    names: list[str] = []
-    default = None
-    for entry in as_list(templates):
-        name, template = get(entry, "name"), get(entry, "template")
-        if not (isinstance(name, str) and name and isinstance(template, str)):
-            continue
-        allowed = string.ascii_letters + string.digits
-        name = "".join(char if char in allowed else "_" for char in name)
-        if name == "default":
-            default = template
-        else:
-            names.append(name)
-            if template:
-                metadata.set(f"{TEMPLATE_KEY}.{name}", template, ValueType.STRING)
-    if names:
-        # The converter's order is that of a Python set, which differs from run to run.
-        unique = list(dict.fromkeys(names))
-        metadata.set("tokenizer.chat_templates", unique, ValueType.STRING)
-    if default:
-        metadata.set(TEMPLATE_KEY, default, ValueType.STRING)
-
-
-def _template_files(files: TokenizerFiles) -> Any:
-    """Return the templates from separate files."""
-    main = files.text("chat_template.jinja")
-    if main is None:
-        return (files.json("chat_template.json", 16 << 20) or {}).get("chat_template")
-    others = files.names("additional_chat_templates", ".jinja")
-    return [{"name": "default", "template": main}] + [
-        {"name": name.rpartition("/")[2].removesuffix(".jinja"), "template": files.text(name)}
-        for name in others
-    ]
+    return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
 
 
 def _normalizer_flags(normalizer: Any) -> dict[str, bool]:

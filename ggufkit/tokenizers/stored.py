@@ -9,7 +9,8 @@ from typing import Any
 from ggufkit.errors import UnknownTokenizerError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers.sentencepiece import TOKEN_TYPES, TokenType
-from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS, TEMPLATE_KEY
+from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS
+from ggufkit.tokenizers.templates import TEMPLATE_KEY
 
 TOKENS, TYPES, SCORES = (f"tokenizer.ggml.{n}" for n in ("tokens", "token_type", "scores"))
 MODEL, PRE, MERGES = (f"tokenizer.ggml.{n}" for n in ("model", "pre", "merges"))

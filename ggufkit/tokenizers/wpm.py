@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ggufkit.tokenizers.files import TokenizerFiles
 
 
+# Tokens that llama.cpp searches for in the text as it is.
+WHOLE = (TokenType.CONTROL, TokenType.USER_DEFINED)
+
+
 def wpm_metadata(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     """Return the metadata of a WordPiece tokenizer (``BertModel.set_vocab``).
 
@@ -32,7 +36,7 @@ def wpm_metadata(files: TokenizerFiles, config: Mapping[str, Any], pre: str | No
     """
     texts, types = base_tokens(files, config)
     texts = [
-        text if kind == TokenType.CONTROL else _mark_start(text)
+        text if kind in WHOLE else _mark_start(text)
         for text, kind in zip(texts, types, strict=True)
     ]
     metadata = Metadata()

@@ -6,11 +6,12 @@ file. Arrays are written as JSON; their type is ``TYPE[]``.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from typing import Any
 
-from ggufkit.errors import MissingKeyError, WrongValueTypeError
+from ggufkit.errors import BadValueError, MissingKeyError, WrongValueTypeError
 from ggufkit.gguf.metadata import Metadata, key_type
 from ggufkit.tokenizers.special import ID_KEYS
 from ggufkit.types import ValueType
@@ -30,6 +31,8 @@ TYPES = {
     "bool": ValueType.BOOL,
     "string": ValueType.STRING,
 }
+#: Special tokens that only an edit sets, beside those of `ID_KEYS`.
+_ROLES = ("fim_pre", "fim_suf", "fim_mid", "fim_pad", "fim_rep", "fim_sep")
 _ASSIGNMENT = re.compile(r"([^=]+?)(?::(\w+)(\[\])?)?=(.*)", re.DOTALL)
 _FLOATS = (ValueType.FLOAT32, ValueType.FLOAT64)
 
@@ -137,10 +140,20 @@ def set_special_token(metadata: Metadata, name: str, token: str) -> None:
 
     Raises
     ------
+    BadValueError
+        No special token is called so.
     MissingKeyError
         There is no vocabulary, or the token is not in it.
     """
     key = ID_KEYS.get(name, f"tokenizer.ggml.{name}_token_id")
+    if key_type(key) is None:
+        roles = sorted(ID_KEYS.keys() | set(_ROLES))
+        close = difflib.get_close_matches(name, roles)
+        close.sort(key=lambda role: sorted(role) != sorted(name))  # exchanged letters first
+        meant = f", did you mean {close[0]!r}?" if close else ";"
+        raise BadValueError(
+            f"no special token is called {name!r}{meant} there are {', '.join(roles)}"
+        )
     tokens: Any = metadata.get("tokenizer.ggml.tokens")
     if tokens is None:
         raise MissingKeyError("no tokenizer.ggml.tokens: the file has no vocabulary")

@@ -1,7 +1,7 @@
 """Differences between two models: metadata, tensors, and by how much their weights differ.
 
 The order of keys and tensors, alignment and splitting are how a model is stored, not what it is:
-they do not count as differences, nor do the keys of a split (``split.*``).
+they do not count as differences, nor do the keys that say so (``split.*``, ``general.alignment``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ggufkit.codecs import dequantize
 from ggufkit.codecs.error_sums import ErrorSums
-from ggufkit.gguf.layout import TensorInfo
+from ggufkit.gguf.layout import ALIGNMENT_KEY, TensorInfo
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.model import GGUFModel
 from ggufkit.gguf.open import open_gguf
@@ -161,7 +161,9 @@ def diff(
         if data:
             found = _DataComparison(one, other, jobs, progress).compare(found)
         return Difference(
-            tuple(compare_metadata(_without_split(one.metadata), _without_split(other.metadata))),
+            tuple(
+                compare_metadata(_without_storage(one.metadata), _without_storage(other.metadata))
+            ),
             tuple(tensor for tensor in found.values() if tensor is not None),
             len(names),
             [name for name in one if name in other] != [name for name in other if name in one],
@@ -185,9 +187,10 @@ def _typed_value(metadata: Metadata, key: str) -> TypedValue | None:
     return TypedValue(metadata[key], item_type, is_array)
 
 
-def _without_split(metadata: Metadata) -> Metadata:
+def _without_storage(metadata: Metadata) -> Metadata:
+    """Leave out the keys that say how the file is stored."""
     metadata = metadata.copy()
-    for key in (NO, COUNT, TENSORS_COUNT):
+    for key in (NO, COUNT, TENSORS_COUNT, ALIGNMENT_KEY):
         metadata.pop(key, None)
     return metadata
 

@@ -33,6 +33,7 @@ from ggufkit.toolbox.assignments import retype as retype_key
 from ggufkit.toolbox.copying import CopyTarget, copy_tensors, refuse_existing
 from ggufkit.toolbox.diff import KeyDifference, compare_metadata
 from ggufkit.toolbox.header_journal import HeaderEditor, journal_path
+from ggufkit.toolbox.surplus import describe_surplus
 from ggufkit.types import ValueType
 
 RESERVED = "ggufkit.reserved"
@@ -167,6 +168,8 @@ def edit(
         layout, metadata = _plan(file, metadata, specs, resize=reserve is None)
         how = "rewritten" if out else _how(file, layout, sources)
         target = CopyTarget(Path(out) if out else path, layout, sources)
+        if how == "rewritten" and target.path.resolve() == path.resolve():
+            _refuse_surplus(file, path)
         if out is not None and not force:
             refuse_existing([target])
         result = Edit(
@@ -183,6 +186,15 @@ def edit(
         elif editor is not None and how == "in place":
             editor.replace(layout.header)
     return result
+
+
+def _refuse_surplus(file: GGUFFile, path: Path) -> None:
+    """Refuse to rewrite a file in place where that would lose bytes behind the last tensor."""
+    last = next(reversed(file.tensors.values()), None)
+    end = file.data_offset + (last.offset + last.nbytes if last else 0)
+    kept = describe_surplus(path, end, file.file_size - file.surplus)
+    if kept is not None:
+        raise BadLayoutError(f"rewriting it would lose data: {kept}", path=path)
 
 
 def _edit_metadata(

@@ -182,6 +182,21 @@ def test_a_repository_without_weights_is_named(hub: Hub, tmp_path: Path) -> None
     assert "no model*.safetensors" in got["error"]
 
 
+@pytest.mark.parametrize("with_config", [True, False])
+def test_a_repository_with_something_else_is_told_the_way_by_its_own_name(
+    hub: Hub, tmp_path: Path, with_config: bool
+) -> None:
+    folder = checkpoint(tmp_path / "adapter", {})
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    if not with_config:
+        (folder / "config.json").unlink()
+    hub.repos["o/adapter"] = {"main": folder}
+    error = open_checkpoint(hub.url, tmp_path / "home", "o/adapter")["error"]
+    assert "'ggufkit lora o/adapter --base BASE'" in error
+    assert "hf:o/adapter/FILE.gguf" in error
+    assert str(tmp_path) not in error
+
+
 def test_torch_files_are_fetched_where_there_are_no_safetensors(hub: Hub, tmp_path: Path) -> None:
     torch_file = (Path(__file__).parent / "torch" / "state_dict.bin").read_bytes()
     shards = {"both": {"model.safetensors": {"w": f32(2)}}, "old": {}}

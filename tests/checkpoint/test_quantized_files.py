@@ -70,4 +70,6 @@ def test_the_kinds_that_are_exact_are_known() -> None:
         **dict.fromkeys(("ct-pack-8", "ct-int-channel", "ct-int-tensor"), "Q8_0"),
         **dict.fromkeys(("torchao-int8", "torchao-intx-4"), "Q8_0"),
         **dict.fromkeys(("ct-mxfp4", "mxfp4-gpt-oss"), "MXFP4"),
+        **{name: "Q4_1" for name in FILES if name.startswith(("mlx-2", "mlx-3", "mlx-4"))},
+        **{name: "Q5_1" for name in FILES if name.startswith("mlx-5")},
     }

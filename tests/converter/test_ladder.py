@@ -229,7 +229,7 @@ def test_quantized_rungs_drop_leading_ones_as_llama_quantize_does(tmp_path: Path
         "token_types.weight": (np.ones((1, 256), np.float32), ggufkit.TensorType.F32),
         "blk.0.ffn_up.weight": (np.ones((2, 256), np.float32), ggufkit.TensorType.F32),
     }
-    ggufkit.save(tmp_path / "f32.gguf", {"general.architecture": "bert"}, tensors)
+    ggufkit.save(tmp_path / "f32.gguf", {"general.architecture": "made-up"}, tensors)
     (path,) = convert(tmp_path / "f32.gguf", tmp_path / "q8.gguf", ladder="Q8_0").paths
     with ggufkit.open(path) as file:
         assert file.tensors["token_types.weight"].shape == (256,)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import ggufkit
+from ggufkit.rules.rule import Finding, Severity
 from ggufkit.toolbox.checks.engine import fix
-from ggufkit.toolbox.checks.rule import Finding, Severity
 from ggufkit.toolbox.checks.rules import RULES
 from tests.llama import write_llama
 from tests.toolbox import faults_metadata, faults_structure, faults_tokenizer

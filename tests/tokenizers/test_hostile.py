@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ggufkit.errors import CheckpointError, GGUFKitError
 from ggufkit.tokenizers import tokenizer_metadata
-from tests.tokenizers.build import added, byte_level, write
+from tests.tokenizers.build import added, byte_level, model_type, piece, write
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "checkpoints"
 JUNK = st.sampled_from(
@@ -96,6 +96,24 @@ def test_two_tokens_with_one_id_are_refused(tmp_path: Path) -> None:
     write(tmp_path, tokenizer=byte_level({"a": 0, "b": 2}, added_tokens=[added(9, "new")]))
     with pytest.raises(CheckpointError, match="'b' and 'new' both have the id 2"):
         tokenizer_metadata(tmp_path, kind="gpt2", config={})
+
+
+SIZES = (None, True, 0, -1, 2**70, 1.5, "x", "", [], [1], {}, "\ud800", float("nan"), 10**9)
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "pad_vocab_size_multiple", "eod_token_id"])
+@pytest.mark.parametrize("kind", ["gpt2", "mamba", "granite4", "hunyuan", "xlm_roberta", "spm"])
+def test_any_size_in_the_config_gives_an_answer_or_one_error(
+    tmp_path: Path, kind: str, key: str
+) -> None:
+    unigram = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3) + model_type(1)
+    if kind == "spm":
+        (tmp_path / "tokenizer.model").write_bytes(unigram)
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(unigram)
+    write(tmp_path, tokenizer=byte_level())
+    for value in SIZES:
+        with suppress(GGUFKitError):
+            tokenizer_metadata(tmp_path, kind=kind, config={"vocab_size": 8, key: value})
 
 
 def test_no_code_of_the_checkpoint_runs(tmp_path: Path) -> None:

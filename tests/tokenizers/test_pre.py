@@ -5,15 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf.constants import MODEL_ARCH_NAMES
 from tokenizers import Regex, pre_tokenizers
 
+from ggufkit.architectures.registry import architectures
 from ggufkit.errors import UnknownTokenizerError
+from ggufkit.tokenizers import tokenizer_metadata
 from ggufkit.tokenizers.files import TokenizerFiles
 from ggufkit.tokenizers.pre import check_pre, describe, find_pre
 from ggufkit.tokenizers.pre_table import (
     BPE_NAMES,
     HASHES,
     PRE_NAMES,
+    PUBLISHED,
+    SAME_RULES,
     STRUCTURES,
     WITH_ROBERTA_PROCESSING,
     WITHOUT_IGNORE_MERGES,
@@ -80,6 +85,74 @@ def test_ignoring_merges_tells_llama_3_from_models_with_its_cuts(tmp_path: Path)
         model["ignore_merges"] = ignore
         got = pre_of(tmp_path / name, pre_tokenizer=split(LLAMA3_REGEX), model=model)
         assert got == name
+
+
+DIGITS = {"type": "Digits", "individual_digits": True}
+STEPS: dict[str, Any] = {
+    "words": BYTE_LEVEL,
+    "digit": {"type": "Sequence", "pretokenizers": [DIGITS, BYTE_LEVEL]},
+    "llama": split(LLAMA3_REGEX),
+    "qwen": split(QWEN2_REGEX),
+}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "steps", "ignores_merges", "name"),
+    [
+        ("glm4", "llama", False, "glm4"),
+        ("glm4", "llama", True, "glm4"),
+        ("glm4moe", "llama", False, "glm4"),
+        ("deepseek2", "llama", False, "glm4"),  # GLM-4.7-Flash
+        ("deepseek2", "words", False, "gigachat"),
+        ("deepseek2", "qwen", False, "qwen2"),
+        ("command-r", "digit", False, "command-r"),
+        ("cohere2", "digit", False, "command-r"),
+        ("qwen2", "qwen", False, "qwen2"),
+        ("qwen3", "qwen", False, "qwen2"),
+        ("stablelm", "qwen", False, "stablelm2"),
+        ("stablelm", "words", False, "gpt-2"),
+        ("llama", "llama", True, "llama-bpe"),
+        ("llama", "llama", False, "smaug-bpe"),
+        ("llama", "digit", False, "smollm"),
+        ("falcon-h1", "llama", True, "falcon-h1"),
+        ("lfm2", "llama", True, "lfm2"),
+        ("granite", "digit", False, "refact"),
+        ("granitehybrid", "llama", False, "dbrx"),
+        ("olmo", "words", False, "olmo"),
+        ("olmo2", "llama", False, "dbrx"),
+        ("olmo2", "llama", True, "llama-bpe"),  # dbrx does not take whole words first
+        ("exaone", "digit", False, "exaone"),
+        ("exaone4", "words", False, "exaone4"),
+        ("phi2", "words", False, "phi-2"),
+        ("mpt", "words", False, "mpt"),
+        ("starcoder2", "digit", False, "starcoder"),
+        ("gpt2", "words", False, "gpt-2"),
+        ("", "digit", False, "starcoder"),
+        ("unheard of", "llama", False, "smaug-bpe"),
+    ],
+)
+def test_among_equal_rules_the_name_of_published_models_is_taken(
+    tmp_path: Path, architecture: str, steps: str, ignores_merges: bool, name: str
+) -> None:
+    model = byte_level()["model"] | {"ignore_merges": ignores_merges}
+    write(tmp_path, tokenizer=byte_level(pre_tokenizer=STEPS[steps], model=model))
+    assert find_pre(TokenizerFiles(tmp_path, architecture)) == name
+
+
+def test_names_of_published_models_have_the_rules_of_others() -> None:
+    known = {*MODEL_ARCH_NAMES.values(), *(a.name for a in architectures())}
+    same = {name for names in SAME_RULES.values() for name in names.split()}
+    for architecture, names in PUBLISHED.items():
+        assert set(names.split()) <= same, architecture
+        assert architecture in known, architecture
+
+
+def test_a_fine_tuned_glm_4_is_called_so_in_the_whole_metadata(tmp_path: Path) -> None:
+    texts = ["<|endoftext|>", "<|user|>"]
+    tokens = [added(3 + i, text, special=True) for i, text in enumerate(texts)]
+    write(tmp_path, tokenizer=byte_level(pre_tokenizer=STEPS["llama"], added_tokens=tokens))
+    got = tokenizer_metadata(tmp_path, kind="glm4", config={}, architecture="glm4")
+    assert got["tokenizer.ggml.pre"] == "glm4"
 
 
 def test_spellings_of_the_same_steps(tmp_path: Path) -> None:

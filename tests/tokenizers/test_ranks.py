@@ -86,6 +86,16 @@ def test_later_versions_bring_their_template(tmp_path: Path) -> None:
     assert got["tokenizer.chat_template"] == "{{ messages }}"
 
 
+def test_a_template_of_the_files_that_an_earlier_version_does_not_use_is_said(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, tekken=tekken("v7"), tokenizer_config={"chat_template": "T"})
+    notes: list[str] = []
+    got = tokenizer_metadata(tmp_path, kind="llama", config={}, notes=notes)
+    assert got["tokenizer.chat_template"] == "mistral-v7-tekken"
+    assert any("that of the files is not used" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ggufkit.cli import render
 from ggufkit.cli.main import main
 from ggufkit.converter.sources.vocabulary import VocabularySource
 from ggufkit.errors import TokenizerMismatchError
@@ -15,6 +16,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.tokenizers import self_test, selftest, tokenizer_metadata
 from ggufkit.tokenizers.pre_table import BPE_NAMES, IGNORES_MERGES, SAME_RULES, STRUCTURES, steps_of
 from ggufkit.tokenizers.probes import PROBES
+from tests.llama import write_llama
 from tests.tokenizers.build import added, byte_level, message, model_type, piece, write
 from tests.tokenizers.published import NAMES, rebuild
 from tests.tokenizers.test_kinds import KIND_OF
@@ -172,7 +174,8 @@ def test_respelled_tokens_are_no_difference(oracle: Path, tmp_path: Path) -> Non
     metadata = tokenizer_metadata(folder, kind="llama", config={"vocab_size": 32000})
     assert metadata["tokenizer.ggml.tokens"][spaces] == "  "  # type: ignore[index]
     n_probes = self_test(folder, metadata).n_probes
-    assert len(PROBES) - 8 < n_probes < len(PROBES)
+    n_added = len(tokenizer["added_tokens"])
+    assert len(PROBES) - 8 < n_probes - n_added + 1 < len(PROBES)
 
 
 def test_a_space_at_the_start_is_left_to_llama_cpp(oracle: Path, tmp_path: Path) -> None:
@@ -202,6 +205,77 @@ def test_what_keeps_it_from_running_is_said(
     assert "crashed" in self_test(folder, metadata).why
     monkeypatch.setattr(selftest, "find_spec", lambda _: None)
     assert "pip install" in self_test(folder, metadata).why
+
+
+UNTESTED: dict[str, tuple[str, Any, str]] = {
+    "no library": ("find_spec", lambda _: None, "pip install 'ggufkit[selftest]'"),
+    "too slow": ("_SECONDS", 0.001, "took more than 0.001 s"),
+    "unknown cuts": ("rebuild", lambda _: cannot_rebuild("made up"), "made up"),
+}
+
+
+def cannot_rebuild(why: str) -> None:
+    raise selftest.CannotRebuildError(why)
+
+
+@pytest.mark.parametrize("case", UNTESTED)
+def test_a_self_test_that_was_not_run_is_said_loudly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, case: str
+) -> None:
+    name, value, why = UNTESTED[case]
+    monkeypatch.setattr(selftest, name, value)
+    loud: list[str] = []
+    monkeypatch.setattr(render, "warning", loud.append)
+    folder, out = fixture_model(tmp_path), tmp_path / "out"
+    assert main(["convert", str(folder), "--ladder", "F16", "-o", str(out)]) == 0
+    assert [text for text in loud if why in text and "self-test not run" in text]
+    said = json.loads((out / "ladder.json").read_text())["files"]
+    assert all(why in entry["source"]["self_test"] for entry in said.values())
+    loud.clear()
+    assert main(["vocabulary", str(folder), "-o", str(tmp_path / "v.gguf")]) == 0
+    assert [text for text in loud if why in text]
+    capsys.readouterr()
+    words = ["vocabulary", str(folder), "-o", str(tmp_path / "v.gguf"), "--dry-run", "--json"]
+    assert main(words) == 0
+    assert why in json.loads(capsys.readouterr().out)["self_test"]
+
+
+def test_ladder_json_says_that_a_self_test_passed_or_was_not_wanted(tmp_path: Path) -> None:
+    folder = fixture_model(tmp_path)
+    for out, words in (("tested", []), ("untested", ["--no-self-test"])):
+        command = ["convert", str(folder), "--ladder", "F16", "-o", str(tmp_path / out), *words]
+        assert main(command) == 0
+    found = [
+        next(iter(json.loads((tmp_path / out / "ladder.json").read_text())["files"].values()))
+        for out in ("tested", "untested")
+    ]
+    assert found[0]["source"]["self_test"].startswith("self-test passed (")
+    assert found[1]["source"]["self_test"] == "self-test not run: it was not asked for"
+
+
+def test_what_is_doubtful_is_in_the_summary_and_in_ladder_json(tmp_path: Path, capsys: Any) -> None:
+    folder, out = fixture_model(tmp_path), tmp_path / "out"
+    config = json.loads((folder / "config.json").read_text()) | {"eos_token_id": 5000}
+    write(folder, config=config)
+    note = "config.json: eos_token_id is 5000, but ids are whole numbers below 320"
+    command = ["convert", str(folder), "--ladder", "F16", "-o", str(out)]
+    assert main([*command, "--dry-run", "--json"]) == 0
+    assert note in json.dumps(json.loads(capsys.readouterr().out)["source"]["notes"])
+    assert main(command) == 0
+    assert note[1:] in capsys.readouterr().out
+    (entry,) = json.loads((out / "ladder.json").read_text())["files"].values()
+    assert [text for text in entry["source"]["notes"] if text.startswith(note)]
+    assert main(["vocabulary", str(folder), "-o", str(tmp_path / "v.gguf")]) == 0
+    assert note[1:] in capsys.readouterr().out
+
+
+def fixture_model(tmp_path: Path) -> Path:
+    """A small model whose tokenizer.json the tokenizers library reads."""
+    folder = write_llama(tmp_path / "Tiny-1M")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["th"] = tokenizer["model"]["vocab"].pop("<extra0>")
+    write(folder, tokenizer=tokenizer)
+    return folder
 
 
 def test_the_texts_have_one_spelling() -> None:

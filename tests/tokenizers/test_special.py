@@ -100,7 +100,7 @@ def test_one_chat_template(tmp_path: Path) -> None:
     text = '{{ messages }}\r\n""" {% import os %} \'\''
     assert templates(tmp_path, chat_template=text) == {"chat_template": text}
     assert templates(tmp_path, chat_template="") == {}
-    assert templates(tmp_path, chat_template={"not": "a template"}) == {}
+    assert templates(tmp_path, chat_template={"not": ["a template"]}) == {}
 
 
 def test_named_chat_templates(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_chat_templates_in_files(tmp_path: Path) -> None:
         "chat_templates": ["a_b", "rag"],
         "chat_template": "é\nfrom jinja",
     }
-    assert templates(tmp_path, chat_template="from config") == {"chat_template": "from config"}
+    assert templates(tmp_path, chat_template="from config")["chat_template"] == "é\nfrom jinja"
 
 
 def test_a_template_that_is_not_text_is_an_error(tmp_path: Path) -> None:

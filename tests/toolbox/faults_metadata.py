@@ -46,11 +46,11 @@ sets("rope-scaling", "llama.rope.scaling.type", STR, "linear", name="scaling_wit
 sets("rope-dimensions", "llama.rope.dimension_count", U32, 8, name="half_of_a_head")
 sets("vocab-size", "llama.vocab_size", U32, 299, name="vocab_size_of_299")
 sets("embedding-length", "llama.embedding_length", U32, 80, name="other_embedding_length",
-     also=("head-shapes", "rope-dimensions"))  # fmt: skip
+     also=("rope-dimensions",))  # fmt: skip
 sets("heads", "llama.attention.head_count_kv", U32, 3, name="three_kv_heads",
-     also=("head-shapes",))  # fmt: skip
-sets("head-shapes", "llama.attention.head_count_kv", U32, 4, name="as_many_kv_heads")
-sets("feed-forward", "llama.feed_forward_length", U32, 100, name="other_feed_forward")
+     also=("tensor-shapes",))  # fmt: skip
+sets("tensor-shapes", "llama.attention.head_count_kv", U32, 4, name="as_many_kv_heads")
+sets("tensor-shapes", "llama.feed_forward_length", U32, 100, name="other_feed_forward")
 sets("experts", "llama.expert_used_count", U32, 2, name="experts_used_of_none")
 sets("size-label", "general.size_label", STR, "7B", name="label_7b")
 sets("long-string", "general.description", STR, "x" * ((16 << 20) + 1), name="16_mib_of_text")
@@ -75,14 +75,26 @@ def file_type_of_another_rung(model: Model) -> None:
     model.name = model.name.replace("Q8_0", "Q4_K_M")
 
 
-@fault("missing-block-tensors")
-def lost_tensor(model: Model) -> None:
+def three_blocks_of_tensors(model: Model) -> None:
     source = weights(EMBEDDING, FFN, seed=5)
     for name in [n for n in model.tensors if n.startswith("blk.0.")]:
         model.tensors[name.replace("blk.0.", "blk.2.")] = model.tensors[name]
     model.tensors["blk.2.ffn_up.weight"] = source
     model.pairs["llama.block_count"] = (U32, 3)
-    del model.tensors["blk.1.ffn_norm.weight"], model.pairs["general.size_label"]
+    del model.pairs["general.size_label"]
+
+
+@fault("missing-tensors", also=("missing-block-tensors",))
+def lost_tensor(model: Model) -> None:
+    three_blocks_of_tensors(model)
+    del model.tensors["blk.1.ffn_norm.weight"]
+
+
+@fault("missing-block-tensors")
+def lost_bias(model: Model) -> None:
+    three_blocks_of_tensors(model)
+    for block in (0, 2):
+        model.tensors[f"blk.{block}.attn_q.bias"] = weights(EMBEDDING, seed=block)
 
 
 @fault("missing-embeddings")
@@ -96,14 +108,37 @@ def padded_embeddings(model: Model) -> None:
     model.tensors["token_embd.weight"] = weights(EMBEDDING, VOCAB + 20)
 
 
-@fault("output-rows")
+@fault("tensor-shapes")
 def short_output(model: Model) -> None:
     model.tensors["output.weight"] = weights(EMBEDDING, VOCAB - 1, seed=4)
 
 
-@fault("rope-factors")
+@fault("tensor-shapes")
 def too_many_rope_factors(model: Model) -> None:
     model.tensors["rope_freqs.weight"] = weights(16)
+
+
+@fault("surplus-tensors")
+def unknown_tensor(model: Model) -> None:
+    model.tensors["blk.0.ffn_side.weight"] = weights(EMBEDDING)
+    del model.pairs["general.size_label"]
+
+
+@fault("array-lengths")
+def three_kv_heads_for_two_blocks(model: Model) -> None:
+    model.pairs["llama.attention.head_count_kv"] = (ARR, struct.pack("<IQ3I", U32, 3, 2, 2, 2))
+
+
+@fault("expert-groups")
+def groups_of_no_experts(model: Model) -> None:
+    model.pairs["llama.expert_group_count"] = (U32, 2)
+
+
+@fault("expansion", also=("missing-key", "missing-tensors", "surplus-tensors"))
+def mamba_of_another_width(model: Model) -> None:
+    model.pairs = {key.replace("llama.", "mamba."): pair for key, pair in model.pairs.items()}
+    model.pairs["general.architecture"] = (STR, "mamba")
+    model.pairs["mamba.ssm.inner_size"] = (U32, EMBEDDING)
 
 
 @fault("norm-types")

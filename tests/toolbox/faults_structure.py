@@ -9,6 +9,7 @@ from tests.build import ARR, BOOL, I32, STR, U8, U16, U32, U64
 from tests.toolbox.faults import (
     EMBEDDING,
     F32_TYPE,
+    FFN,
     Model,
     fault,
     quantize,
@@ -161,17 +162,13 @@ def hole_in_data(model: Model) -> bytes:
 
 @fault("tensor-order")
 def swapped_tensors(model: Model) -> None:
-    size = 4 * EMBEDDING
-    model.tensors["a_norm.weight"], model.tensors["b_norm.weight"] = (
-        weights(EMBEDDING, seed=1),
-        weights(EMBEDDING, seed=2),
-    )
-    model.moved |= {"a_norm.weight": size, "b_norm.weight": -size}
+    size = 4 * EMBEDDING * FFN
+    model.moved |= {"blk.0.ffn_gate.weight": size, "blk.0.ffn_up.weight": -size}
 
 
 @fault("trailing-bytes")
 def trailing_bytes(model: Model) -> bytes:
-    return model.build() + b"PK\x03\x04" * 20
+    return model.build() + bytes(80)
 
 
 def padded_at_the_end(model: Model) -> None:

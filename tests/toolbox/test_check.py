@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ggufkit
-from ggufkit.toolbox.checks.rule import Severity
+from ggufkit.rules.rule import Severity
 from ggufkit.toolbox.checks.rules import GROUPS, RULES
 from tests import build
 from tests.toolbox import faults_metadata, faults_structure, faults_tokenizer

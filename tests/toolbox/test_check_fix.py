@@ -14,8 +14,8 @@ import pytest
 import ggufkit
 from ggufkit.cli.main import main
 from ggufkit.errors import BadValueError, MissingFileError
+from ggufkit.rules.rule import Severity
 from ggufkit.toolbox.checks.engine import fix
-from ggufkit.toolbox.checks.rule import Severity
 from ggufkit.toolbox.checks.rules import RULES
 from tests import build
 from tests.toolbox import faults_metadata, faults_structure, faults_tokenizer
@@ -97,7 +97,7 @@ def test_several_fixes_at_once(tmp_path: Path) -> None:
     faults_metadata.quantized(model)
     del model.pairs["general.quantization_version"], model.pairs["general.file_type"]
     model.pairs["llama.context_length"] = (build.U64, 2048)
-    path = put(tmp_path, {model.name: model.build() + b"trailing"})
+    path = put(tmp_path, {model.name: model.build() + bytes(64)})
     assert len(ggufkit.check(path)) == 4
     (done,) = fix(ggufkit.check(path))
     assert done.how == "rewritten"

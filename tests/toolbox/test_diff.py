@@ -216,3 +216,11 @@ def test_a_missing_file_is_one_error(files, tmp_path):
     with pytest.raises(MissingFileError):
         diff(a, tmp_path / "none.gguf")
     assert main(["diff", str(a), str(tmp_path / "none.gguf")]) == 3
+
+
+@pytest.mark.parametrize("alignment", [8, 64, 4096])
+def test_another_alignment_is_no_difference(alignment: int, tmp_path) -> None:
+    a, b = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    a.write_bytes(model({"t": np.ones((3, 5), np.float32), "u": np.ones(7, np.float16)}))
+    assert main(["copy", str(a), str(b), "--alignment", str(alignment), "-q"]) == 0
+    assert main(["diff", str(a), str(b), "-q"]) == 0

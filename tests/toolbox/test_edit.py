@@ -351,3 +351,11 @@ def test_special_tokens_are_set_by_text_and_by_id(path):
     assert metadata["tokenizer.ggml.padding_token_id"] == 0
     with pytest.raises(MissingKeyError, match="'<absent>' is neither a token"):
         edit(path, special_tokens={"eos": "<absent>"})
+
+
+@pytest.mark.parametrize(("role", "meant"), [("eso", "'eos'"), ("fim_prefix", "fim_pre"), ("", "")])
+def test_a_special_token_that_does_not_exist_is_refused(role, meant, path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(BadValueError, match=rf"no special token is called .*{meant}.*there are"):
+        edit(path, special_tokens={role: "b"})
+    assert path.read_bytes() == before

@@ -1,8 +1,9 @@
 """Quantized checkpoints, presented as the plain weights that they encode.
 
-``quantization_config`` of config.json names a method. The method's module finds the packed tensors
-and replaces them by tensors with the names that an architecture expects, whose rows are
-dequantized when they are read. Their parts (scales, zeros, ...) disappear from the checkpoint.
+``quantization_config`` of config.json names a method; where it does not, the tensors tell. The
+method's module finds the packed tensors and replaces them by tensors with the names that an
+architecture expects, whose rows are dequantized when they are read. Their parts (scales, zeros,
+...) disappear from the checkpoint.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from ggufkit.checkpoint.quantized import (
     fp8,
     gptq,
     hqq,
+    mlx,
     modelopt,
     mxfp4,
     torchao,
 )
+from ggufkit.checkpoint.quantized.signs import method_of
 from ggufkit.checkpoint.quantized.view import PlainView, Tensors
 from ggufkit.errors import CheckpointError
 
@@ -38,6 +41,7 @@ METHODS: dict[str, Find] = {
     "hqq": hqq.find,
     "torchao": torchao.find,
     "mxfp4": mxfp4.find,
+    "mlx": mlx.find,
 }
 
 
@@ -49,19 +53,32 @@ def dequantized_view(config: Mapping[str, Any], tensors: Tensors) -> tuple[Tenso
     CheckpointError
         The method is not known, or a tensor's parts do not fit.
     """
-    quantization = config.get("quantization_config") or config.get("compression_config")
-    if not isinstance(quantization, Mapping):
-        # older exports of ModelOpt are recognised by the names of their tensors
-        if not modelopt.is_modelopt(tensors):
-            return tensors, ""
-        quantization = {}
-    given = quantization.get("quant_method")
-    method = str(given or ("modelopt" if modelopt.is_modelopt(tensors) else ""))
+    settings = _settings(config)
+    method = str(settings.get("quant_method") or "") or method_of(tensors)[0]
+    if not method:
+        return tensors, ""
     if method not in METHODS:
         raise CheckpointError(
             f"config.json: weights quantized by {method[:40]!r} can't be read; known methods are "
             f"{', '.join(METHODS)}. Use the original model, or save it dequantized"
         )
     view = PlainView(tensors)
-    description = METHODS[method](view, quantization)
-    return view.tensors(), description
+    description = METHODS[method](view, settings)
+    plain = view.tensors()
+    rest, name = method_of(plain)
+    if rest:
+        raise CheckpointError(
+            f"weights are quantized by {method}, but {name} ({plain[name].dtype} of shape "
+            f"{plain[name].shape}) is of {rest}, in a layout that can't be read. Is config.json "
+            "the one of these weights? Otherwise use the original model, or save it dequantized"
+        )
+    return plain, description if view.weights else ""
+
+
+def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a config that names a method, or MLX's, which names none."""
+    given = config.get("quantization_config") or config.get("compression_config")
+    if isinstance(given, Mapping) and given.get("quant_method"):
+        return given
+    own = config.get("quantization")
+    return next((each for each in (own, given) if isinstance(each, Mapping)), {})

@@ -71,7 +71,8 @@ def find(view: PlainView, config: Mapping[str, Any]) -> str:
         raise CheckpointError(
             f"config.json: AWQ {version[:20]} with {str(bits)[:20]} bits, expected gemm with 4"
         )
-    given = config.get("group_size", config.get("q_group_size", 128))
+    given = config.get("group_size", config.get("q_group_size"))
+    group_size = given
     for stem, qweight in view.with_suffix(".qweight"):
         scales, qzeros = view.part(f"{stem}.scales"), view.part(f"{stem}.qzeros")
         if len(qweight.shape) != 2 or not qweight.shape[0]:
@@ -79,7 +80,9 @@ def find(view: PlainView, config: Mapping[str, Any]) -> str:
                 f"{stem}: qweight of shape {qweight.shape}, but AWQ needs a matrix with rows"
             )
         n_in, n_out = qweight.shape[0], qweight.shape[1] * 8
-        group_size = given if type(given) is int and given > 0 else n_in
+        n_scales = scales.shape[0] if scales.shape else 0
+        own = n_in if given is not None else -(-n_in // max(1, n_scales))
+        group_size = given if type(given) is int and given > 0 else own
         n_groups = -(-n_in // group_size)
         expect(qweight, (n_in, n_out // 8), ("I32",))
         expect(scales, (n_groups, n_out), FLOATS)
@@ -87,4 +90,4 @@ def find(view: PlainView, config: Mapping[str, Any]) -> str:
         packed = AWQ(qweight, qzeros, scales, group_size)
         view.put(f"{stem}.weight", qweight, (n_out, n_in), packed)
         view.hide(stem, (".qweight", ".qzeros", ".scales"))
-    return f"AWQ, 4 bits, groups of {given}, dequantized"
+    return f"AWQ, 4 bits, groups of {group_size}, dequantized"

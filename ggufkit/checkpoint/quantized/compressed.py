@@ -255,6 +255,8 @@ def _n_groups(scale: CheckpointTensor, n_rows: int) -> int:
 def _group_size(scale: CheckpointTensor, n_cols: int, n_groups: int, sizes: Sizes) -> int:
     if n_groups == 1:
         return max(1, n_cols)
+    if not sizes.groups and n_cols % n_groups == 0:  # no config, but no other size fits
+        return n_cols // n_groups
     fitting = [size for size in sizes.groups if -(-n_cols // size) == n_groups]
     if not fitting:
         known = " and ".join(map(str, sizes.groups)) or "no size"

@@ -76,7 +76,9 @@ def find(view: PlainView, config: Mapping[str, Any]) -> str:
     bits = config.get("bits")
     if bits not in BITS:
         raise CheckpointError(
-            f"config.json: GPTQ with bits {str(bits)[:20]}, expected one of {BITS}"
+            f"config.json: weights quantized by GPTQ, with bits {str(bits)[:20]}, expected one of "
+            f"{BITS}. Their settings are in quantization_config, or in quantize_config.json next "
+            "to it: take these files from the same repository"
         )
     less_one = config.get("checkpoint_format", "gptq") != "gptq_v2"
     for stem, qweight in view.with_suffix(".qweight"):

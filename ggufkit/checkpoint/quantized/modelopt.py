@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ggufkit.checkpoint.quantized import fp4, fp8
-from ggufkit.checkpoint.quantized.view import PlainView, Tensors
+from ggufkit.checkpoint.quantized.view import PlainView
 from ggufkit.errors import CheckpointError
 
 
@@ -47,11 +47,3 @@ def find(view: PlainView, config: Mapping[str, Any]) -> str:  # noqa: ARG001
             view.put(name, tensor, tensor.shape, packed)
             kinds.add("FP8")
     return f"ModelOpt {' and '.join(sorted(kinds))}, dequantized"
-
-
-def is_modelopt(tensors: Tensors) -> bool:
-    """Whether tensors have the names of ModelOpt's parts; older config.json files don't name it."""
-    return any(name.endswith(".weight_scale_2") for name in tensors) or any(
-        tensor.dtype in fp8.TABLES and f"{name}_scale" in tensors
-        for name, tensor in tensors.items()
-    )

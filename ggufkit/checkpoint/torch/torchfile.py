@@ -15,6 +15,7 @@ from ggufkit.checkpoint.safetensors import DTYPE_BITS, CheckpointTensor, ShardFi
 from ggufkit.checkpoint.torch.archive import Span, read_entries
 from ggufkit.checkpoint.torch.unpickle import MAX_PICKLE_BYTES, PickledTensor, unpickle_tensors
 from ggufkit.errors import CheckpointError
+from ggufkit.io.file_kinds import HEAD_BYTES, or_else
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,10 +36,11 @@ def read_torch_header(path: Path) -> dict[str, CheckpointTensor]:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            if file.read(4) != b"PK\x03\x04":
+            start = file.read(HEAD_BYTES)
+            if start[:4] != b"PK\x03\x04":
+                advice = "load it in a sandbox with torch and save it as safetensors"
                 raise CheckpointError(
-                    f"{path}: not a checkpoint of torch 1.6 or later; load it in a sandbox with "
-                    "torch and save it as safetensors"
+                    f"{path}: not a checkpoint of torch 1.6 or later; {or_else(start, advice)}"
                 )
             entries = read_entries(path, file, status.st_size)
             pickled = _read(file, path, entries, PICKLE_NAME, MAX_PICKLE_BYTES)

@@ -19,7 +19,7 @@ from ggufkit.cli.json_output import emit
 from ggufkit.gguf.split import parse_part_name, part_name
 
 if TYPE_CHECKING:
-    from ggufkit.toolbox.checks.rule import Finding
+    from ggufkit.rules.rule import Finding
     from ggufkit.toolbox.edit import Edit
 
 _SEVERITIES = ("error", "warning", "note")

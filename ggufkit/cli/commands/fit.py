@@ -125,6 +125,13 @@ def _notes(found: Fit) -> list[str]:
     notes = []
     if found.estimated:
         notes.append("An estimate: the sizes are those of a usual dense model.")
+    notes += [
+        f"{p.need.candidate.name}: a mixture of experts runs faster with all layers on the GPU and "
+        f"the experts of {p.n_cpu_moe} of them in RAM: llama.cpp's -ngl "
+        f"{p.need.shape.n_layers + 1} --n-cpu-moe {p.n_cpu_moe}"
+        for p in found.placements
+        if p.n_cpu_moe
+    ]
     trained = max((p.need.shape.trained_context for p in found.placements), default=0)
     context = max((p.need.options.context for p in found.placements), default=0)
     if trained and context > trained:

@@ -46,14 +46,15 @@ def run(args: argparse.Namespace) -> int:
         "model": str(metadata.get("tokenizer.ggml.model", "")),
         "pre": str(metadata.get("tokenizer.ggml.pre", "")),
         "self_test": tested,
+        "notes": source.origin.get("notes", []),
     }
     fields = {
         "vocabulary": facts["tokens"],
         "tokenizer": facts["model"],
         "pre-tokenizer": facts["pre"],
     }
-    notes = [] if tested is None else [f"tokenizer: {tested}"]
-    converting.write_file(args, plan, facts, fields, notes)
+    converting.write_file(args, plan, facts, fields)
     if not args.json:
+        convert_output.doubts(source)
         convert_output.unverified(source.origin)
     return 0

@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING
 
 from ggufkit.arrays import Floats
 from ggufkit.checkpoint.hub import REPO_ID, fetch_files
-from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_header
+from ggufkit.checkpoint.safetensors import (
+    CheckpointTensor,
+    expect_weights,
+    read_float32,
+    read_header,
+)
 from ggufkit.checkpoint.torch.torchfile import read_torch_header
 from ggufkit.converter.lora.settings import Settings, parse_settings
 from ggufkit.errors import ConversionError, MissingFileError
@@ -127,6 +132,7 @@ class Adapter:
         bases: dict[str, CheckpointTensor] = {}
         odd = []
         for name, tensor in tensors.items():
+            expect_weights(tensor)
             plain = name.removeprefix(PREFIX)
             match = _PAIR.fullmatch(plain)
             if match:

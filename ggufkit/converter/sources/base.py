@@ -19,6 +19,8 @@ from ggufkit.gguf.naming import build_name
 from ggufkit.types import FileType, Shape, TensorType
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ggufkit.gguf.metadata import Metadata
 
 QUANTIZATION = {"general.quantization_version": 2}  # GGML_QNT_VERSION
@@ -52,8 +54,8 @@ class SourceTensor:
 
     @property
     def n_rows(self) -> int:
-        """Rows, counted over all leading dimensions."""
-        return prod(self.shape[:-1])
+        """Rows, counted over all leading dimensions; none of a tensor without weights."""
+        return prod(self.shape[:-1]) if all(self.shape) else 0
 
     @property
     def n_cols(self) -> int:
@@ -101,6 +103,11 @@ class Source(ABC):
     n_remote: int = 0
     cached_bytes: int = 0
     is_gguf: ClassVar[bool] = False
+
+    @property
+    def config_keys(self) -> Mapping[str, str]:
+        """The keys of config.json that hparams are taken from, by hparam."""
+        return {}
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that the source's own file of `file_type` has."""

@@ -6,13 +6,15 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ggufkit.architectures.config_effects import config_notes, refuse_other_function
 from ggufkit.architectures.from_gguf_py import generic_architecture
+from ggufkit.architectures.left_out import grouped
 from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
 from ggufkit.arrays import Floats
 from ggufkit.checkpoint.model_card import general_metadata, read_generation_config
 from ggufkit.checkpoint.safetensors import CheckpointTensor
-from ggufkit.checkpoint.sentence_transformers import pooling_mode
+from ggufkit.checkpoint.sentence_transformers import other_modules, pooling_mode
 from ggufkit.converter.sources.base import FILE_TYPE_KEY, QUANTIZATION, Reader, Source, SourceTensor
 from ggufkit.converter.sources.row_readers import (
     ComputedReader,
@@ -20,8 +22,10 @@ from ggufkit.converter.sources.row_readers import (
     shape_of,
     source_type_of,
 )
+from ggufkit.converter.sources.tied_output import OutputWeights, lost_copies, output_weights
 from ggufkit.errors import ConversionError, TensorNamesError, UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.io.guarded_files import has_file
 from ggufkit.mapping.matching import MappedTensor, generalize, map_tensors
 from ggufkit.mapping.spec import (
     Context,
@@ -73,12 +77,15 @@ class IdentifiedModel:
         The ``tokenizer.*`` keys.
     provenance : dict
         What the origin says of an architecture that is not the package's own; else empty.
+    notes : tuple of str
+        What a reader of the summary should know of the tokenizer.
     """
 
     architecture: Architecture
     config: Mapping[str, Any]
     tokenizer: Metadata
     provenance: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -98,13 +105,20 @@ class IdentifiedModel:
         architecture, made = _find_architecture(checkpoint, names, generic, given)
         with config_errors(architecture):
             config = complete_config(architecture, checkpoint.config)
+        refuse_other_function(architecture.name, config)
         config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
         generation = read_generation_config(checkpoint.path)
         config["suppress_tokens"] = generation.get("suppress_tokens")
+        notes: list[str] = []
         tokenizer = tokenizer_metadata(
-            checkpoint.path, kind=architecture.tokenizer, config=config, pre=pre
+            checkpoint.path,
+            kind=architecture.tokenizer,
+            config=config,
+            pre=pre,
+            architecture=architecture.name,
+            notes=notes,
         )
-        return cls(architecture, config, tokenizer, made)
+        return cls(architecture, config, tokenizer, made, tuple(notes))
 
     def metadata(
         self, checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str | None
@@ -201,7 +215,10 @@ class CheckpointSource(Source):
         tested = check_tokenizer(checkpoint.path, model.tokenizer) if self_test else None
         n_tokens = len(model.tokenizer["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
         with config_errors(model.architecture):
-            mapped = _map(checkpoint, model.architecture, Context(model.config, n_tokens=n_tokens))
+            output = output_weights(checkpoint, model.architecture, model.config)
+            names = [name for name in checkpoint.tensors if name != output.copy]
+            context = Context(model.config, n_tokens=n_tokens)
+            mapped = _map(checkpoint, model.architecture, context, names)
             described = [_describe(checkpoint, tensor) for tensor in mapped]
             values = compute_tensors(model.architecture, model.config)
         # the converter writes what it repacks before what it converts
@@ -211,6 +228,11 @@ class CheckpointSource(Source):
         if checkpoint.quantized:
             origin["quantized"] = _quantized(checkpoint, described)
         origin |= model.provenance
+        origin |= tokenizer_origin(model, tested)
+        metadata = model.metadata(checkpoint, tensors, name)
+        with config_errors(model.architecture):
+            notes = config_notes(model.config, metadata, {tensor.name for tensor in tensors})
+        origin |= _remarks(checkpoint, mapped, output, [*model.notes, *notes])
         if merged:
             origin["merged"] = list(merged)
         return cls(
@@ -222,10 +244,21 @@ class CheckpointSource(Source):
             computed=values,
             origin=origin,
             self_test=tested,
-            base_metadata=model.metadata(checkpoint, tensors, name),
+            base_metadata=metadata,
             n_remote=checkpoint.n_remote,
             cached_bytes=min(checkpoint.cache_bytes, checkpoint.n_remote),
         )
+
+    @property
+    def config_keys(self) -> Mapping[str, str]:
+        """The keys of config.json that hparams are taken from, by hparam."""
+        found: dict[str, str] = {}
+        for hparam in self.architecture.hparams:
+            if isinstance(hparam, str) or callable(hparam.source):
+                continue
+            names = (hparam.source,) if isinstance(hparam.source, str) else hparam.source
+            found |= next(({hparam.key: name} for name in names if name in self.config), {})
+        return found
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that llama.cpp's converter writes for `file_type`."""
@@ -257,6 +290,14 @@ def checkpoint_origin(
     }
 
 
+def tokenizer_origin(model: IdentifiedModel, tested: SelfTest | None) -> dict[str, Any]:
+    """Return what the origin says of a tokenizer: how it was tested, and what is doubtful."""
+    said: dict[str, Any] = {"self_test": str(tested or SelfTest(why="it was not asked for"))}
+    if model.notes:
+        said["notes"] = list(model.notes)
+    return said
+
+
 def _find_architecture(
     checkpoint: Checkpoint,
     names: Sequence[str],
@@ -284,15 +325,48 @@ def _find_architecture(
 
 
 def _map(
-    checkpoint: Checkpoint, architecture: Architecture, context: Context
+    checkpoint: Checkpoint, architecture: Architecture, context: Context, names: Sequence[str]
 ) -> list[MappedTensor]:
     """Match tensors with weights; an error names the architecture that fits better, if one does."""
     try:
-        return map_tensors(architecture, checkpoint.tensors, context)
+        return map_tensors(architecture, names, context)
     except TensorNamesError as error:
-        raise with_closest(
-            error, architecture, architectures(), checkpoint.tensors, checkpoint.config
-        ) from None
+        raise with_closest(error, architecture, architectures(), names, checkpoint.config) from None
+
+
+def _remarks(
+    checkpoint: Checkpoint,
+    mapped: Sequence[MappedTensor],
+    output: OutputWeights,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Return what the origin says of tensors that are left out, and of what is doubtful."""
+    used = {source for tensor in mapped for source in tensor.sources}
+    rest = [name for name in checkpoint.tensors if name not in used]
+    left_out = [*grouped(rest, checkpoint.config)]
+    if output.note:
+        notes.append(output.note)
+    if has_file(checkpoint.path, "adapter_config.json"):
+        notes.append(
+            "an adapter (adapter_config.json) lies next to the weights: it is not merged in, "
+            "unless its folder is given with --merge-lora"
+        )
+    if modules := other_modules(checkpoint.path):
+        notes.append(
+            f"the modules {', '.join(modules)[:200]} of sentence-transformers are left out: the "
+            "embeddings are those before them"
+        )
+    given = checkpoint.config.get("quantization_config")
+    if isinstance(given, dict) and not checkpoint.quantized:
+        notes.append(
+            f"config.json says that the weights are quantized "
+            f"({str(given.get('quant_method'))[:40]}), but none is: they are taken as they are"
+        )
+    notes += lost_copies(checkpoint, mapped, rest)
+    return {
+        **({"left_out": left_out} if left_out else {}),
+        **({"notes": notes} if notes else {}),
+    }
 
 
 def _with_computed(

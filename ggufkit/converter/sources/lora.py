@@ -28,7 +28,7 @@ from ggufkit.errors import ConversionError, UnmappedTensorsError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import has_file, read_json
 from ggufkit.mapping.matching import MappedTensor, map_tensors
-from ggufkit.mapping.spec import Context, complete_config, config_errors
+from ggufkit.mapping.spec import Context, complete_config, config_errors, is_tied
 from ggufkit.mapping.transforms import Factors, Identity, Transform
 from ggufkit.types import FileType, OutType, TensorType
 
@@ -228,7 +228,7 @@ def _base_config(base: str | Path) -> Mapping[str, Any]:
 def _map(
     adapter: Adapter, architecture: Architecture, config: Mapping[str, Any]
 ) -> tuple[MappedTensor, ...]:
-    if config.get("tie_word_embeddings") and "lm_head.weight" in adapter.pairs:
+    if is_tied(architecture, config) and "lm_head.weight" in adapter.pairs:
         raise ConversionError(
             f"{adapter.path}: adapts lm_head, which this model does not have: its output weights "
             "are the token embeddings. Merge it with PEFT, and convert the result"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ggufkit.architectures.left_out import NOT_USED, group
 from ggufkit.architectures.vision import find_vision
 from ggufkit.architectures.vision.base import NAME, VisionFamily
 from ggufkit.checkpoint import Checkpoint
@@ -91,7 +92,8 @@ class MmprojSource(Source):
             config = family.complete(checkpoint.config, _processor(checkpoint.path))
             if family.marker:
                 config["marker"] = _token_id(checkpoint.path, family.marker)
-            mapped = _map(checkpoint, family, config)
+            names = _own_names(checkpoint, family, config)
+            mapped = tuple(map_tensors(family.architecture, names, Context(config, n_tokens=0)))
             keys = family.metadata(config)
             tensors = tuple(_describe(checkpoint, family, tensor, outtype) for tensor in mapped)
         file_type = FileType[outtype.upper()]
@@ -103,7 +105,7 @@ class MmprojSource(Source):
             checkpoint=checkpoint,
             tensors=tensors,
             mapped={tensor.name: tensor for tensor in mapped},
-            origin={**checkpoint_origin(checkpoint), "part": "mmproj"},
+            origin={**checkpoint_origin(checkpoint), "part": "mmproj", **_left_out(names, mapped)},
             base_metadata=metadata,
             file_types=(file_type,),
             n_remote=checkpoint.n_remote,
@@ -144,21 +146,28 @@ def _describe(
     return SourceTensor(mapped.name, shape, source_type_of(checkpoint, mapped), wanted)
 
 
-def _map(
+def _own_names(
     checkpoint: Checkpoint, family: VisionFamily, config: Mapping[str, Any]
-) -> tuple[MappedTensor, ...]:
-    architecture = family.architecture
+) -> list[str]:
+    """Return the names of the tensors of a checkpoint's vision part."""
     names = [
         name
         for name in checkpoint.tensors
-        if canonical_name(architecture, config, name).startswith(family.prefixes)
+        if canonical_name(family.architecture, config, name).startswith(family.prefixes)
     ]
     if not names:
         raise MissingWeightsError(
             f"{checkpoint.path}: has no tensors of a vision part ({', '.join(family.prefixes)}); "
             "is it the language model alone?"
         )
-    return tuple(map_tensors(architecture, names, Context(config, n_tokens=0)))
+    return names
+
+
+def _left_out(names: Sequence[str], mapped: Sequence[MappedTensor]) -> dict[str, Any]:
+    """Return what the origin says of tensors of the vision part that llama.cpp does not use."""
+    used = {source for tensor in mapped for source in tensor.sources}
+    rest = [name for name in names if name not in used]
+    return {"left_out": [group(rest, NOT_USED)]} if rest else {}
 
 
 def _type_of(

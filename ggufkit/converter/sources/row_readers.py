@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32
+from ggufkit.checkpoint.quantized.mlx import refuse_moved_convolution
+from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, expect_weights, read_float32
 from ggufkit.codecs import dequantize
 from ggufkit.errors import ShapeMismatchError
+from ggufkit.gguf.limits import MAX_DIMS
 from ggufkit.mapping.transforms import Floats, Transform, n_rows
 from ggufkit.types import TensorType
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 # Safetensors dtype -> tensor type; anything else is widened to float32.
 STORED = {"BF16": TensorType.BF16, "F16": TensorType.F16, "F32": TensorType.F32}
+
+
+# Convolutions along the tokens, one for each channel.
+DEPTHWISE = ("ssm_conv1d.weight", "shortconv.conv.weight")
 
 
 @dataclass(frozen=True)
@@ -140,11 +146,24 @@ def shape_of(checkpoint: Checkpoint, mapped: MappedTensor) -> tuple[int, ...]:
     ------
     ShapeMismatchError
         The checkpoint's tensors do not fit; the message names the first.
+    CheckpointError
+        One is empty, or stored in codes whose meaning is not known.
     """
+    stored = [checkpoint.tensors[name] for name in mapped.sources]
+    for tensor in stored:
+        expect_weights(tensor)
+    if mapped.name.endswith(DEPTHWISE):
+        refuse_moved_convolution(stored)
     try:
-        return mapped.transform.shape(*(checkpoint.tensors[n].shape for n in mapped.sources))
+        shape = mapped.transform.shape(*(checkpoint.tensors[n].shape for n in mapped.sources))
     except ShapeMismatchError as error:
         raise ShapeMismatchError(f"{mapped.sources[0]}: {error}") from None
+    if len(shape) > MAX_DIMS:
+        raise ShapeMismatchError(
+            f"{mapped.sources[0]}: {mapped.name} would have {len(shape)} dimensions, {shape}; a "
+            f"GGUF file allows {MAX_DIMS}"
+        )
+    return shape
 
 
 def source_type_of(checkpoint: Checkpoint, mapped: MappedTensor) -> TensorType:

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 from ggufkit.architectures.third_party import load_file
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.converter.sources.base import FILE_TYPE_KEY, Reader, Source, SourceTensor, file_name
-from ggufkit.converter.sources.checkpoint import IdentifiedModel, checkpoint_origin
+from ggufkit.converter.sources.checkpoint import (
+    IdentifiedModel,
+    checkpoint_origin,
+    tokenizer_origin,
+)
 from ggufkit.errors import ConversionError, MissingTensorError
 from ggufkit.tokenizers import self_test as check_tokenizer
 from ggufkit.types import FileType
@@ -70,7 +74,11 @@ class VocabularySource(Source):
         metadata[FILE_TYPE_KEY] = int(file_type)
         return cls(
             tensors=(),
-            origin={**checkpoint_origin(checkpoint, given), **model.provenance},
+            origin={
+                **checkpoint_origin(checkpoint, given),
+                **model.provenance,
+                **tokenizer_origin(model, tested),
+            },
             base_metadata=metadata,
             file_types=(file_type,),
             self_test=tested,

@@ -20,7 +20,7 @@ from ggufkit.publish.llama_cpp.chat import TEMPLATE_KEY, special_token
 from ggufkit.publish.ollama.derive import derive
 from ggufkit.publish.ollama.families import FAMILIES
 from ggufkit.publish.ollama.parts import PromptParts
-from ggufkit.toolbox.checks.llama_cpp import ADDS_BOS, PRE_ADDS_BOS, TOKENIZERS
+from ggufkit.rules.llama_cpp import ADDS_BOS, PRE_ADDS_BOS, TOKENIZERS
 from ggufkit.toolbox.template import Conversation, Message, Rendering, render_all
 
 #: What UTF-8 can't express.

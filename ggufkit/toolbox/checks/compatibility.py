@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
-from ggufkit.toolbox.checks.llama_cpp import OLLAMA_MAX_ITEMS, OLLAMA_MAX_STRING
-from ggufkit.toolbox.checks.rule import CheckRule, RawFinding, Severity, named
+from ggufkit.rules.llama_cpp import OLLAMA_MAX_ITEMS, OLLAMA_MAX_STRING
+from ggufkit.rules.rule import CheckRule, RawFinding, Severity, named
 from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.types import TensorType, ValueType
 

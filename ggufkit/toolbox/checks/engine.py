@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ggufkit.errors import BadValueError
+from ggufkit.rules.rule import CheckRule, Finding
 from ggufkit.toolbox import Progress, silent
-from ggufkit.toolbox.checks.rule import CheckRule, Finding
 from ggufkit.toolbox.checks.rules import GROUPS, RULES
 from ggufkit.toolbox.checks.scan import scan
 from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.toolbox.edit import Edit, edit
 
-_MAX_MESSAGE = 600
+_MAX_MESSAGE = 2000
 
 
 def check(

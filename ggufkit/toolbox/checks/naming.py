@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ggufkit.converter.planning.recipes import ALIASES
 from ggufkit.gguf.naming import EXTENSION, parse_name
 from ggufkit.gguf.split import parse_part_name
-from ggufkit.toolbox.checks.rule import CheckRule, RawFinding, Severity
+from ggufkit.rules.rule import CheckRule, RawFinding, Severity
 from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.types import FileType
 

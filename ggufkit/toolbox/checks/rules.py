@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from ggufkit.rules import engine
+from ggufkit.rules.rule import CheckRule
 from ggufkit.toolbox.checks import (
     compatibility,
-    metadata,
+    file_type,
     naming,
-    shapes,
     splits,
     structure,
     templates,
-    tokenizer,
     weights,
 )
-from ggufkit.toolbox.checks.rule import CheckRule
 
 #: Name of a group -> its rules.
 GROUPS: dict[str, tuple[CheckRule, ...]] = {
     "structure": structure.RULES,
     "splits": splits.RULES,
-    "metadata": metadata.RULES,
-    "shapes": shapes.RULES,
-    "tokenizer": tokenizer.RULES,
+    "metadata": engine.GROUPS["metadata"] + file_type.RULES,
+    "shapes": engine.GROUPS["shapes"],
+    "tokenizer": engine.GROUPS["tokenizer"],
     "templates": templates.RULES,
     "weights": weights.RULES,
     "naming": naming.RULES,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from ggufkit.gguf import limits
 from ggufkit.gguf.layout import align
 from ggufkit.gguf.values import EncodedValue
-from ggufkit.toolbox.checks.rule import Check, CheckRule, Fix, RawFinding, Severity, named
+from ggufkit.rules.rule import Check, CheckRule, Fix, RawFinding, Severity, named
 from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.toolbox.checks.survey import LenientHeader
+from ggufkit.toolbox.surplus import describe_surplus
 from ggufkit.types import ValueType
 
 _REWRITE = Fix("rewrite the file", rewrite=True)
@@ -41,10 +44,15 @@ def big_endian(subject: CheckedModel) -> Iterator[RawFinding]:
     for part in subject.parts:
         if part.order == ">":
             yield RawFinding(
-                "a big-endian file: ordinary machines can't load it; convert the checkpoint again, "
-                "without --bigendian",
+                "a big-endian file: ordinary machines can't load it; turn it with "
+                f"'{_turn(part.path)}'",
                 part.path,
             )
+
+
+def _turn(path: Path) -> str:
+    out = path.with_name(f"{path.stem}-little.gguf")
+    return f"ggufkit convert-endian {shlex.quote(str(path))} {shlex.quote(str(out))} little"
 
 
 def truncated(subject: CheckedModel) -> Iterator[RawFinding]:
@@ -86,16 +94,22 @@ def _end(part: LenientHeader) -> int:
 
 
 def trailing_bytes(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Bytes that belong to no tensor."""
+    """Bytes that belong to no tensor; only zeros may be thrown away."""
     for part in subject.parts:
-        if _intact(part) and part.infos[-1].type.is_known:
-            surplus = part.file_size - align(_end(part), part.alignment)
-            if surplus > 0:
-                yield RawFinding(
-                    f"{surplus} bytes follow the last tensor: nothing reads them",
-                    part.path,
-                    _REWRITE,
-                )
+        if not part.complete or part.places or any(not i.type.is_known for i in part.infos[-1:]):
+            continue
+        end = _end(part) if part.infos else part.data_offset
+        padded = align(end, part.alignment)
+        kept = describe_surplus(part.path, end, padded) if part.file_size > end else None
+        if kept is not None:
+            yield RawFinding(kept, part.path)
+        elif part.file_size > padded:
+            yield RawFinding(
+                f"{part.file_size - padded} bytes follow the last tensor, all zero: nothing reads "
+                "them",
+                part.path,
+                _REWRITE,
+            )
 
 
 def missing_padding(subject: CheckedModel) -> Iterator[RawFinding]:

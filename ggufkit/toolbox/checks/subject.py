@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import re
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ggufkit.errors import GGUFKitError, MissingFileError
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.gguf.split import COUNT, parse_part_name, part_name
-from ggufkit.toolbox.checks.llama_cpp import ADDS_BOS, ENCODERS, PRE_ADDS_BOS, TOKENIZERS
+from ggufkit.rules.model import DescribedModel
 from ggufkit.toolbox.checks.probe import Probe, probe
 from ggufkit.toolbox.checks.survey import LenientHeader, survey
-from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ggufkit.gguf.layout import TensorInfo
-    from ggufkit.gguf.metadata import Metadata
     from ggufkit.toolbox.checks.scan import TensorDataStats
 
-_BLOCK = re.compile(r"blk\.(\d{1,6})\.(.+)", re.ASCII)
 _MAX_TEMPLATES = 8  # a file names as many as it likes, and each may take seconds
 
 
-class CheckedModel:
+class CheckedModel(DescribedModel):
     """A model to check.
 
     Attributes
@@ -47,6 +39,12 @@ class CheckedModel:
         self.weights: dict[str, TensorDataStats] = {}
         self.missing: list[Path] = []
         self.parts = self._open()
+        tensors = {name: info for part in self.parts for name, info in part.tensors.items()}
+        super().__init__(self.first.metadata, tensors)
+        # whether all headers are complete
+        self.readable = not self.missing and all(part.complete for part in self.parts)
+        known = all(info.type.is_known for info in tensors.values())
+        self.intact = self.readable and known and not any(part.problems for part in self.parts)
 
     def _open(self) -> list[LenientHeader]:
         named = survey(self.path)
@@ -71,21 +69,6 @@ class CheckedModel:
         """The part that holds the metadata."""
         return self.parts[0]
 
-    @property
-    def metadata(self) -> Metadata:
-        """The first part's metadata."""
-        return self.first.metadata
-
-    @cached_property
-    def readable(self) -> bool:
-        """Whether all headers are complete, so that absent keys and tensors are really missing."""
-        return not self.missing and all(part.complete for part in self.parts)
-
-    @cached_property
-    def tensors(self) -> dict[str, TensorInfo]:
-        """Tensors of all parts."""
-        return {name: info for part in self.parts for name, info in part.tensors.items()}
-
     def part_of(self, name: str) -> LenientHeader:
         """Return the part that holds a tensor."""
         return next(p for p in self.parts if p.tensors.get(name) is self.tensors[name])
@@ -99,127 +82,6 @@ class CheckedModel:
         except GGUFKitError:
             return False
         return not self.missing
-
-    def typed(self, key: str) -> ValueType | None:
-        """Return the type of a key's value or of its items; None if it is absent."""
-        if key not in self.metadata:
-            return None
-        if self.metadata.type_of(key) is ValueType.ARRAY:
-            return self.metadata.item_type_of(key)
-        return self.metadata.type_of(key)
-
-    def text(self, key: str) -> str:
-        """Return a string; empty if it is absent or something else."""
-        value = self.metadata.get(key)
-        return value if isinstance(value, str) else ""
-
-    def number(self, key: str) -> int | float | None:
-        """Return a number; None if it is absent or something else."""
-        value = self.metadata.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        return value
-
-    def integer(self, key: str) -> int | None:
-        """Return an integer; None if it is absent or something else."""
-        value = self.number(key)
-        return value if isinstance(value, int) else None
-
-    def flag(self, key: str) -> bool | None:
-        """Return a bool; None if it is absent or something else."""
-        value = self.metadata.get(key)
-        return value if isinstance(value, bool) else None
-
-    def items(self, key: str) -> Sequence[Any]:
-        """Return an array; empty if it is absent or something else."""
-        value = self.metadata.get(key)
-        return value if isinstance(value, list) else []
-
-    def hparam(self, key: str, layer: int | None = None) -> int | None:
-        """Return an integer hparam of the architecture, or of one layer if given per layer."""
-        value = self.metadata.get(f"{self.architecture}.{key}")
-        if isinstance(value, list) and layer is not None and layer < len(value):
-            value = value[layer]
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-    @cached_property
-    def architecture(self) -> str:
-        """``general.architecture``; empty if it is absent."""
-        return self.text("general.architecture")
-
-    @cached_property
-    def is_model(self) -> bool:
-        """Whether this is a model that llama.cpp loads: not an adapter, projector or imatrix."""
-        kind = self.text("general.type") or "model"
-        return kind == "model" and self.architecture != "clip" and bool(self.tensors)
-
-    @cached_property
-    def generates(self) -> bool:
-        """Whether the model writes text."""
-        return self.is_model and self.architecture not in ENCODERS
-
-    @cached_property
-    def blocks(self) -> dict[int, dict[str, TensorInfo]]:
-        """Block number -> its tensors, by the rest of their names."""
-        blocks: dict[int, dict[str, TensorInfo]] = {}
-        for name, info in self.tensors.items():
-            match = _BLOCK.fullmatch(name)
-            if match:
-                blocks.setdefault(int(match[1]), {})[match[2]] = info
-        return blocks
-
-    @cached_property
-    def n_weights(self) -> int:
-        """Weights of all tensors of known types."""
-        return sum(math.prod(info.shape) for info in self.tensors.values() if info.type.is_known)
-
-    @cached_property
-    def tokens(self) -> list[str]:
-        """The vocabulary; empty if it is missing."""
-        key = "tokenizer.ggml.tokens"
-        if self.typed(key) is not ValueType.STRING:
-            return []
-        return list(self.items(key))
-
-    @cached_property
-    def token_ids(self) -> dict[str, int]:
-        """Token -> id; the first, if a token appears twice."""
-        ids: dict[str, int] = {}
-        for number, token in enumerate(self.tokens):
-            ids.setdefault(token, number)
-        return ids
-
-    @cached_property
-    def token_types(self) -> Sequence[int]:
-        """Token types; empty unless every token has one."""
-        types = self.items("tokenizer.ggml.token_type")
-        usable = len(types) == len(self.tokens) and all(isinstance(t, int) for t in types)
-        return types if usable else []
-
-    @cached_property
-    def tokenizer(self) -> str:
-        """The tokenizer's kind: SPM, BPE, WPM, ...; empty if unknown."""
-        return TOKENIZERS.get(self.text("tokenizer.ggml.model"), "")
-
-    def special(self, name: str) -> int | None:
-        """Return the id of a special token such as ``bos``, if it names a token."""
-        number = self.integer(f"tokenizer.ggml.{name}_token_id")
-        return number if number is not None and 0 <= number < len(self.tokens) else None
-
-    def special_text(self, name: str) -> str:
-        """Return the text of a special token; empty if it is not defined."""
-        number = self.special(name)
-        return "" if number is None else self.tokens[number]
-
-    @cached_property
-    def adds_bos(self) -> bool:
-        """Whether llama.cpp adds BOS to a prompt."""
-        said = self.flag("tokenizer.ggml.add_bos_token")
-        if said is not None:
-            return said
-        return self.tokenizer in ADDS_BOS or (
-            self.tokenizer == "BPE" and self.text("tokenizer.ggml.pre") in PRE_ADDS_BOS
-        )
 
     @cached_property
     def templates(self) -> dict[str, str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ggufkit.rules.llama_cpp import END_OF_GENERATION
+from ggufkit.rules.rule import Check, CheckRule, RawFinding, Severity, named
+from ggufkit.rules.tokenizer import ENDS
+from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.toolbox.checks.probe import ASSISTANT, SYSTEM, USER, USER_2
-from ggufkit.toolbox.checks.rule import Check, CheckRule, RawFinding, Severity, named
 from ggufkit.toolbox.checks.subject import CheckedModel
 
 KEY = "tokenizer.chat_template"
@@ -112,6 +115,46 @@ def missing_template(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
+def turn_end(subject: CheckedModel) -> Iterator[RawFinding]:
+    """The token at which a template ends the assistant's turn ends generation too."""
+    for key, probe in subject.probes.items():
+        _, _, rest = probe.turns.text.partition(ASSISTANT)
+        between = rest.partition(USER_2)[0].lstrip()
+        token = _leading_special(subject, between)
+        if token and subject.generates and not _ends(subject, token):
+            yield RawFinding(
+                f"{key} ends the assistant's turn with {token!r}, which is neither EOS, EOT nor "
+                f"EOM: generation does not stop; set tokenizer.ggml.eot_token_id="
+                f"{subject.token_ids[token]} with ggufkit edit"
+            )
+
+
+def _leading_special(subject: CheckedModel, text: str) -> str:
+    """Return the special token that a text starts with; empty if there is none."""
+    special = (TokenType.CONTROL, TokenType.USER_DEFINED)
+    found = [
+        token
+        for token, kind in zip(subject.tokens, subject.token_types, strict=False)
+        if kind in special and token.strip() and text.startswith(token)
+    ]
+    return max(found, key=len, default="")
+
+
+def _ends(subject: CheckedModel, token: str) -> bool:
+    return token in END_OF_GENERATION or token in map(subject.special_text, ENDS)
+
+
+def double_bos(subject: CheckedModel) -> Iterator[RawFinding]:
+    """Both the template and the tokenizer put BOS first."""
+    bos = subject.special_text("bos")
+    for key, probe in subject.probes.items():
+        if bos and subject.adds_bos and probe.single.text.startswith(bos):
+            yield RawFinding(
+                f"{key} starts with {bos!r}, and the tokenizer adds it too: programs that don't "
+                "drop one (llama.cpp does) give the model two"
+            )
+
+
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 RULES = (
@@ -140,5 +183,7 @@ RULES = (
         "template-suspicious", _W, "a chat template holds Python internals", template_suspicious
     ),
     CheckRule("template-tokens", _W, "a chat template for another vocabulary", template_tokens),
+    CheckRule("turn-end", _W, "generation does not stop where turns end", turn_end),
+    CheckRule("double-bos", _N, "BOS by template and tokenizer", double_bos),
     CheckRule("missing-template", _N, "no chat template for a chat model", missing_template),
 )

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ggufkit.gguf.scan import chunks_of
-from ggufkit.toolbox.checks.llama_cpp import TIES_OUTPUT
-from ggufkit.toolbox.checks.rule import CheckRule, Fix, RawFinding, Severity, named
-from ggufkit.toolbox.checks.shapes import EMBEDDINGS, OUTPUT
+from ggufkit.rules.llama_cpp import TIES_OUTPUT
+from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity, named
+from ggufkit.rules.shapes import EMBEDDINGS, OUTPUT
 from ggufkit.toolbox.checks.subject import CheckedModel
 
 

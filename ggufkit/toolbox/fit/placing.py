@@ -137,6 +137,23 @@ class Placement:
         """Bytes in RAM."""
         return self.need.ram(self.n_gpu_layers)
 
+    @cached_property
+    def n_cpu_moe(self) -> int:
+        """For ``--n-cpu-moe``, with all layers on the GPU: how many keep their experts in RAM.
+
+        The fewest that fit; 0 if there are no experts, if all fits on the GPU, or if this
+        does not fit either.
+        """
+        n_all = self.need.shape.n_layers + 1
+        if self.where == "gpu" or not self.memory.vram or self.memory.ram is None:
+            return 0
+        vram, ram = self.need.vram(n_all), self.need.ram(n_all) + self.need.compute
+        for n_blocks, experts in enumerate(self.need.weights.experts, 1):
+            vram, ram = vram - experts, ram + experts
+            if vram <= self.memory.vram and ram <= self.memory.ram:
+                return n_blocks
+        return 0
+
     @property
     def needed(self) -> int:
         """Bytes in all; on the GPU alone if the machine's memory is not known."""
@@ -171,6 +188,7 @@ class Placement:
             "vram": self.vram,
             "ram": self.ram,
             "n_gpu_layers": self.n_gpu_layers,
+            "n_cpu_moe": self.n_cpu_moe,
             "n_layers": need.shape.n_layers + 1,
             "where": self.where,
             "fits": self.fits,

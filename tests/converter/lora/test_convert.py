@@ -46,7 +46,9 @@ def test_it_adds_what_merging_adds(name: str, tmp_path: Path, monkeypatch) -> No
     case = dict(CASES[name])
     # PEFT's copies of the base's embeddings, which a GGUF adapter does not have
     case["tensors"] = {k: v for k, v in case["tensors"].items() if "base_layer" not in k}
-    vocabulary = Metadata({"tokenizer.ggml.tokens": ["x"] * case["base"]["vocab_size"]})
+    vocabulary = Metadata(
+        {"tokenizer.ggml.tokens": [f"x{i}" for i in range(case["base"]["vocab_size"])]}
+    )
     monkeypatch.setattr(checkpoint_source, "tokenizer_metadata", lambda *_, **__: vocabulary)
     adapter = GGUFReader(convert_case(case, tmp_path))
     alpha = adapter.fields["adapter.lora.alpha"].contents()

@@ -80,7 +80,9 @@ def test_a_quantized_base_is_widened_first(kind: str, tmp_path: Path) -> None:
 
 def test_the_fingerprint_covers_adapter_and_scale(tmp_path: Path, monkeypatch) -> None:
     case = load("phi3")
-    vocabulary = Metadata({"tokenizer.ggml.tokens": ["x"] * case["base"]["vocab_size"]})
+    vocabulary = Metadata(
+        {"tokenizer.ggml.tokens": [f"x{i}" for i in range(case["base"]["vocab_size"])]}
+    )
     monkeypatch.setattr(checkpoint_source, "tokenizer_metadata", lambda *_, **__: vocabulary)
     base, adapter = write_case(case, tmp_path)
 

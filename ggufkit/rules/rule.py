@@ -6,11 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-if TYPE_CHECKING:
-    from ggufkit.toolbox.checks.subject import CheckedModel
-
+from typing import Any, TypeAlias
 
 _SHOWN = 3  # offenders that a message names
 
@@ -79,7 +75,8 @@ class RawFinding:
     severity: Severity | None = None
 
 
-Check: TypeAlias = "Callable[[CheckedModel], Iterator[RawFinding]]"
+# Takes a `DescribedModel`, or the `CheckedModel` of a file.
+Check: TypeAlias = Callable[[Any], Iterator[RawFinding]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +92,11 @@ class CheckRule:
     title : str
         The fault, in a few words.
     check : callable
-        Yields what it finds in a `CheckedModel`.
+        Yields what it finds.
     fixable : bool
         Whether ``--fix`` can remove (some of) what it finds.
+    refused : bool
+        Whether llama.cpp refuses to load what the rule calls an error.
     """
 
     id: str
@@ -105,6 +104,7 @@ class CheckRule:
     title: str
     check: Check
     fixable: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,8 +59,6 @@ PLAIN = _words(
 TIES_OUTPUT = _words(
     "llama qwen2 qwen3 olmo2 starcoder2 granite smollm3 exaone4 seed_oss phi3 stablelm"
 )
-#: Architectures with one vector of rope factors for all blocks, for heads of one length.
-ONE_ROPE = PLAIN | {"phi3", "phimoe", "smollm3", "exaone4", "mistral3"}
 #: Architectures whose embeddings are not as long, or as many, as their keys say: they draft for
 #: another model, or speak.
 ODD_EMBEDDINGS = _words("dflash eagle3 gemma4-assistant pockettts qwen3tts wavtokenizer-dec")

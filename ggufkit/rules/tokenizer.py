@@ -7,24 +7,23 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ggufkit.gguf.metadata import KEYS
+from ggufkit.rules.llama_cpp import TOKENIZERS
+from ggufkit.rules.model import DescribedModel
+from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity, named
 from ggufkit.tokenizers.bpe import looks_special
 from ggufkit.tokenizers.pre_table import BPE_NAMES
 from ggufkit.tokenizers.sentencepiece import TOKEN_TYPES, TokenType
-from ggufkit.toolbox.checks.llama_cpp import END_OF_GENERATION, TOKENIZERS
-from ggufkit.toolbox.checks.probe import ASSISTANT, USER_2
-from ggufkit.toolbox.checks.rule import CheckRule, Fix, RawFinding, Severity, named
-from ggufkit.toolbox.checks.subject import CheckedModel
 
 _PREFIX = "tokenizer.ggml."
 _MODEL, _PRE, _TOKENS = (_PREFIX + name for name in ("model", "pre", "tokens"))
 _MERGES, _TYPES = _PREFIX + "merges", _PREFIX + "token_type"
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _ID_KEYS = tuple(key for key in KEYS if key.startswith(_PREFIX) and key.endswith("_token_id"))
-_ENDS = ("eos", "eot", "eom")
+ENDS = ("eos", "eot", "eom")
 _WITH_TYPES = ("SPM", "BPE", "UGM")
 
 
-def missing_tokenizer(subject: CheckedModel) -> Iterator[RawFinding]:
+def missing_tokenizer(subject: DescribedModel) -> Iterator[RawFinding]:
     """Every model names its tokenizer."""
     if not (subject.readable and subject.is_model):
         return
@@ -36,14 +35,14 @@ def missing_tokenizer(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def unknown_tokenizer(subject: CheckedModel) -> Iterator[RawFinding]:
+def unknown_tokenizer(subject: DescribedModel) -> Iterator[RawFinding]:
     """A tokenizer that llama.cpp does not support."""
     model = subject.text(_MODEL)
     if model and model not in TOKENIZERS:
         yield RawFinding(f"{_MODEL} is {model!r}; llama.cpp knows {', '.join(TOKENIZERS)}")
 
 
-def token_arrays(subject: CheckedModel) -> Iterator[RawFinding]:
+def token_arrays(subject: DescribedModel) -> Iterator[RawFinding]:
     """One score and one type for every token."""
     for name in ("scores", "token_type"):
         n_items = len(subject.items(_PREFIX + name))
@@ -55,7 +54,7 @@ def token_arrays(subject: CheckedModel) -> Iterator[RawFinding]:
             )
 
 
-def duplicate_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
+def duplicate_tokens(subject: DescribedModel) -> Iterator[RawFinding]:
     """A token that appears twice."""
     if len(subject.token_ids) == len(subject.tokens):
         return
@@ -67,21 +66,21 @@ def duplicate_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def empty_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
+def empty_tokens(subject: DescribedModel) -> Iterator[RawFinding]:
     """A token without text."""
     empty = [str(i) for i, token in enumerate(subject.tokens) if not token]
     if empty:
         yield RawFinding(f"token {named(empty)} is empty: llama.cpp makes up a name")
 
 
-def odd_token_types(subject: CheckedModel) -> Iterator[RawFinding]:
+def odd_token_types(subject: DescribedModel) -> Iterator[RawFinding]:
     """A token type that does not exist."""
     odd = [str(i) for i, kind in enumerate(subject.token_types) if kind not in TOKEN_TYPES]
     if odd:
         yield RawFinding(f"token {named(odd)}: its type in {_TYPES} is not in 1..6")
 
 
-def byte_token_form(subject: CheckedModel) -> Iterator[RawFinding]:
+def byte_token_form(subject: DescribedModel) -> Iterator[RawFinding]:
     """llama.cpp reads the byte from the token's text."""
     wrong = [
         repr(token)
@@ -92,7 +91,7 @@ def byte_token_form(subject: CheckedModel) -> Iterator[RawFinding]:
         yield RawFinding(f"{named(wrong)}: tokens of type BYTE must be written <0x00> to <0xFF>")
 
 
-def missing_byte_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
+def missing_byte_tokens(subject: DescribedModel) -> Iterator[RawFinding]:
     """SentencePiece falls back to bytes."""
     if subject.tokenizer != "SPM" or not subject.tokens:
         return
@@ -105,7 +104,7 @@ def missing_byte_tokens(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def token_id_range(subject: CheckedModel) -> Iterator[RawFinding]:
+def token_id_range(subject: DescribedModel) -> Iterator[RawFinding]:
     """Ids of special tokens name tokens."""
     for key in _ID_KEYS if subject.tokens else ():
         number = subject.integer(key)
@@ -116,56 +115,16 @@ def token_id_range(subject: CheckedModel) -> Iterator[RawFinding]:
             )
 
 
-def missing_eos(subject: CheckedModel) -> Iterator[RawFinding]:
+def missing_eos(subject: DescribedModel) -> Iterator[RawFinding]:
     """No token ends a text."""
-    ids = [key for name in _ENDS if (key := f"{_PREFIX}{name}_token_id") in subject.metadata]
+    ids = [key for name in ENDS if (key := f"{_PREFIX}{name}_token_id") in subject.metadata]
     if subject.generates and subject.readable and subject.tokens and not ids:
         yield RawFinding(
             f"{_PREFIX}eos_token_id is missing: llama.cpp uses a default, which may be any token"
         )
 
 
-def turn_end(subject: CheckedModel) -> Iterator[RawFinding]:
-    """The token at which a template ends the assistant's turn ends generation too."""
-    for key, probe in subject.probes.items():
-        _, _, rest = probe.turns.text.partition(ASSISTANT)
-        between = rest.partition(USER_2)[0].lstrip()
-        token = _leading_special(subject, between)
-        if token and subject.generates and not _ends(subject, token):
-            yield RawFinding(
-                f"{key} ends the assistant's turn with {token!r}, which is neither EOS, EOT nor "
-                f"EOM: generation does not stop; set {_PREFIX}eot_token_id="
-                f"{subject.token_ids[token]} with ggufkit edit"
-            )
-
-
-def _leading_special(subject: CheckedModel, text: str) -> str:
-    """Return the special token that a text starts with; empty if there is none."""
-    special = (TokenType.CONTROL, TokenType.USER_DEFINED)
-    found = [
-        token
-        for token, kind in zip(subject.tokens, subject.token_types, strict=False)
-        if kind in special and token.strip() and text.startswith(token)
-    ]
-    return max(found, key=len, default="")
-
-
-def _ends(subject: CheckedModel, token: str) -> bool:
-    return token in END_OF_GENERATION or token in map(subject.special_text, _ENDS)
-
-
-def double_bos(subject: CheckedModel) -> Iterator[RawFinding]:
-    """Both the template and the tokenizer put BOS first."""
-    bos = subject.special_text("bos")
-    for key, probe in subject.probes.items():
-        if bos and subject.adds_bos and probe.single.text.startswith(bos):
-            yield RawFinding(
-                f"{key} starts with {bos!r}, and the tokenizer adds it too: programs that don't "
-                "drop one (llama.cpp does) give the model two"
-            )
-
-
-def add_bos_without_id(subject: CheckedModel) -> Iterator[RawFinding]:
+def add_bos_without_id(subject: DescribedModel) -> Iterator[RawFinding]:
     """BOS is to be added but not defined."""
     key = f"{_PREFIX}bos_token_id"
     said = subject.flag(f"{_PREFIX}add_bos_token")
@@ -177,7 +136,7 @@ def add_bos_without_id(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def pre_tokenizer(subject: CheckedModel) -> Iterator[RawFinding]:
+def pre_tokenizer(subject: DescribedModel) -> Iterator[RawFinding]:
     """BPE needs a pre-tokenizer."""
     if subject.tokenizer != "BPE" or subject.text(_MODEL) != "gpt2":
         return
@@ -189,7 +148,7 @@ def pre_tokenizer(subject: CheckedModel) -> Iterator[RawFinding]:
         yield RawFinding(f"{_PRE} is 'default', which no real model uses: {advice}")
 
 
-def unknown_pre(subject: CheckedModel) -> Iterator[RawFinding]:
+def unknown_pre(subject: DescribedModel) -> Iterator[RawFinding]:
     """A pre-tokenizer that llama.cpp does not support."""
     pre = subject.text(_PRE)
     if subject.text(_MODEL) == "gpt2" and pre and pre not in BPE_NAMES:
@@ -198,14 +157,14 @@ def unknown_pre(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def missing_merges(subject: CheckedModel) -> Iterator[RawFinding]:
+def missing_merges(subject: DescribedModel) -> Iterator[RawFinding]:
     """BPE needs merges."""
     wanted = subject.tokenizer == "BPE" and subject.tokens and subject.text(_PRE) != "kimi-k2"
     if wanted and _MERGES not in subject.metadata:
         yield RawFinding(f"{_MERGES} is missing: llama.cpp refuses the file; convert it again")
 
 
-def unknown_merges(subject: CheckedModel) -> Iterator[RawFinding]:
+def unknown_merges(subject: DescribedModel) -> Iterator[RawFinding]:
     """Merges join two tokens into a token."""
     if subject.tokenizer != "BPE" or not subject.tokens:
         return
@@ -233,12 +192,12 @@ def unknown_merges(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def special_is_normal(subject: CheckedModel) -> Iterator[RawFinding]:
+def special_is_normal(subject: DescribedModel) -> Iterator[RawFinding]:
     """Special tokens that the tokenizer would split."""
     if subject.tokenizer not in _WITH_TYPES or not subject.token_types:
         return
     types = list(subject.token_types)
-    ids = {subject.special(name) for name in ("bos", *_ENDS)} - {None}
+    ids = {subject.special(name) for name in ("bos", *ENDS)} - {None}
     wrong = sorted(i for i in ids if i is not None and types[i] == TokenType.NORMAL)
     if wrong:
         for number in wrong:
@@ -262,26 +221,36 @@ def special_is_normal(subject: CheckedModel) -> Iterator[RawFinding]:
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 RULES = (
-    CheckRule("missing-tokenizer", _E, "no tokenizer, or no tokens", missing_tokenizer),
     CheckRule(
-        "unknown-tokenizer", _E, "llama.cpp does not support the tokenizer", unknown_tokenizer
+        "missing-tokenizer", _E, "no tokenizer, or no tokens", missing_tokenizer, refused=True
     ),
-    CheckRule("token-arrays", _E, "scores or types for more or fewer tokens", token_arrays),
-    CheckRule("duplicate-tokens", _E, "a token appears twice", duplicate_tokens),
+    CheckRule(
+        "unknown-tokenizer",
+        _E,
+        "llama.cpp does not support the tokenizer",
+        unknown_tokenizer,
+        refused=True,
+    ),
+    CheckRule(
+        "token-arrays", _E, "scores or types for more or fewer tokens", token_arrays, refused=True
+    ),
+    CheckRule("duplicate-tokens", _E, "a token appears twice", duplicate_tokens, refused=True),
     CheckRule("empty-tokens", _N, "a token without text", empty_tokens),
     CheckRule("odd-token-types", _W, "a token type that does not exist", odd_token_types),
-    CheckRule("byte-token-form", _E, "a byte token is not written <0xHH>", byte_token_form),
+    CheckRule(
+        "byte-token-form", _E, "a byte token is not written <0xHH>", byte_token_form, refused=True
+    ),
     CheckRule(
         "missing-byte-tokens", _W, "a SentencePiece vocabulary lacks bytes", missing_byte_tokens
     ),
     CheckRule("token-id-range", _E, "the id of a special token is out of range", token_id_range),
     CheckRule("missing-eos", _N, "no token ends a text", missing_eos),
-    CheckRule("turn-end", _W, "generation does not stop where turns end", turn_end),
-    CheckRule("double-bos", _N, "BOS by template and tokenizer", double_bos),
     CheckRule("add-bos-without-id", _W, "BOS is added, but not defined", add_bos_without_id),
     CheckRule("pre-tokenizer", _W, "the pre-tokenizer is missing or 'default'", pre_tokenizer),
-    CheckRule("unknown-pre", _E, "llama.cpp does not support the pre-tokenizer", unknown_pre),
-    CheckRule("missing-merges", _E, "BPE without merges", missing_merges),
+    CheckRule(
+        "unknown-pre", _E, "llama.cpp does not support the pre-tokenizer", unknown_pre, refused=True
+    ),
+    CheckRule("missing-merges", _E, "BPE without merges", missing_merges, refused=True),
     CheckRule("unknown-merges", _W, "merges of another vocabulary", unknown_merges),
     CheckRule(
         "special-is-normal", _W, "special tokens typed NORMAL", special_is_normal, fixable=True

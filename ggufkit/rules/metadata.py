@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ggufkit.converter.planning.recipes import FALLBACK, RECIPES
 from ggufkit.gguf.metadata import KeyType, key_type
-from ggufkit.toolbox.checks.llama_cpp import (
+from ggufkit.rules.llama_cpp import (
     ARCHITECTURES,
     MAX_BLOCKS,
     PLAIN,
@@ -17,15 +16,12 @@ from ggufkit.toolbox.checks.llama_cpp import (
     ROPE_SCALINGS,
     WHOLE_HEAD_ROPE,
 )
-from ggufkit.toolbox.checks.rule import CheckRule, Fix, RawFinding, Severity
-from ggufkit.toolbox.checks.subject import CheckedModel
-from ggufkit.types import FileType, TensorType, ValueType
+from ggufkit.rules.model import DescribedModel
+from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity
+from ggufkit.types import ValueType
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 MAX_CONTEXT = 1 << 27  # no model is trained on a tenth of it
-_PLAIN_TYPES = (TensorType.F32, TensorType.F16, TensorType.BF16)
-_RETIRED_FILE_TYPES = {4: "Q4_1_SOME_F16", 5: "Q4_2", 6: "Q4_3", 33: "Q4_0_4_4", 34: "Q4_0_4_8"}
-_RETIRED_FILE_TYPES |= {35: "Q4_0_8_8", 1024: "guessed"}
 _INTEGERS = {
     ValueType.UINT8: (0, 2**8),
     ValueType.INT8: (-(2**7), 2**7),
@@ -40,7 +36,7 @@ _FLOATS = (ValueType.FLOAT32, ValueType.FLOAT64)
 _READ_BY_LLAMA = ("general.architecture", "general.name", "general.file_type", "general.type")
 
 
-def missing_architecture(subject: CheckedModel) -> Iterator[RawFinding]:
+def missing_architecture(subject: DescribedModel) -> Iterator[RawFinding]:
     """Without it no program knows what to do with the tensors; an imatrix needs none."""
     needed = subject.tensors and subject.text("general.type") != "imatrix"
     if subject.readable and needed and not subject.architecture:
@@ -50,7 +46,7 @@ def missing_architecture(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def unknown_architecture(subject: CheckedModel) -> Iterator[RawFinding]:
+def unknown_architecture(subject: DescribedModel) -> Iterator[RawFinding]:
     """An architecture that llama.cpp does not know."""
     if subject.is_model and subject.architecture and subject.architecture not in ARCHITECTURES:
         yield RawFinding(
@@ -59,7 +55,7 @@ def unknown_architecture(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def missing_name(subject: CheckedModel) -> Iterator[RawFinding]:
+def missing_name(subject: DescribedModel) -> Iterator[RawFinding]:
     """The model has no name."""
     if subject.readable and subject.is_model and not subject.text("general.name"):
         yield RawFinding(
@@ -68,7 +64,7 @@ def missing_name(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def missing_quantization_version(subject: CheckedModel) -> Iterator[RawFinding]:
+def missing_quantization_version(subject: DescribedModel) -> Iterator[RawFinding]:
     """The specification requires it where weights are quantized."""
     key = "general.quantization_version"
     quantized = any(info.type.is_quantized for info in subject.tensors.values())
@@ -79,53 +75,7 @@ def missing_quantization_version(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def missing_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
-    """The type of most tensors is not stated."""
-    key = "general.file_type"
-    if not (subject.readable and subject.is_model) or key in subject.metadata:
-        return
-    types = {i.type.name for i in subject.tensors.values() if i.type not in _PLAIN_TYPES}
-    types = types or {i.type.name for i in subject.tensors.values() if len(i.shape) > 1}
-    found = types.pop() if len(types) == 1 else ""
-    fix = None
-    if found in FileType.__members__:
-        fix = Fix(f"set {key} to {found}", values={key: int(FileType[found])})
-    yield RawFinding(f"{key} is missing: programs guess the encoding", fix=fix)
-
-
-def unknown_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
-    """A file type that llama.cpp does not know."""
-    number = subject.integer("general.file_type")
-    if number is not None and number not in set(FileType):
-        known = _RETIRED_FILE_TYPES.get(number)
-        what = f"{known}, which is no longer used" if known else "which is not a known file type"
-        yield RawFinding(f"general.file_type is {number}: {what}")
-
-
-def wrong_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
-    """No tensor has the type that the file type names."""
-    number = subject.integer("general.file_type")
-    weights = [i.type for i in subject.tensors.values() if len(i.shape) > 1 and i.type.is_known]
-    if not subject.readable or number is None or number not in set(FileType) or not weights:
-        return
-    name = FileType(number).name
-    types = sorted({t.name for t in weights})
-    if name in ("F32", "F16", "BF16"):
-        wrong = name not in types or any(t.is_quantized for t in weights)
-    else:
-        base = RECIPES[name].base if name in RECIPES else TensorType.__members__.get(name)
-        wanted = {base, FALLBACK.get(base) if base else None}
-        wrong = base is not None and not wanted & set(weights)
-        # Rows that are not whole blocks of anything are F16.
-        wrong = wrong and (any(t.is_quantized for t in weights) or types == ["F32"])
-    if wrong:
-        yield RawFinding(
-            f"general.file_type says {name}, but no tensor has such a type: found "
-            f"{', '.join(types)}; set it with ggufkit edit"
-        )
-
-
-def missing_key(subject: CheckedModel) -> Iterator[RawFinding]:
+def missing_key(subject: DescribedModel) -> Iterator[RawFinding]:
     """Keys that llama.cpp requires."""
     arch = subject.architecture
     if not (subject.readable and subject.is_model and arch in ARCHITECTURES):
@@ -139,7 +89,7 @@ def missing_key(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def wrong_value_type(subject: CheckedModel) -> Iterator[RawFinding]:
+def wrong_value_type(subject: DescribedModel) -> Iterator[RawFinding]:
     """A standard key of an unexpected type."""
     for key in subject.metadata:
         expected = key_type(key)
@@ -155,7 +105,7 @@ def wrong_value_type(subject: CheckedModel) -> Iterator[RawFinding]:
         yield RawFinding(f"{key} is {have}, expected {want}", fix=fix, severity=severity)
 
 
-def _matters(subject: CheckedModel, key: str) -> bool:
+def _matters(subject: DescribedModel, key: str) -> bool:
     """Whether llama.cpp reads the key, and so checks its type."""
     own = key.startswith((f"{subject.architecture}.", "tokenizer.ggml."))
     return own or key in _READ_BY_LLAMA
@@ -205,14 +155,52 @@ def _cast(key: str, value: Any, wanted: ValueType | None) -> Fix | None:
     return Fix(f"make {key} {wanted.name}", values={key: (value, wanted)})
 
 
-def block_limit(subject: CheckedModel) -> Iterator[RawFinding]:
+def block_limit(subject: DescribedModel) -> Iterator[RawFinding]:
     """The number of blocks is within llama.cpp's limit."""
     count = subject.hparam("block_count")
     if subject.is_model and count is not None and not 0 < count <= MAX_BLOCKS:
         yield RawFinding(f"block_count is {count}; expected 1..{MAX_BLOCKS}")
 
 
-def odd_context(subject: CheckedModel) -> Iterator[RawFinding]:
+# Keys with an item for each block, where they are arrays.
+_BY_BLOCK = (
+    *("feed_forward_length", "expert_feed_forward_length", "expert_used_count"),
+    *("attention.head_count", "attention.head_count_kv", "attention.recurrent_layers"),
+    *("xielu.alpha_n", "xielu.alpha_p", "xielu.beta", "xielu.eps"),
+)
+_SECTIONS = 4  # of M-RoPE
+
+
+def array_lengths(subject: DescribedModel) -> Iterator[RawFinding]:
+    """Arrays have an item for each block (``llama_model_loader::get_key_or_arr``)."""
+    lengths = dict.fromkeys(_BY_BLOCK, subject.hparam("block_count"))
+    lengths["rope.dimension_sections"] = _SECTIONS
+    for key, expected in lengths.items():
+        value = subject.metadata.get(f"{subject.architecture}.{key}")
+        if not subject.is_model or not isinstance(value, list) or expected in (None, len(value)):
+            continue
+        what = "" if key.startswith("rope") else ", one for each block"
+        yield RawFinding(
+            f"{subject.architecture}.{key} has {len(value)} items; llama.cpp expects "
+            f"{expected}{what}, and refuses the file"
+        )
+
+
+def expert_groups(subject: DescribedModel) -> Iterator[RawFinding]:
+    """Groups of experts, of which some are used."""
+    n, groups = subject.hparam("expert_count") or 0, subject.hparam("expert_group_count") or 0
+    used = subject.hparam("expert_group_used_count") or 0
+    if not subject.is_model or not groups:
+        return
+    if groups >= max(n, 1) or (groups > 1 and (n % groups or not 0 < used < groups)):
+        yield RawFinding(
+            f"expert_group_count {groups} and expert_group_used_count {used} don't fit "
+            f"expert_count {n}: groups have to divide the experts, and fewer be used than there "
+            "are; llama.cpp refuses the file"
+        )
+
+
+def odd_context(subject: DescribedModel) -> Iterator[RawFinding]:
     """A context length that no model has."""
     length = subject.hparam("context_length")
     if subject.is_model and length is not None and not 0 < length <= MAX_CONTEXT:
@@ -222,7 +210,7 @@ def odd_context(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def rope_base(subject: CheckedModel) -> Iterator[RawFinding]:
+def rope_base(subject: DescribedModel) -> Iterator[RawFinding]:
     """The RoPE base."""
     key = f"{subject.architecture}.rope.freq_base"
     base = subject.number(key)
@@ -237,7 +225,7 @@ def rope_base(subject: CheckedModel) -> Iterator[RawFinding]:
             )
 
 
-def rope_scaling(subject: CheckedModel) -> Iterator[RawFinding]:
+def rope_scaling(subject: DescribedModel) -> Iterator[RawFinding]:
     """RoPE scaling with a missing type or factor."""
     prefix = f"{subject.architecture}.rope.scaling"
     has_type, kind = f"{prefix}.type" in subject.metadata, subject.text(f"{prefix}.type")
@@ -264,7 +252,7 @@ def rope_scaling(subject: CheckedModel) -> Iterator[RawFinding]:
         )
 
 
-def rope_dimensions(subject: CheckedModel) -> Iterator[RawFinding]:
+def rope_dimensions(subject: DescribedModel) -> Iterator[RawFinding]:
     """Some architectures apply RoPE to whole heads."""
     dims, heads = subject.hparam("rope.dimension_count"), subject.hparam("attention.head_count", 0)
     embedding = subject.hparam("embedding_length")
@@ -296,16 +284,36 @@ RULES = (
         missing_quantization_version,
         fixable=True,
     ),
-    CheckRule("missing-file-type", _N, "no general.file_type", missing_file_type, fixable=True),
-    CheckRule("unknown-file-type", _W, "a general.file_type without a name", unknown_file_type),
-    CheckRule("wrong-file-type", _W, "general.file_type contradicts the tensors", wrong_file_type),
-    CheckRule("missing-key", _E, "a key that llama.cpp needs is missing", missing_key),
     CheckRule(
-        "wrong-value-type", _E, "a key has an unexpected type", wrong_value_type, fixable=True
+        "missing-key", _E, "a key that llama.cpp needs is missing", missing_key, refused=True
     ),
-    CheckRule("block-limit", _E, "block_count is 0 or above llama.cpp's limit", block_limit),
+    CheckRule(
+        "wrong-value-type",
+        _E,
+        "a key has an unexpected type",
+        wrong_value_type,
+        fixable=True,
+        refused=True,
+    ),
+    CheckRule(
+        "block-limit", _E, "block_count is 0 or above llama.cpp's limit", block_limit, refused=True
+    ),
+    CheckRule(
+        "array-lengths",
+        _E,
+        "an array that has not an item for each block",
+        array_lengths,
+        refused=True,
+    ),
+    CheckRule("expert-groups", _E, "groups of experts contradict", expert_groups, refused=True),
     CheckRule("odd-context", _E, "context_length is 0 or huge", odd_context),
     CheckRule("rope-base", _E, "rope.freq_base is missing or invalid", rope_base),
     CheckRule("rope-scaling", _W, "rope scaling lacks its type or factor", rope_scaling),
-    CheckRule("rope-dimensions", _E, "rope.dimension_count is not the head's", rope_dimensions),
+    CheckRule(
+        "rope-dimensions",
+        _E,
+        "rope.dimension_count is not the head's",
+        rope_dimensions,
+        refused=True,
+    ),
 )

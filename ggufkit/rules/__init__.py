@@ -1,0 +1,1 @@
+"""What llama.cpp requires of a model, as rules about metadata, names and shapes alone."""
