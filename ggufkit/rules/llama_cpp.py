@@ -42,13 +42,19 @@ MAX_EXPERTS = 1024
 #: Keys, behind the architecture's name, that every model with tensors needs.
 REQUIRED_ALWAYS = ("context_length", "embedding_length", "block_count")
 
+
+def _by_key(file: str) -> dict[str, frozenset[str]]:
+    text = Path(__file__).with_name(file).read_text(encoding="utf-8")
+    return {key: _words(names) for key, names in json.loads(text).items()}
+
+
 #: Key behind the architecture's name -> architectures that need it too.
-REQUIRED = {
-    key: _words(names)
-    for key, names in json.loads(
-        Path(__file__).with_name("required_keys.json").read_text(encoding="utf-8")
-    ).items()
-}
+REQUIRED = _by_key("required_keys.json")
+#: Key behind the architecture's name -> architectures that read it, and so check its type; ``*``
+#: for all of them.
+READ = _by_key("read_keys.json")
+#: Keys that are not read where another one is present.
+SUPERSEDED = {"full_attention_interval": "attention.recurrent_layers"}
 
 #: Architectures whose attention and feed-forward blocks all look alike and have the plain tensors
 #: attn_q, attn_k, ffn_up: what is derived from their hparams can be compared with the shapes.
