@@ -208,6 +208,12 @@ _WHERE: Mapping[str, Callable[[_LoadedHparams], set[int]]] = {
     "no kv": lambda h: set(h.all) - h.with_kv,
     "ff": lambda h: h.listed("feed_forward_length"),
     "no ff": lambda h: set(h.all) - h.listed("feed_forward_length"),
+    "mla": lambda h: h.listed("attention.key_length_mla"),
+    "no mla": lambda h: set(h.all) - h.listed("attention.key_length_mla"),
+    "low-rank q": lambda h: h.listed("attention.q_lora_rank"),
+    "full-rank q": lambda h: set(h.all) - h.listed("attention.q_lora_rank"),
+    # of Command R, the larger ones
+    "64 blocks": lambda h: set(h.all) if h.n_blocks >= 64 else set(),
     "recurrent": lambda h: h.recurrent,
     "not recurrent": lambda h: set(h.all) - h.recurrent,
     "attention trunk": lambda h: _WHERE["trunk"](h) - h.recurrent,
@@ -226,7 +232,16 @@ _WHERE: Mapping[str, Callable[[_LoadedHparams], set[int]]] = {
 }
 
 # Those whose tensors have no place in the other blocks.
-_ONLY = ("dense", "sparse", "sparse trunk", "dense or mtp", "experts", "no experts", "shared")
+_ONLY = (
+    "dense",
+    "sparse",
+    "sparse trunk",
+    "dense or mtp",
+    "experts",
+    "no experts",
+    "shared",
+    "64 blocks",
+)
 
 
 def evaluate(formula: str, value: Callable[[str], int | None]) -> int | None:
