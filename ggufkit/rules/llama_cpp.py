@@ -48,7 +48,7 @@ def _by_key(file: str) -> dict[str, frozenset[str]]:
     return {key: _words(names) for key, names in json.loads(text).items()}
 
 
-#: Key behind the architecture's name -> architectures that need it too.
+#: Key behind the architecture's name -> architectures that need it too; one of several (``|``).
 REQUIRED = _by_key("required_keys.json")
 #: Key behind the architecture's name -> architectures that read it, and so check its type; ``*``
 #: for all of them.
@@ -75,6 +75,9 @@ ENCODERS = _words("""
     bert clip eurobert gemma-embedding jina-bert-v2 jina-bert-v3 llama-embed modern-bert neo-bert
     nomic-bert nomic-bert-moe pockettts t5encoder wavtokenizer-dec
     """)
+
+#: Architectures that tell sentences apart and refuse files without the number of types.
+TOKEN_TYPES = _words("bert jina-bert-v3 nomic-bert nomic-bert-moe")
 
 #: Values of ``{arch}.rope.scaling.type``.
 ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")

@@ -16,12 +16,14 @@ from ggufkit.rules.llama_cpp import (
     REQUIRED_ALWAYS,
     ROPE_SCALINGS,
     SUPERSEDED,
+    TOKEN_TYPES,
     WHOLE_HEAD_ROPE,
 )
 from ggufkit.rules.model import DescribedModel
 from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity
 from ggufkit.types import ValueType
 
+_TYPE_COUNT = "tokenizer.ggml.token_type_count"
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 MAX_CONTEXT = 1 << 27  # no model is trained on a tenth of it
 _INTEGERS = {
@@ -96,7 +98,12 @@ def missing_key(subject: DescribedModel) -> Iterator[RawFinding]:
     if not (subject.readable and subject.is_model and arch in ARCHITECTURES):
         return
     keys = [*REQUIRED_ALWAYS, *(key for key, names in REQUIRED.items() if arch in names)]
-    missing = [f"{arch}.{key}" for key in keys if f"{arch}.{key}" not in subject.metadata]
+    wanted = [[f"{arch}.{name}" for name in key.split("|")] for key in keys]
+    missing = [
+        " or ".join(names) for names in wanted if not any(n in subject.metadata for n in names)
+    ]
+    if arch in TOKEN_TYPES and _TYPE_COUNT not in subject.metadata:
+        missing.append(_TYPE_COUNT)
     if missing:
         yield RawFinding(
             f"llama.cpp needs {', '.join(missing)}: take the values from config.json and "
