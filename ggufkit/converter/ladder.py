@@ -72,6 +72,7 @@ def open_source(
     merge_lora: Sequence[str] = (),
     generic: bool | str = False,
     architecture: str | Path | None = None,
+    loadable: bool = True,
 ) -> Source:
     """Open what a ladder is made from.
 
@@ -102,6 +103,8 @@ def open_source(
     architecture : str or Path, optional
         A Python file that defines the checkpoint's `Architecture`, to use instead of all others.
         Its code is executed.
+    loadable : bool
+        Refuse what llama.cpp would not load.
 
     Raises
     ------
@@ -116,25 +119,23 @@ def open_source(
                 f"{source}: a GGUF file has its name and tokenizer; --pre, --name, --revision, "
                 "--stream, --architecture, --generic and --merge-lora are for checkpoints"
             )
-        return checked(
-            GGUFSource.open(source, allow_requantize=allow_requantize, cache_bytes=cache_bytes)
-        )
+        file = GGUFSource.open(source, allow_requantize=allow_requantize, cache_bytes=cache_bytes)
+        return checked(file) if loadable else file
     given = load_file(Path(architecture)) if architecture else None
     checkpoint = Checkpoint.open(source, revision=revision, stream=stream, cache_bytes=cache_bytes)
     merges = [parse_merge(text) for text in merge_lora]
     if merges:
         checkpoint = merged(checkpoint, merges, given)
-    return checked(
-        CheckpointSource.open(
-            checkpoint,
-            pre=pre,
-            name=name,
-            self_test=self_test,
-            generic=generic,
-            given=given,
-            merged=[merge.origin for merge in merges],
-        )
+    model = CheckpointSource.open(
+        checkpoint,
+        pre=pre,
+        name=name,
+        self_test=self_test,
+        generic=generic,
+        given=given,
+        merged=[merge.origin for merge in merges],
     )
+    return checked(model) if loadable else model
 
 
 def is_gguf_name(source: str | Path) -> bool:

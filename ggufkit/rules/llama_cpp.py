@@ -42,13 +42,19 @@ MAX_EXPERTS = 1024
 #: Keys, behind the architecture's name, that every model with tensors needs.
 REQUIRED_ALWAYS = ("context_length", "embedding_length", "block_count")
 
-#: Key behind the architecture's name -> architectures that need it too.
-REQUIRED = {
-    key: _words(names)
-    for key, names in json.loads(
-        Path(__file__).with_name("required_keys.json").read_text(encoding="utf-8")
-    ).items()
-}
+
+def _by_key(file: str) -> dict[str, frozenset[str]]:
+    text = Path(__file__).with_name(file).read_text(encoding="utf-8")
+    return {key: _words(names) for key, names in json.loads(text).items()}
+
+
+#: Key behind the architecture's name -> architectures that need it too; one of several (``|``).
+REQUIRED = _by_key("required_keys.json")
+#: Key behind the architecture's name -> architectures that read it, and so check its type; ``*``
+#: for all of them.
+READ = _by_key("read_keys.json")
+#: Keys that are not read where another one is present.
+SUPERSEDED = {"full_attention_interval": "attention.recurrent_layers"}
 
 #: Architectures whose attention and feed-forward blocks all look alike and have the plain tensors
 #: attn_q, attn_k, ffn_up: what is derived from their hparams can be compared with the shapes.
@@ -69,6 +75,9 @@ ENCODERS = _words("""
     bert clip eurobert gemma-embedding jina-bert-v2 jina-bert-v3 llama-embed modern-bert neo-bert
     nomic-bert nomic-bert-moe pockettts t5encoder wavtokenizer-dec
     """)
+
+#: Architectures that tell sentences apart and refuse files without the number of types.
+TOKEN_TYPES = _words("bert jina-bert-v3 nomic-bert nomic-bert-moe")
 
 #: Values of ``{arch}.rope.scaling.type``.
 ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")

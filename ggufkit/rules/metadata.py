@@ -12,15 +12,19 @@ from ggufkit.rules.llama_cpp import (
     ARCHITECTURES,
     MAX_BLOCKS,
     PLAIN,
+    READ,
     REQUIRED,
     REQUIRED_ALWAYS,
     ROPE_SCALINGS,
+    SUPERSEDED,
+    TOKEN_TYPES,
     WHOLE_HEAD_ROPE,
 )
 from ggufkit.rules.model import DescribedModel
 from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity
 from ggufkit.types import ValueType
 
+_TYPE_COUNT = "tokenizer.ggml.token_type_count"
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 MAX_CONTEXT = 1 << 27  # no model is trained on a tenth of it
 _INTEGERS = {
@@ -40,7 +44,15 @@ _READ_BY_LLAMA = ("general.architecture", "general.name", "general.file_type", "
 def missing_architecture(subject: DescribedModel) -> Iterator[RawFinding]:
     """Without it no program knows what to do with the tensors; an imatrix needs none."""
     needed = subject.tensors and subject.text("general.type") != "imatrix"
-    if subject.readable and needed and not subject.architecture:
+    if not (subject.readable and needed) or subject.architecture:
+        return
+    if subject.is_foreign:
+        yield RawFinding(
+            "general.architecture is missing, and the tensors are none of llama.cpp's: a model "
+            "for another program",
+            severity=Severity.NOTE,
+        )
+    else:
         yield RawFinding(
             "general.architecture is missing: no program can load the file; "
             "'ggufkit edit FILE --set general.architecture=NAME' sets it, such as llama"
@@ -49,10 +61,15 @@ def missing_architecture(subject: DescribedModel) -> Iterator[RawFinding]:
 
 def unknown_architecture(subject: DescribedModel) -> Iterator[RawFinding]:
     """An architecture that llama.cpp does not know."""
-    if subject.is_model and subject.architecture and subject.architecture not in ARCHITECTURES:
+    arch = subject.architecture
+    if subject.is_foreign and arch and subject.tensors:
         yield RawFinding(
-            f"the architecture {subject.architecture!r} is unknown to llama.cpp: is it newer, "
-            "or misspelt?"
+            f"the architecture {arch!r} is unknown to llama.cpp, and so are the tensors: a model "
+            "for another program, which the rules for llama.cpp do not concern"
+        )
+    elif subject.is_model and arch and arch not in ARCHITECTURES:
+        yield RawFinding(
+            f"the architecture {arch!r} is unknown to llama.cpp: is it newer, or misspelt?"
         )
 
 
@@ -82,7 +99,12 @@ def missing_key(subject: DescribedModel) -> Iterator[RawFinding]:
     if not (subject.readable and subject.is_model and arch in ARCHITECTURES):
         return
     keys = [*REQUIRED_ALWAYS, *(key for key, names in REQUIRED.items() if arch in names)]
-    missing = [f"{arch}.{key}" for key in keys if f"{arch}.{key}" not in subject.metadata]
+    wanted = [[f"{arch}.{name}" for name in key.split("|")] for key in keys]
+    missing = [
+        " or ".join(names) for names in wanted if not any(n in subject.metadata for n in names)
+    ]
+    if arch in TOKEN_TYPES and _TYPE_COUNT not in subject.metadata:
+        missing.append(_TYPE_COUNT)
     if missing:
         words = " ".join(f"--set {key}=VALUE" for key in missing)
         yield RawFinding(
@@ -109,8 +131,12 @@ def wrong_value_type(subject: DescribedModel) -> Iterator[RawFinding]:
 
 def _matters(subject: DescribedModel, key: str) -> bool:
     """Whether llama.cpp reads the key, and so checks its type."""
-    own = key.startswith((f"{subject.architecture}.", "tokenizer.ggml."))
-    return own or key in _READ_BY_LLAMA
+    prefix, _, rest = key.partition(".")
+    if prefix != subject.architecture or prefix not in ARCHITECTURES:
+        return key.startswith("tokenizer.ggml.") or key in _READ_BY_LLAMA
+    if f"{prefix}.{SUPERSEDED.get(rest, '')}" in subject.metadata:
+        return False
+    return bool(READ.get(rest, frozenset()) & {"*", prefix})
 
 
 def _is_as_good(key: str, found: ValueType | None, wanted: ValueType | None, array: bool) -> bool:
@@ -239,17 +265,22 @@ def rope_base(subject: DescribedModel) -> Iterator[RawFinding]:
             )
 
 
+def rope_scaling_type(subject: DescribedModel) -> Iterator[RawFinding]:
+    """A RoPE scaling that llama.cpp does not know."""
+    key = f"{subject.architecture}.rope.scaling.type"
+    if key in subject.metadata and subject.text(key) not in ROPE_SCALINGS:
+        yield RawFinding(
+            f"{key} is {subject.metadata[key]!r}; llama.cpp knows {', '.join(ROPE_SCALINGS)}, "
+            "and aborts"
+        )
+
+
 def rope_scaling(subject: DescribedModel) -> Iterator[RawFinding]:
     """RoPE scaling with a missing type or factor."""
     prefix = f"{subject.architecture}.rope.scaling"
     has_type, kind = f"{prefix}.type" in subject.metadata, subject.text(f"{prefix}.type")
     factor = subject.number(f"{prefix}.factor")
-    if has_type and kind not in ROPE_SCALINGS:
-        yield RawFinding(
-            f"{prefix}.type is {kind!r}; llama.cpp knows {', '.join(ROPE_SCALINGS)}",
-            severity=Severity.ERROR,
-        )
-    elif factor is not None and not (math.isfinite(factor) and factor > 0):
+    if factor is not None and not (math.isfinite(factor) and factor > 0):
         yield RawFinding(f"{prefix}.factor is {factor}", severity=Severity.ERROR)
     elif factor is not None and factor != 1 and not has_type:
         yield RawFinding(
@@ -270,7 +301,7 @@ def rope_dimensions(subject: DescribedModel) -> Iterator[RawFinding]:
     """Some architectures apply RoPE to whole heads."""
     dims, heads = subject.hparam("rope.dimension_count"), subject.hparam("attention.head_count", 0)
     embedding = subject.hparam("embedding_length")
-    if not dims or not heads or not embedding or subject.architecture not in WHOLE_HEAD_ROPE:
+    if dims is None or not heads or not embedding or subject.architecture not in WHOLE_HEAD_ROPE:
         return
     head = subject.hparam("attention.key_length") or embedding // heads
     if dims != head:
@@ -283,7 +314,9 @@ def rope_dimensions(subject: DescribedModel) -> Iterator[RawFinding]:
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 RULES = (
-    CheckRule("missing-architecture", _E, "no general.architecture", missing_architecture),
+    CheckRule(
+        "missing-architecture", _E, "no general.architecture", missing_architecture, refused=True
+    ),
     CheckRule(
         "unknown-architecture",
         _W,
@@ -322,6 +355,13 @@ RULES = (
     CheckRule("expert-groups", _E, "groups of experts contradict", expert_groups, refused=True),
     CheckRule("odd-context", _E, "context_length is 0 or huge", odd_context),
     CheckRule("rope-base", _E, "rope.freq_base is missing or invalid", rope_base),
+    CheckRule(
+        "rope-scaling-type",
+        _E,
+        "rope scaling of a type that llama.cpp does not know",
+        rope_scaling_type,
+        refused=True,
+    ),
     CheckRule("rope-scaling", _W, "rope scaling lacks its type or factor", rope_scaling),
     CheckRule(
         "rope-dimensions",

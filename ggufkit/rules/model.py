@@ -9,7 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ggufkit.rules.llama_cpp import ADDS_BOS, ENCODERS, PRE_ADDS_BOS, TOKENIZERS
+from ggufkit.rules.llama_cpp import ADDS_BOS, ARCHITECTURES, ENCODERS, PRE_ADDS_BOS, TOKENIZERS
 from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
@@ -97,7 +97,20 @@ class DescribedModel:
     def is_model(self) -> bool:
         """Whether this is a model that llama.cpp loads: not an adapter, projector or imatrix."""
         kind = self.text("general.type") or "model"
-        return kind == "model" and self.architecture != "clip" and bool(self.tensors)
+        loadable = kind == "model" and self.architecture != "clip" and not self.is_foreign
+        return loadable and bool(self.tensors)
+
+    @cached_property
+    def is_foreign(self) -> bool:
+        """Whether this is for other programs, as models that make images are.
+
+        llama.cpp knows neither its architecture nor its tensors. Without an architecture, blocks
+        are a sign of llama.cpp's files; others have them too.
+        """
+        own = "token_embd.weight" in self.tensors or "tokenizer.ggml.model" in self.metadata
+        if self.architecture:
+            return not own and self.architecture not in ARCHITECTURES
+        return not own and not self.blocks
 
     @cached_property
     def generates(self) -> bool:

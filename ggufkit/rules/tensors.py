@@ -25,6 +25,8 @@ _BLOCK = re.compile(r"(?<![a-z])blk\.(\d{1,6})\.", re.ASCII)
 # NVFP4 weights bring their scales along.
 _COMPANIONS = (".scale", ".input_scale")
 _HEAD_LENGTHS = ("attention.key_length", "attention.value_length")
+# Those of MLA, which llama.cpp takes together or not at all.
+_MLA_LENGTHS = ("attention.key_length_mla", "attention.value_length_mla")
 # What llama.cpp takes for 0 where it is not said.
 _ZERO = ("feed_forward_length", "attention.head_count", "attention.q_lora_rank")
 # One tensor instead of several.
@@ -45,9 +47,10 @@ class KnownTensor:
     Attributes
     ----------
     where : str
-        The blocks that need it, a key of `_WHERE`; ``-`` where none does.
+        The blocks that need it, keys of `_WHERE` joined by ``&``; ``-`` where none does.
     dims : tuple of str
-        Its shape, in numpy order: sums of products of hparams, ``?`` where that is not known.
+        Its shape, in numpy order: sums of products of hparams, or others behind ``|`` where
+        they are 0 or absent; ``?`` where that is not known.
     """
 
     where: str
@@ -110,6 +113,8 @@ class _LoadedHparams:
         if key in _HEAD_LENGTHS and self.value("attention.head_count", block or 0) == 0:
             return 0
         found, made = self.at(key, block), _MADE.get(key)
+        if key in _MLA_LENGTHS and not all(self.at(name, block) for name in _MLA_LENGTHS):
+            found = None
         if found is None and made is not None:
             return made(self, block)
         return 0 if self.raw(key) is None and key in _ZERO else found
@@ -150,6 +155,10 @@ class _LoadedHparams:
         return set(self.all) if value else set()
 
     @cached_property
+    def mla(self) -> set[int]:
+        return set.intersection(*map(self.listed, _MLA_LENGTHS))
+
+    @cached_property
     def recurrent(self) -> set[int]:
         if isinstance(self.raw("attention.recurrent_layers"), list):
             return self.listed("attention.recurrent_layers")
@@ -176,6 +185,13 @@ class _LoadedHparams:
         return {i for i, held in self.model.blocks.items() if "ffn_gate_inp.weight" in held}
 
 
+def _expert_width(hparams: _LoadedHparams, block: int | None) -> int | None:
+    """``n_ff_exp``, where the file does not say it."""
+    width = hparams.value("feed_forward_length", block)
+    used = hparams.at("expert_used_count", block)
+    return width // used if width and used else None
+
+
 def _head_length(hparams: _LoadedHparams, _: int | None) -> int | None:
     """``n_embd_head_k`` and ``n_embd_head_v``, unless the file says them."""
     width, heads = hparams.at("embedding_length", None), hparams.at("attention.head_count", None)
@@ -190,6 +206,9 @@ _MADE: Mapping[str, Callable[[_LoadedHparams, int | None], int | None]] = {
     "attention.key_length": _head_length,
     "attention.value_length": _head_length,
     "rope.dimension_count": lambda h, i: h.value("attention.key_length", i),
+    "expert_feed_forward_length": _expert_width,
+    "attention.key_length_mla": lambda h, i: h.value("attention.key_length", i),
+    "attention.value_length_mla": lambda h, i: h.value("attention.value_length", i),
 }
 
 # The blocks that need a tensor.
@@ -204,10 +223,17 @@ _WHERE: Mapping[str, Callable[[_LoadedHparams], set[int]]] = {
     "experts": lambda h: set(h.all) if h.at("expert_count", None) else set(),
     "no experts": lambda h: set() if h.at("expert_count", None) else set(h.all),
     "shared": lambda h: h.listed("expert_shared_feed_forward_length"),
+    "shared experts": lambda h: h.listed("expert_shared_count"),
     "kv": lambda h: h.with_kv,
     "no kv": lambda h: set(h.all) - h.with_kv,
     "ff": lambda h: h.listed("feed_forward_length"),
     "no ff": lambda h: set(h.all) - h.listed("feed_forward_length"),
+    "mla": lambda h: h.mla,
+    "no mla": lambda h: set(h.all) - h.mla,
+    "low-rank q": lambda h: h.listed("attention.q_lora_rank"),
+    "full-rank q": lambda h: set(h.all) - h.listed("attention.q_lora_rank"),
+    # of Command R, the larger ones
+    "64 blocks": lambda h: set(h.all) if h.n_blocks >= 64 else set(),
     "recurrent": lambda h: h.recurrent,
     "not recurrent": lambda h: set(h.all) - h.recurrent,
     "attention trunk": lambda h: _WHERE["trunk"](h) - h.recurrent,
@@ -226,7 +252,24 @@ _WHERE: Mapping[str, Callable[[_LoadedHparams], set[int]]] = {
 }
 
 # Those whose tensors have no place in the other blocks.
-_ONLY = ("dense", "sparse", "sparse trunk", "dense or mtp", "experts", "no experts", "shared")
+_ONLY = (
+    "dense",
+    "sparse",
+    "sparse trunk",
+    "dense or mtp",
+    "experts",
+    "no experts",
+    "shared",
+    "shared experts",
+    "64 blocks",
+)
+
+
+def _blocks(where: str, hparams: _LoadedHparams) -> set[int] | None:
+    """Return the blocks that need a tensor, None where none does."""
+    if where not in _WHERE and "&" not in where:
+        return None
+    return set.intersection(*(_WHERE[part](hparams) for part in where.split(" & ")))
 
 
 def evaluate(formula: str, value: Callable[[str], int | None]) -> int | None:
@@ -236,7 +279,7 @@ def evaluate(formula: str, value: Callable[[str], int | None]) -> int | None:
     ----------
     formula : str
         A sum (``+``) of products (``*``) of integers and hparams, each divided (``//``) by one
-        or not.
+        or not; or several, the first that is neither 0 nor unknown (``|``).
     value : callable
         From the name of an hparam to its value.
 
@@ -244,7 +287,14 @@ def evaluate(formula: str, value: Callable[[str], int | None]) -> int | None:
     --------
     >>> evaluate("a*b//2+3*c", {"a": 3, "b": 5, "c": 1}.get)
     10
+    >>> evaluate("c|b", {"b": 5, "c": 0}.get)
+    5
     """
+    found = [_sum(option, value) for option in formula.split("|")]
+    return next(filter(None, found), found[-1])
+
+
+def _sum(formula: str, value: Callable[[str], int | None]) -> int | None:
     total = 0
     for term in formula.split("+"):
         product, _, divisor = term.partition("//")
@@ -286,14 +336,15 @@ def missing_tensors(model: DescribedModel) -> Iterator[RawFinding]:
 
 
 def _needed(general: str, tensor: KnownTensor, hparams: _LoadedHparams) -> Iterator[str]:
-    if tensor.where not in _WHERE:
+    blocks = _blocks(tensor.where, hparams)
+    if blocks is None:
         return
     if "{i}" not in general:
         yield general
         return
     # rule block-count speaks of blocks that are missing at the end
     held = max(hparams.model.blocks, default=-1) + 1
-    for block in sorted(_WHERE[tensor.where](hparams)):
+    for block in sorted(blocks):
         if block >= held != hparams.n_trunk and general.startswith("blk."):
             break
         is_mtp = block >= hparams.n_trunk and not general.startswith("dec.")
@@ -333,10 +384,10 @@ def _has_place(name: str, known: Mapping[str, KnownTensor], hparams: _LoadedHpar
         return block is not None and block >= hparams.n_trunk
     if general not in known or (block or 0) >= hparams.limit(general):
         return False
-    where = known[general].where
-    if block is None or where not in _ONLY or block >= hparams.n_trunk:
+    parts = known[general].where.split(" & ")
+    if block is None or block >= hparams.n_trunk:
         return True
-    return block in _WHERE[where](hparams)
+    return all(block in _WHERE[part](hparams) for part in parts if part in _ONLY)
 
 
 def tensor_shapes(model: DescribedModel) -> Iterator[RawFinding]:
@@ -396,7 +447,7 @@ _EXPANDED = ("mamba", "jamba")
 def expansion(model: DescribedModel) -> Iterator[RawFinding]:
     """Mamba's blocks are twice as wide as the embeddings."""
     inner, width = model.hparam("ssm.inner_size"), model.hparam("embedding_length")
-    if model.architecture in _EXPANDED and inner and width and inner != 2 * width:
+    if model.architecture in _EXPANDED and inner is not None and width and inner != 2 * width:
         yield RawFinding(
             f"ssm.inner_size is {inner}, embedding_length {width}: llama.cpp supports blocks that "
             "are twice as wide only"

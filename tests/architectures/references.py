@@ -38,6 +38,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "falcon_mamba": {"mixer_rms_eps": 1e-5},
     # only the model of 64 blocks has windows
     "exaone4": {"sliding_window": None, "layer_types": ["full_attention"] * 4},
+    "exaone4_5": {"sliding_window": None, "layer_types": ["full_attention"] * 4},
+    "exaone4_5-mtp": {"sliding_window": None, "layer_types": ["full_attention"] * 4},
     # all but the largest divide by the root of head_dim
     "gemma3-vision": {"query_pre_attn_scalar": 16},
     # the first ten blocks are sparse
@@ -47,6 +49,20 @@ CHANGES: dict[str, dict[str, Any]] = {
     "glm4_moe_lite-nextn": {"scoring_func": "sigmoid"},
     # YaRN's bounds are rounded
     "gpt_oss": {"rope_scaling": {"truncate": True}},
+    # llama.cpp multiplies YaRN's usual factor of attention by the one that is given
+    "laguna-xs": {
+        "rope_parameters": {
+            "full_attention": {
+                "rope_type": "yarn",
+                "rope_theta": 500000.0,
+                "partial_rotary_factor": 0.5,
+                "factor": 32.0,
+                "original_max_position_embeddings": 4096,
+                "beta_slow": 1.0,
+                "beta_fast": 64.0,
+            }
+        }
+    },
     # attention is not scaled for long contexts
     "minicpm-longrope": {"rope_scaling": {"attention_factor": 1.0}},
     # attention is scaled as longrope says, whatever the config says
@@ -66,12 +82,16 @@ CHANGES: dict[str, dict[str, Any]] = {
 #: Cases of ``converted`` without a reference, and why.
 NOT_COMPARED = {
     "gemma3n": "llama.cpp shares keys and values from block 20 on, whatever the file says",
+    "gemma4-wrapped": "its encoders are a tensor each; the text model is gemma4-e2b's",
     "gpt_oss-mxfp4": "llama.cpp rounds what it multiplies with MXFP4 blocks to 8 bits",
     "granite_swa-nope": "transformers reads no_rope_layers nowhere",
     "jina_bert_v2": "transformers has no class for it, nor one that computes the same",
     "jina_bert_v2-code": "transformers has no class for it, nor one that computes the same",
+    "llada_moe": "transformers has no class for it, nor one that computes the same",
     "llama4-full": "llama.cpp ends the process: no published model is without chunks",
     "mpt-clipped": "transformers' class has no norms of queries and keys",
+    "neobert": "transformers has no class for it, nor one that computes the same",
+    "neobert-classifier": "transformers has no class for it, nor one that computes the same",
     "nomic_bert-moe": "transformers has no class for it, nor one that computes the same",
 }
 

@@ -188,7 +188,7 @@ def test_an_adapter_that_can_not_be_converted_is_sent_to_peft(
 def test_an_adapter_beside_a_model_is_said(tmp_path: Path) -> None:
     folder = write_llama(tmp_path / "m")
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    assert "--merge-lora" in open_source(folder, self_test=False).origin["notes"][0]
+    assert "--merge-lora" in open_source(folder, self_test=False).origin["notes"][-1]
 
 
 HINTS = {

@@ -15,7 +15,7 @@ from ggufkit.architectures.from_gguf_py import UNVERIFIED_KEY
 from ggufkit.converter.ladder import convert
 from ggufkit.converter.sources import checkpoint as checkpoint_source
 from ggufkit.gguf.reader import GGUFFile
-from tests.architectures.test_converted import CASES, write_case
+from tests.architectures.test_converted import CASES, allow_all, write_case
 from tests.architectures.vocabulary import vocabulary
 from tests.real.llama_loads import load_and_run
 
@@ -31,6 +31,7 @@ def test_llama_cpp_computes_with_all_files_but_those_that_are_listed(
         case = json.loads(path.read_text())
         tokens = vocabulary(case["n_tokens"], case["config"])
         monkeypatch.setattr(checkpoint_source, "tokenizer_metadata", lambda *_, t=tokens, **__: t)
+        allow_all(name, monkeypatch)
         write_case(tmp_path / "checkpoints" / name, case)
         files.append(tmp_path / f"{name}.gguf")
         convert(tmp_path / "checkpoints" / name, files[-1], ladder="BF16", self_test=False)

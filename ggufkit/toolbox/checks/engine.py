@@ -57,7 +57,7 @@ def check(
     --------
     >>> import numpy as np, tempfile, ggufkit
     >>> path = tempfile.mkdtemp() + "/tiny.gguf"
-    >>> data = {"a.weight": (np.full(8, np.nan, np.float32), ggufkit.TensorType.F32)}
+    >>> data = {"blk.0.a.weight": (np.full(8, np.nan, np.float32), ggufkit.TensorType.F32)}
     >>> _ = ggufkit.save(path, {"general.name": "Tiny", "general.file_type": 0}, data)
     >>> [(found.severity.word, found.rule) for found in ggufkit.check(path)][:2]
     [('error', 'missing-architecture'), ('error', 'missing-tokenizer')]

@@ -76,7 +76,7 @@ def compare(
     >>> found.rungs[0].name, round(found.rungs[0].total.relative, 4)
     ('Q8_0', 0.0038)
     """
-    opened = open_source(os.fspath(source), allow_requantize=True)
+    opened = open_source(os.fspath(source), allow_requantize=True, loadable=False)
     matched = {} if imatrix is None else Imatrix.open(imatrix).match(opened.tensors)
     with ExitStack() as stack:
         rungs = [

@@ -76,7 +76,7 @@ def candidates_of(source: str | os.PathLike[str], ladder: str | None = None) -> 
         return [_of_file(text)]
     if not path.exists() and path.suffix.lower() != ".gguf" and REPO_ID.fullmatch(text):
         return _of_repository(text, ladder or "all")
-    return list(_planned(open_source(text, allow_requantize=True), ladder or "all"))
+    return list(_planned(open_source(text, allow_requantize=True, loadable=False), ladder or "all"))
 
 
 def typical_candidates(params: str, ladder: str | None = None) -> list[Candidate]:
