@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ggufkit.gguf import limits
-from ggufkit.gguf.layout import align
+from ggufkit.gguf.layout import DEFAULT_ALIGNMENT, align
 from ggufkit.gguf.values import EncodedValue
 from ggufkit.rules.rule import Check, CheckRule, Fix, RawFinding, Severity, named
 from ggufkit.toolbox.checks.subject import CheckedModel
@@ -132,13 +132,20 @@ def dirty_padding(subject: CheckedModel) -> Iterator[RawFinding]:
     for part in subject.parts:
         if not _intact(part):
             continue
-        dirty = []
+        dirty = {}
         for info in part.infos:
             start = part.start_of(info) + info.nbytes
-            if any(part.data[start : align(start, part.alignment)]):
-                dirty.append(info.name)
+            if any(found := bytes(part.data[start : align(start, part.alignment)])):
+                dirty[info.name] = found
         if dirty:
-            yield RawFinding(f"padding behind {named(dirty)} is not zero", part.path, _REWRITE)
+            # a fix clears them, so they are shown; more than that may be somebody's data
+            short = max(map(len, dirty.values())) <= DEFAULT_ALIGNMENT
+            first = next(iter(dirty.values()))[:DEFAULT_ALIGNMENT].hex()
+            yield RawFinding(
+                f"padding behind {named(list(dirty))} is not zero: {first}",
+                part.path,
+                _REWRITE if short else None,
+            )
 
 
 def _values(
