@@ -68,3 +68,17 @@ def test_a_fix_of_a_type_loses_no_digits(value: float, kept: bool, tmp_path: Pat
     found = ggufkit.check(put(tmp_path, {model.name: model.build()}))
     (fix,) = [one.fix for one in found if one.rule == "wrong-value-type"]
     assert (fix is not None) is kept
+
+
+@pytest.mark.parametrize(("alignment", "fixable"), [(32, True), (4096, False)])
+def test_padding_that_may_be_data_is_not_cleared(
+    alignment: int, fixable: bool, tmp_path: Path
+) -> None:
+    model = sound()
+    model.pairs["general.alignment"] = (build.U32, alignment)
+    model.alignment = alignment
+    model.tensors["blk.0.x.bias"] = ([1], 0, bytes(4))
+    path = put(tmp_path, {model.name: model.build()[:-8] + b"Jane Doe"})
+    (found,) = [one for one in ggufkit.check(path) if one.rule == "dirty-padding"]
+    assert (found.fix is not None) is fixable
+    assert "blk.0.x.bias" in found.message
