@@ -27,6 +27,7 @@ _COMPANIONS = (".scale", ".input_scale")
 _HEAD_LENGTHS = ("attention.key_length", "attention.value_length")
 # Those of MLA, which llama.cpp takes together or not at all.
 _MLA_LENGTHS = ("attention.key_length_mla", "attention.value_length_mla")
+_EXPERT_WIDTH = "expert_feed_forward_length"
 # What llama.cpp takes for 0 where it is not said.
 _ZERO = ("feed_forward_length", "attention.head_count", "attention.q_lora_rank")
 # One tensor instead of several.
@@ -115,7 +116,7 @@ class _LoadedHparams:
         found, made = self.at(key, block), _MADE.get(key)
         if key in _MLA_LENGTHS and not all(self.at(name, block) for name in _MLA_LENGTHS):
             found = None
-        if found is None and made is not None:
+        if made is not None and (found is None or (found == 0 and key == _EXPERT_WIDTH)):
             return made(self, block)
         return 0 if self.raw(key) is None and key in _ZERO else found
 
@@ -189,7 +190,7 @@ def _expert_width(hparams: _LoadedHparams, block: int | None) -> int | None:
     """``n_ff_exp``, where the file does not say it."""
     width = hparams.value("feed_forward_length", block)
     used = hparams.at("expert_used_count", block)
-    return width // used if width and used else None
+    return width // used if width is not None and used else None
 
 
 def _head_length(hparams: _LoadedHparams, _: int | None) -> int | None:
@@ -206,7 +207,7 @@ _MADE: Mapping[str, Callable[[_LoadedHparams, int | None], int | None]] = {
     "attention.key_length": _head_length,
     "attention.value_length": _head_length,
     "rope.dimension_count": lambda h, i: h.value("attention.key_length", i),
-    "expert_feed_forward_length": _expert_width,
+    _EXPERT_WIDTH: _expert_width,
     "attention.key_length_mla": lambda h, i: h.value("attention.key_length", i),
     "attention.value_length_mla": lambda h, i: h.value("attention.value_length", i),
 }

@@ -73,6 +73,20 @@ def hparams_changed(model: Model) -> Iterator[tuple[str, Model]]:
                 yield f"{key} {changed}", with_value(model, key, changed)
 
 
+def keys_changed(model: Model) -> Iterator[tuple[str, Model]]:
+    metadata, tensors = model
+    for key, value in metadata.items():
+        rest = metadata.copy()
+        del rest[key]
+        yield f"no {key}", (rest, tensors)
+        wide = {ValueType.UINT32: ValueType.UINT64, ValueType.FLOAT32: ValueType.FLOAT64}
+        kind = wide.get(metadata.type_of(key))
+        if kind is not None:
+            widened = metadata.copy()
+            widened.set(key, value, kind)
+            yield f"{key} as {kind.name}", (widened, tensors)
+
+
 def tensors_changed(model: Model) -> Iterator[tuple[str, Model]]:
     metadata, tensors = model
     for name, info in tensors.items():
@@ -115,7 +129,7 @@ def test_the_rules_refuse_what_llama_cpp_refuses(
     files = tmp_path / "changed"
     files.mkdir()
     changes = [("unchanged", model), *hparams_changed(model), *tensors_changed(model)]
-    changes += tokens_changed(model)
+    changes += [*tokens_changed(model), *keys_changed(model)]
     said, ours = {}, {}
     for number, (what, changed) in enumerate(changes):
         try:
