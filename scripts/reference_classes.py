@@ -195,10 +195,11 @@ def _nomic(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
 
 def _without_nextn(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
     """Leave out the blocks that predict further tokens, as the class does."""
-    n = config["num_hidden_layers"]
-    further = tuple(f"model.layers.{n + i}." for i in range(config["num_nextn_predict_layers"]))
-    kept = {name: t for name, t in tensors.items() if not name.startswith(further)}
-    return {**config, "num_nextn_predict_layers": 0}, kept
+    text = config.get("text_config", config)
+    n, n_nextn = text["num_hidden_layers"], text["num_nextn_predict_layers"]
+    further = [f".layers.{n + i}." for i in range(n_nextn)]
+    kept = {name: t for name, t in tensors.items() if not any(part in name for part in further)}
+    return config, kept
 
 
 def _llada(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
@@ -275,6 +276,7 @@ EQUIVALENTS: dict[str, Equivalent] = {
     "exaone-plain": _exaone,
     "gemma3n": _text_of("Gemma3nForCausalLM"),
     "glm4_moe_lite-nextn": _without_nextn,
+    "glm_ocr": _without_nextn,
     "internlm2": _internlm2,
     "internlm3": _internlm3,
     "internvl": _text_of("Qwen2ForCausalLM"),

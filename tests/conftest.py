@@ -14,6 +14,8 @@ REAL = ROOT / "tests" / "real"
 
 # pytest-xdist tells its workers a width; without one, commands print as into a pipe.
 os.environ.pop("COLUMNS", None)
+# a bug shows itself as it is
+os.environ["GGUFKIT_DEBUG"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

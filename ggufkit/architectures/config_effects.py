@@ -41,6 +41,7 @@ _FUNCTIONS: Mapping[tuple[str, ...], Collection[str]] = {
             "gemma-embedding",
             "gemma2",
             "gemma3",
+            "gemma4",
             "gpt2",
             "gptneox",
         ),
@@ -94,7 +95,9 @@ _HARMLESS_OF: Mapping[str, tuple[str, ...]] = {
     "falcon": ("alibi", "parallel_attn", "new_decoder_architecture"),
     "falcon-h1": ("*_multiplier",),
     "granite": ("*",),
+    "laguna": ("gating", "gating_types"),  # the gates' shapes tell
     "llada": ("*",),
+    "muse-glimmer": ("post_norm_eps", "out_hidden_size"),
     "minicpm3": ("scale_emb", "scale_depth", "dim_model_base"),
 }
 # Values that change nothing.

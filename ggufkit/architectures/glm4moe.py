@@ -7,44 +7,23 @@ transformers glm4_moe, solar_open.
 from dataclasses import replace
 
 from ggufkit.architectures.glm4 import GLM4
+from ggufkit.architectures.glm4 import NEXTN_WEIGHTS as NEXTN_WEIGHTS
+from ggufkit.architectures.glm4 import mtp_layers as mtp_layers
+from ggufkit.architectures.glm4 import n_layers_with_mtp as n_layers_with_mtp
 from ggufkit.mapping.blocks import (
     FFN,
     QK_NORMS,
+    WRAPPED,
     decoder,
     moe_feed_forward,
     replaced,
     without,
 )
-from ggufkit.mapping.config_inverse import Less
-from ggufkit.mapping.model_header import HAS_BIASES, HasTensor, inverse_of
-from ggufkit.mapping.spec import Always, Config, ExportSpec, Hparam, Weight, block_count
+from ggufkit.mapping.model_header import HAS_BIASES, HasHparam, HasTensor
+from ggufkit.mapping.spec import Always, ExportSpec, Hparam, Weight
 
 _LAYER = "model.layers.{i}"
 
-
-@inverse_of(Less("num_hidden_layers", "nextn_predict_layers"))
-def n_layers_with_mtp(config: Config) -> int:
-    """Return the number of layers, with those for multi-token prediction."""
-    return block_count(config) + int(config.get("num_nextn_predict_layers") or 0)
-
-
-def mtp_layers(config: Config) -> range:
-    """Return the layers for multi-token prediction, which come after the others."""
-    return range(block_count(config), n_layers_with_mtp(config))
-
-
-# The additional tensors of an MTP layer.
-NEXTN_WEIGHTS = tuple(
-    Weight(f"blk.{{i}}.nextn.{name.replace('.', '_')}", f"{_LAYER}.{name}", optional=True)
-    for name in (
-        "embed_tokens",
-        "shared_head.head",
-        "shared_head.norm",
-        "eh_proj",
-        "enorm",
-        "hnorm",
-    )
-)
 
 GLM4MOE = replace(
     GLM4,
@@ -123,4 +102,20 @@ SOLAR_OPEN = replace(
         *moe_feed_forward(router_bias="gate.e_score_correction_bias", shared="shared_experts"),
     ),
     export=ExportSpec("solar_open"),
+)
+
+GLM4V_MOE = replace(
+    GLM4MOE,
+    title="GLM-4.5V, GLM-4.6V, its text part",
+    hf_classes=("Glm4vMoeForConditionalGeneration",),
+    defaults={k: v for k, v in GLM4MOE.defaults.items() if k != "num_nextn_predict_layers"},
+    rename=WRAPPED,
+    ignore=("*visual.*",),
+    export=ExportSpec(
+        "glm4v_moe_text",
+        nested="glm4v_moe",
+        config={"attention_bias": HAS_BIASES, "use_qk_norm": HasTensor("attn_q_norm.weight")},
+        rename=((r"^model\.", "model.language_model."),),
+        matches=HasHparam("rope.dimension_sections"),
+    ),
 )

@@ -1,20 +1,25 @@
 """``ggufkit``: find the command, run it, turn errors into one line and an exit code.
 
-Exit codes: 0 done, 1 a check found differences, 2 usage, 3 a `GGUFKitError`, 130 interrupted.
+Exit codes: 0 done, 1 a check found differences, 2 usage, 3 a `GGUFKitError` or a refusal of the
+machine's, 70 a bug in ggufkit, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from keyword import iskeyword
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli.arguments import CommandParser, Parser, UsageError
 from ggufkit.cli.json_output import emit
+from ggufkit.cli.render import plain
 from ggufkit.errors import GGUFKitError
 from ggufkit.version import __version__
 
@@ -88,33 +93,108 @@ def _fill(command: str, parser: CommandParser) -> None:
     module.add_arguments(parser)
 
 
+BUG = 70  # EX_SOFTWARE of sysexits.h
+
+# What to do about it, where the machine refuses.
+_ADVICE = {
+    errno.EMFILE: "allow more open files, as with `ulimit -n 1024`",
+    errno.ENFILE: "the machine has too many open files",
+    errno.ENOMEM: "there is not enough memory: use fewer --jobs, or close other programs",
+    errno.ENOSPC: "there is no space left: free some, or choose another place",
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code; nothing but SystemExit leaves it."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    _keep_streams()
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # the reader went away, as in `| head`
+        _drop_output()
+        return 0
+    except KeyboardInterrupt:
+        return _failed(words, 130, "interrupted")
+    except GGUFKitError as error:
+        return _failed(words, 3, _with_advice(error), error.as_dict())
+    except OSError as error:
+        return _failed(words, 3, _with_advice(error), {"error": type(error).__name__})
+    except MemoryError:
+        return _failed(words, 3, _ADVICE[errno.ENOMEM], {"error": "MemoryError"})
+    except Exception as error:
+        if os.environ.get("GGUFKIT_DEBUG"):
+            raise
+        what = f"a bug in ggufkit: {type(error).__name__}: {error}"
+        report = "please report it, with the traceback that GGUFKIT_DEBUG=1 ggufkit ... shows"
+        return _failed(words, BUG, f"{what}; {report}", {"error": type(error).__name__})
+
+
+def _failed(
+    words: Sequence[str], code: int, message: str, facts: dict[str, Any] | None = None
+) -> int:
+    """Say in one line why the command failed, with ``--json`` as JSON too; return the code."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"ggufkit: {shown(message)}\n")
+    try:
+        if facts is not None and "--json" in words:
+            emit({"message": message, **facts})
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _drop_output()
+    return code
+
+
+def shown(message: str) -> str:
+    """Escape what is not printable, but for line ends."""
+    return "\n".join(plain(line) for line in message.split("\n"))
+
+
+def _with_advice(error: BaseException) -> str:
+    """Return an error's message, with what to do where the machine is the reason."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
+    advice = _ADVICE.get(cause.errno or 0) if isinstance(cause, OSError) else None
+    return f"{text}; {advice}" if advice else text
+
+
+def _keep_streams() -> None:
+    """Open what was closed, so that no file takes the number of standard output or error."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open("r+", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+def _drop_output() -> None:
+    """Keep the interpreter from complaining, at exit, about output that can't be written."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(words: Sequence[str]) -> int:
     parser = build_parser()
-    words = sys.argv[1:] if argv is None else argv
     if not words:
         parser.print_help()
         return 0
-    args = parser.parse_args(words)
     try:
-        code = int(args.run(args))
-        sys.stdout.flush()
-        return code
+        args = parser.parse_args(words)
+    except SystemExit:
+        sys.stdout.flush()  # a help text, too, may not be lost
+        raise
+    try:
+        return int(args.run(args))
     except UsageError as error:
         command: CommandParser = args.parser
         command.error(str(error))
-    except GGUFKitError as error:
-        sys.stderr.write(f"ggufkit: {error}\n")
-        if getattr(args, "json", False):
-            emit(error.as_dict())
-        return 3
-    except KeyboardInterrupt:
-        sys.stderr.write("ggufkit: interrupted\n")
-        return 130
-    except BrokenPipeError:
-        # The reader went away (as in `| head`): keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from ggufkit.checkpoint.model_card import FIELDS, LISTS, SAMPLING, SOURCE_FIELDS
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.config_inverse import shortest_decimal
 
+SUPPRESS = "tokenizer.ggml.suppress_tokens"
+
 # More models or data sets than a card names.
 MAX_SOURCES = 1000
 
@@ -60,6 +62,8 @@ def _generation(metadata: Metadata, config: Mapping[str, Any]) -> dict[str, Any]
     turn = metadata.get("tokenizer.ggml.eot_token_id")
     if type(turn) is int and turn != given.get("eos_token_id") and "eos_token_id" in given:
         given["eos_token_id"] = [given["eos_token_id"], turn]
+    if SUPPRESS in metadata:
+        given["suppress_tokens"] = metadata[SUPPRESS]
     return {**given, **({"do_sample": True} if sampling else {}), **sampling}
 
 

@@ -28,7 +28,9 @@ def known_of(architecture: str, metadata: Metadata, shapes: Mapping[str, Shape])
     """Return the facts in a file's header; hparams without the prefix of the architecture."""
     prefix = f"{architecture}."
     hparams = {
-        key.removeprefix(prefix): metadata[key] for key in metadata if key.startswith(prefix)
+        key.removeprefix(prefix): metadata[key]
+        for key in metadata
+        if key.startswith(prefix) or key == "tokenizer.ggml.suppress_tokens"
     }
     ids = {name: metadata[key] for name, key in ID_KEYS.items() if key in metadata}
     tokens = metadata.get(_TOKENS)
@@ -42,7 +44,7 @@ def known_of(architecture: str, metadata: Metadata, shapes: Mapping[str, Shape])
 
 
 def recover_config(
-    architecture: Architecture, spec: ExportSpec, known: ModelHeader, generated: Mapping[str, Any]
+    architecture: Architecture, spec: ExportSpec, known: ModelHeader
 ) -> dict[str, Any]:
     """Return the config of the checkpoint that a file was made from.
 
@@ -52,8 +54,6 @@ def recover_config(
         What the file is.
     known : ModelHeader
         The file.
-    generated : mapping of str to ndarray
-        Its computed tensors, which checkpoints do not have: RoPE factors.
 
     Raises
     ------
@@ -76,7 +76,8 @@ def recover_config(
     for name in ("bos", "eos", "pad", "unk", "sep", "mask"):
         if name in known.ids:
             set_path(config, f"{name}_token_id", known.ids[name])
-    _put_rope(config, known, generated)
+    _put_rope(config, known)
+    _put_rope_by_kind(config)
     is_nested = spec.nested and config["model_type"] == spec.model_type
     return _nested(config, spec.nested) if is_nested else config
 
@@ -97,16 +98,34 @@ def _vocab_size(known: ModelHeader) -> int:
     return known.shapes[EMBEDDING][0] if EMBEDDING in known.shapes else known.n_tokens
 
 
-def _put_rope(config: dict[str, Any], known: ModelHeader, generated: Mapping[str, Any]) -> None:
+def _put_rope(config: dict[str, Any], known: ModelHeader) -> None:
     """Set the RoPE scaling that tensors hold."""
-    long, short = (generated.get(name) for name in ROPE_FACTORS)
+    long, short = (known.computed.get(name) for name in ROPE_FACTORS)
     if long is not None and short is not None:
         set_path(config, "rope_scaling.rope_type", "longrope")
         for key, values in (("long_factor", long), ("short_factor", short)):
             set_path(config, f"rope_scaling.{key}", [float(str(value)) for value in values])
-    freqs = generated.get(ROPE_FREQS)
-    if freqs is not None:
+    freqs = known.computed.get(ROPE_FREQS)
+    if freqs is not None and _is_proportional(config):
+        share = float(np.mean(freqs == 1))  # the others are not rotated
+        set_path(config, "rope_parameters.full_attention.partial_rotary_factor", share)
+    elif freqs is not None:
         config["rope_scaling"] = _llama3_scaling(config, known, freqs)
+
+
+def _put_rope_by_kind(config: dict[str, Any]) -> None:
+    """Move RoPE settings to those of a kind of attention, where a config has them by kind."""
+    kinds = config.get("rope_parameters", {})
+    for kind, theta in (("full", "rope_theta"), ("sliding", "rope_local_base_freq")):
+        if theta in config and (params := kinds.get(f"{kind}_attention")):
+            params["rope_theta"] = config.pop(theta)
+    if full := kinds.get("full_attention"):
+        full.update(config.pop("rope_scaling", {}))
+
+
+def _is_proportional(config: Mapping[str, Any]) -> bool:
+    params = config.get("rope_parameters", {}).get("full_attention", {})
+    return params.get("rope_type") == "proportional"  # type: ignore[no-any-return]
 
 
 def _llama3_scaling(config: Mapping[str, Any], known: ModelHeader, freqs: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ggufkit.architectures.registry import architecture_names, architectures_named
@@ -14,6 +14,7 @@ from ggufkit.export.config import known_of, recover_config
 from ggufkit.export.proof import check_tensors, compare_hparams
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.inverse_matching import CheckpointTensorPlan, map_tensors_back
+from ggufkit.mapping.matching import generalize
 from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, ExportSpec, complete_config
 from ggufkit.mapping.transforms import Shape
 
@@ -115,11 +116,12 @@ def _try(
     shapes: Mapping[str, Shape],
 ) -> Identification | None:
     known = known_of(architecture.name, metadata, shapes)
+    known = replace(known, computed=_generated(file, architecture))
     with hparam_errors(architecture):
         _check_counts(known.hparams)
         if spec.matches and not spec.matches(known):
             return None
-        config = recover_config(architecture, spec, known, _generated(file, architecture))
+        config = recover_config(architecture, spec, known)
         if architecture.matches and not architecture.matches(config):
             return None  # it would be converted as another one of its class
         complete = complete_config(architecture, config)
@@ -136,7 +138,7 @@ def _generated(file: GGUFSource, architecture: Architecture) -> dict[str, Any]:
     return {
         tensor.name: file.reader(tensor).read(slice(0, 1)).reshape(-1)
         for tensor in file.tensors
-        if tensor.name in names
+        if generalize(tensor.name)[0] in names
     }
 
 

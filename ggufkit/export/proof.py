@@ -18,6 +18,7 @@ from ggufkit.mapping.spec import (
     Architecture,
     Context,
     complete_config,
+    compute_tensors,
     config_errors,
     write_hparams,
     write_leading_hparams,
@@ -72,8 +73,8 @@ def check_tensors(
             tensor.name: tensor.transform.shape(*(made_of[source] for source in tensor.sources))
             for tensor in mapped
         }
-        computed = {g.name: g.compute(context.config) for g in architecture.computed}
-    made.update({n: tuple(values.shape) for n, values in computed.items() if values is not None})
+        computed = compute_tensors(architecture, context.config)
+    made.update({name: tuple(values.shape) for name, values in computed.items()})
     wanted = set(shapes if names is None else names)
     odd = sorted(set(made) ^ wanted)
     if odd:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from errno import ENOENT
 from pathlib import Path
 
 from ggufkit.errors import BadLayoutError, BadValueError, MissingFileError
@@ -83,7 +84,9 @@ def _open_part(name: str, index: int, count: int, open_one: _Open) -> GGUFFile:
     try:
         return open_one(name)
     except MissingFileError as error:
-        raise MissingFileError(f"part {index + 1} of {count} is missing: {error}") from error
+        exists = isinstance(error.__cause__, OSError) and error.__cause__.errno != ENOENT
+        what = "can't be opened" if exists else "is missing"
+        raise MissingFileError(f"part {index + 1} of {count} {what}: {error}") from error
 
 
 def _check_part(part: GGUFFile, index: int, first: GGUFFile) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from ggufkit.errors import ConversionError, ShapeMismatchError, UnmappedTensorsError
 from ggufkit.mapping.composition_inverse import Inverse, invert
-from ggufkit.mapping.matching import SUFFIXES
+from ggufkit.mapping.matching import SUFFIXES, generalize
 from ggufkit.mapping.model_header import ModelHeader
 from ggufkit.mapping.name_ranges import summarize
 from ggufkit.mapping.spec import MAX_COUNT, Architecture, Context, ExportSpec, Weight
@@ -66,7 +66,7 @@ def map_tensors_back(
     """
     finder = _Finder(architecture, spec, header)
     generated = {g.name for g in architecture.computed}
-    names = [name for name in header.shapes if name not in generated]
+    names = [name for name in header.shapes if generalize(name)[0] not in generated]
     found = {name: finder.choose(name) for name in names}
     unknown = [name for name, part in found.items() if part is None]
     if unknown:

@@ -32,6 +32,8 @@ class ModelHeader:
         The size of its vocabulary; 0 without one.
     tokenizer : str
         ``tokenizer.ggml.model``.
+    computed : mapping
+        The values of tensors that checkpoints do not have: RoPE factors, constants.
     config : dict
         The part of config.json that is recovered so far.
     """
@@ -41,6 +43,7 @@ class ModelHeader:
     ids: Mapping[str, int] = field(default_factory=dict)
     n_tokens: int = 0
     tokenizer: str = ""
+    computed: Mapping[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
     def has(self, ending: str) -> bool:
@@ -89,6 +92,18 @@ class HparamValue:
     def __call__(self, header: ModelHeader) -> Any:
         """Return the value."""
         return header.hparams.get(self.key)
+
+
+@dataclass(frozen=True)
+class FirstValue:
+    """The first value of a computed tensor, None where the file lacks it."""
+
+    tensor: str
+
+    def __call__(self, header: ModelHeader) -> float | None:
+        """Return the value."""
+        values = header.computed.get(self.tensor)
+        return None if values is None else float(values[0])
 
 
 @dataclass(frozen=True)

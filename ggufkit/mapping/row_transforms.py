@@ -211,6 +211,49 @@ class PermuteRope(RowGather):
 
 
 @dataclass(frozen=True)
+class PairsToHalves(RowGather):
+    """Rows of a head from pairs (x0, y0, x1, y1, ...) to halves (x0, x1, ..., y0, y1, ...).
+
+    llama.cpp rotates halves where positions have several dimensions (M-RoPE).
+
+    Attributes
+    ----------
+    head_dim, rotated : int
+        Rows per head, and how many of them are rotated; the others stay in their places.
+    """
+
+    head_dim: int
+    rotated: int
+
+    def shape(self, *sources: Shape) -> Shape:
+        """Return the source's, whose rows must be whole heads.
+
+        Raises
+        ------
+        ShapeMismatchError
+            They are not, or no pairs are rotated.
+        """
+        if self.rotated % 2 or not 0 <= self.rotated <= self.head_dim:
+            raise ShapeMismatchError(f"{self.rotated} of {self.head_dim} rows are not in pairs")
+        return PermuteRope(self.head_dim).shape(*sources)
+
+    def index(self, _: Shape, rows: Index) -> Index:
+        """Return where the rows come from: those of the first half from even places."""
+        head, row = np.divmod(rows, self.head_dim)
+        second, pair = np.divmod(row, max(self.rotated // 2, 1))
+        return self._within(head, row, 2 * pair + second)
+
+    def inverse_index(self, _: Shape, rows: Index) -> Index:
+        """Return where the rows go: even ones to the first half, odd ones to the second."""
+        head, row = np.divmod(rows, self.head_dim)
+        return self._within(head, row, row % 2 * (self.rotated // 2) + row // 2)
+
+    def _within(self, head: Index, row: Index, moved: Index) -> Index:
+        where: Index = head * self.head_dim + np.where(row < self.rotated, moved, row)
+        return where
+
+
+@dataclass(frozen=True)
 class TruncateRows(RowGather):
     """The first rows: embeddings beyond the vocabulary are dropped."""
 

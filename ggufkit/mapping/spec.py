@@ -129,10 +129,21 @@ class NonZero:
 
 @dataclass(frozen=True)
 class ComputedTensor:
-    """A tensor that no checkpoint has: it is computed from the config. None where there is none."""
+    """A tensor that no checkpoint has: it is computed from the config. None where there is none.
+
+    Attributes
+    ----------
+    name : str
+        Name in the GGUF file; with ``{i}`` in it, every block has the tensor.
+    compute : callable
+        From the config to its values.
+    before : str
+        The tensor of the file that it is written before; before all others, where it is empty.
+    """
 
     name: str
     compute: Callable[[Config], Floats | None]
+    before: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,6 +256,17 @@ class Context:
 
     config: Config
     n_tokens: int
+
+
+def compute_tensors(architecture: Architecture, config: Config) -> dict[str, Floats]:
+    """Return the values of an architecture's computed tensors by name."""
+    found = {tensor.name: tensor.compute(config) for tensor in architecture.computed}
+    return {
+        name.replace("{i}", str(block)): values
+        for name, values in found.items()
+        if values is not None
+        for block in (range(block_count(config)) if "{i}" in name else (0,))
+    }
 
 
 # Counts that ranges are made of; no model has nearly as many of anything.

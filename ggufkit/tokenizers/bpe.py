@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 SCORE = -1000.0
+
+# Gemma 4's special tokens that llama.cpp shows, so that its chat parser reads them.
+GEMMA4_VISIBLE = frozenset(
+    f"<{text}>"
+    for kind in ("channel", "tool_call", "tool_response")
+    for text in (f"|{kind}", f"{kind}|")
+) | {'<|"|>'}
+
 MAX_VOCAB_SIZE = 4_000_000
 
 
@@ -82,12 +90,17 @@ def _check_model(files: TokenizerFiles) -> None:
 
 
 def vocabulary_metadata(
-    model: str, pre: str, texts: list[str], types: list[int], scores: list[float] | None = None
+    model: str,
+    pre: str | None,
+    texts: list[str],
+    types: list[int],
+    scores: list[float] | None = None,
 ) -> Metadata:
     """Return the keys of a vocabulary's kind and columns, in the converter's order."""
     metadata = Metadata()
     metadata.set("tokenizer.ggml.model", model, ValueType.STRING)
-    metadata.set("tokenizer.ggml.pre", pre, ValueType.STRING)
+    if pre is not None:
+        metadata.set("tokenizer.ggml.pre", pre, ValueType.STRING)
     metadata.set("tokenizer.ggml.tokens", texts, ValueType.STRING)
     if scores is not None:
         metadata.set("tokenizer.ggml.scores", scores, ValueType.FLOAT32)
@@ -193,6 +206,46 @@ def byte_fallback_metadata(
     CheckpointError
         A file is malformed.
     """
+    texts, types = fallback_tokens(files)
+    metadata = vocabulary_metadata("llama", "default", texts, types, [SCORE] * len(texts))
+    metadata.extend(special_metadata(files, n_vocab=len(texts)))
+    return metadata
+
+
+def gemma4_metadata(
+    files: TokenizerFiles, _config: Mapping[str, Any] | None = None, _pre: str | None = None
+) -> Metadata:
+    """Return the metadata of Gemma 4's BPE tokenizer with byte fallback.
+
+    Raises
+    ------
+    UnknownTokenizerError
+        There is no tokenizer.json of this kind.
+    CheckpointError
+        A file is malformed.
+    """
+    if not has_byte_fallback(files):
+        raise UnknownTokenizerError(
+            f"{files.folder}: there is no tokenizer.json with a BPE model that falls back to bytes"
+        )
+    texts, types = fallback_tokens(files)
+    types = [
+        int(TokenType.USER_DEFINED) if text in GEMMA4_VISIBLE else kind
+        for text, kind in zip(texts, types, strict=True)
+    ]
+    metadata = vocabulary_metadata("gemma4", None, texts, types, [SCORE] * len(texts))
+    metadata.extend(special_metadata(files, merges=True))
+    return metadata
+
+
+def fallback_tokens(files: TokenizerFiles) -> tuple[list[str], list[int]]:
+    """Return each token's text and type, of a BPE tokenizer with byte fallback (``LlamaHfVocab``).
+
+    Raises
+    ------
+    CheckpointError
+        A file is malformed.
+    """
     vocabulary = read_vocabulary(files)
     texts, types = [], []
     n_added = sum(token_id >= vocabulary.n_model for token_id in vocabulary.added)
@@ -204,9 +257,7 @@ def byte_fallback_metadata(
             )
         texts.append(text)
         types.append(int(_fallback_type(vocabulary, token_id, text)))
-    metadata = vocabulary_metadata("llama", "default", texts, types, [SCORE] * len(texts))
-    metadata.extend(special_metadata(files, n_vocab=len(texts)))
-    return metadata
+    return texts, types
 
 
 def _fallback_type(vocabulary: Vocabulary, token_id: int, text: str) -> TokenType:

@@ -13,6 +13,7 @@ gemma        as gemma2, with the fill-in-the-middle tokens of Gemma 1
 gemma2       tokenizer.model, without a space before the text
 gemma3       as gemma2, or byte-level tokenizer.json
 gemma3n      as gemma3, with the image and audio tokens
+gemma4       tokenizer.json with byte fallback, its tokens for tool calls shown as text
 phi3         tokenizer.model with the added tokens of all files; as gpt2 for GPT2Tokenizer
 glm4         byte-level tokenizer.json, with GLM-4's special tokens
 glm4_moe     byte-level tokenizer.json, with the special tokens of GLM-4.5 and later
@@ -22,6 +23,8 @@ eurobert     as gpt2, no first token is added to a text unless tokenizer_config.
 ernie        tokenizer.model, with a space before the text if tokenizer_config.json asks for it
 granite4     as mamba, whatever padding the config asks for
 hunyuan      byte-level tokenizer.json; the config's eod_token_id ends a text
+laguna       byte-level tokenizer.json; the first of eos_token_id that is not bos ends a turn
+muse_glimmer byte-level tokenizer.json; the token <|eot|> ends a turn
 llada        as gpt2, a first token is added to a text
 mamba        as qwen, padded to a multiple of 8 tokens
 mamba2       as qwen, padded to a multiple of 16 tokens
@@ -51,11 +54,13 @@ from ggufkit.tokenizers.bpe import (
     bpe_metadata,
     byte_fallback_metadata,
     checked_size,
+    gemma4_metadata,
     has_byte_fallback,
 )
 from ggufkit.tokenizers.files import TokenizerFiles, get
 from ggufkit.tokenizers.pre import check_pre
 from ggufkit.tokenizers.ranks import TEKKEN_NAME, find_tiktoken, tekken_metadata, tiktoken_metadata
+from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.tokenizers.settle import settle
 from ggufkit.tokenizers.special import ADD_KEYS, ID_KEYS, MAX_ID, special_metadata
 from ggufkit.tokenizers.spm import (
@@ -66,6 +71,7 @@ from ggufkit.tokenizers.spm import (
     xlm_roberta_metadata,
 )
 from ggufkit.tokenizers.wpm import wpm_metadata
+from ggufkit.types import ValueType
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +111,9 @@ GLM4_MOE_TOKENS = {
     "unk": "<|endoftext|>",
     "eom": "<|observation|>",
 }
+
+LAGUNA_END = "</assistant>"
+MUSE_GLIMMER_EOT = "<|eot|>"
 
 SOLAR_OPEN_TOKENS = {
     "eos": "<|endoftext|>",
@@ -268,6 +277,28 @@ def _hunyuan(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) 
     return metadata
 
 
+def _laguna(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = bpe_metadata(files, config, pre)
+    texts: Any = metadata["tokenizer.ggml.tokens"]
+    types: Any = metadata["tokenizer.ggml.token_type"]
+    control = int(TokenType.CONTROL)
+    types = [control if t == LAGUNA_END else k for t, k in zip(texts, types, strict=True)]
+    metadata.set("tokenizer.ggml.token_type", types, ValueType.INT32)
+    eos = config.get("eos_token_id")
+    others = [i for i in eos if i != config.get("bos_token_id")] if isinstance(eos, list) else []
+    if others:
+        metadata[ID_KEYS["eot"]] = others[0]
+    return metadata
+
+
+def _muse_glimmer(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
+    metadata = bpe_metadata(files, config, pre)
+    texts: Any = metadata["tokenizer.ggml.tokens"]
+    if MUSE_GLIMMER_EOT in texts:
+        metadata[ID_KEYS["eot"]] = texts.index(MUSE_GLIMMER_EOT)
+    return metadata
+
+
 def _roberta(files: TokenizerFiles, config: Mapping[str, Any], pre: str | None) -> Metadata:
     metadata = bpe_metadata(files, config, pre)
     metadata["tokenizer.ggml.token_type_count"] = config.get("type_vocab_size", 1)
@@ -310,6 +341,7 @@ KINDS: Mapping[str, Kind] = {
     "gemma2": Kind(spm_metadata, sets=_NO_SPACE),
     "gemma3": _GEMMA3,
     "gemma3n": replace(_GEMMA3, ignores=("vocab_size_per_layer_input",)),
+    "gemma4": Kind(gemma4_metadata, sets={**_NO_SPACE, ADD_BOS: True}),
     "phi3": Kind(_phi3),
     "glm4": Kind(partial(bpe_metadata, special=GLM4_TOKENS)),
     "glm4_moe": Kind(partial(bpe_metadata, special=GLM4_MOE_TOKENS)),
@@ -319,6 +351,8 @@ KINDS: Mapping[str, Kind] = {
     "ernie": Kind(_ernie),
     "granite4": Kind(spm_metadata, _GPT2, ignores=(_PADDING,), pad_to=8),
     "hunyuan": Kind(_hunyuan),
+    "laguna": Kind(_laguna),
+    "muse_glimmer": Kind(_muse_glimmer),
     "llada": Kind(_gpt2, sets={ADD_BOS: True}),
     "mamba": Kind(spm_metadata, _GPT2, pad_to=8),
     "mamba2": Kind(spm_metadata, _GPT2, pad_to=16),

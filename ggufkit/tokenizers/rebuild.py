@@ -83,15 +83,21 @@ def _bpe(metadata: Mapping[str, Any]) -> dict[str, Any]:
         raise CannotRebuildError(
             f"llama.cpp's splitting rules for the pre-tokenizer {pre!r} are unknown"
         )
+    vocab, merges = _joined(metadata)
+    model = _bpe_model(vocab, merges, ignore_merges=pre in IGNORES_MERGES)
+    cuts = {"type": "Sequence", "pretokenizers": [_cut(step) for step in steps]}
+    return _tokenizer(metadata, model, pre_tokenizer=cuts)
+
+
+def _joined(metadata: Mapping[str, Any]) -> tuple[dict[str, int], list[list[str]]]:
+    """Return the vocabulary with all that its merges join, and the merges."""
     vocab = {text: i for i, text in enumerate(_tokens(metadata)[0])}
     merges = [merge.split(" ") for merge in metadata.get("tokenizer.ggml.merges", ())]
     for left, right in merges:
         # llama.cpp also joins to texts that are not tokens, and splits these up afterwards
         for text in (left, right, left + right):
             vocab.setdefault(text, len(vocab))
-    model = _bpe_model(vocab, merges, ignore_merges=pre in IGNORES_MERGES)
-    cuts = {"type": "Sequence", "pretokenizers": [_cut(step) for step in steps]}
-    return _tokenizer(metadata, model, pre_tokenizer=cuts)
+    return vocab, merges
 
 
 def _bpe_model(
@@ -106,6 +112,13 @@ def _cut(step: str) -> dict[str, Any]:
     if named is not None:
         return {**_BYTE_LEVEL, **named} if named["type"] == "ByteLevel" else named
     return {"type": "Split", "pattern": {"Regex": step}, "behavior": "Isolated", "invert": False}
+
+
+def _gemma4(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    vocab, merges = _joined(metadata)
+    model = _bpe_model(vocab, merges, fuse_unk=True, byte_fallback=True)
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    return _tokenizer(metadata, model, normalizer=spaces, pre_tokenizer=_cut(r"[^\n]+|[\n]+"))
 
 
 def _spm(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,6 +198,7 @@ def _unmark_start(text: str) -> str:
 
 _BUILDERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "gpt2": _bpe,
+    "gemma4": _gemma4,
     "llama": _spm,
     "t5": _unigram,
     "bert": _wordpiece,

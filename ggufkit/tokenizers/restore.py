@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ggufkit.gguf.metadata import Metadata
-from ggufkit.tokenizers.bpe import looks_special
+from ggufkit.tokenizers.bpe import GEMMA4_VISIBLE, looks_special
 from ggufkit.tokenizers.pre import NOTE
 from ggufkit.tokenizers.pre_table import WITH_ROBERTA_PROCESSING, steps_of
 from ggufkit.tokenizers.rebuild import ADDED, CannotRebuildError, rebuild
@@ -105,6 +105,8 @@ def restore_tokenizer(
     try:
         if stored.model == "gpt2":
             result.add("tokenizer.json", _bpe(stored, result.notes))
+        elif stored.model == "gemma4":
+            result.add("tokenizer.json", _gemma4(stored, config))
         elif stored.model == "bert":
             result.add("tokenizer.json", _wordpiece(stored))
         elif stored.model in ("llama", "t5"):
@@ -143,6 +145,23 @@ def _bpe(stored: StoredVocabulary, notes: list[str]) -> dict[str, Any]:
     tokenizer["post_processor"] = _post_processor(stored)
     if stored.metadata.get("tokenizer.ggml.normalizer.lowercase") is True:
         tokenizer["normalizer"] = {"type": "Lowercase"}
+    return tokenizer
+
+
+def _gemma4(stored: StoredVocabulary, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the tokenizer.json of Gemma 4, and add the tokens without a name to the config."""
+    tokenizer = rebuild({**dict(stored.metadata), TYPES: stored.types})
+    added = _added(stored, stored.tokens)
+    plain = (a["id"] for a in added if not (a["special"] or a["content"] in GEMMA4_VISIBLE))
+    n_model = min(plain, default=len(stored.tokens))
+    tokenizer["model"]["vocab"] = {text: i for i, text in enumerate(stored.tokens[:n_model])}
+    tokenizer["added_tokens"] = added
+    tokenizer["decoder"] = {**_SPM_DECODER, "decoders": _SPM_DECODER["decoders"][:-1]}
+    tokenizer["post_processor"] = _post_processor(stored)
+    named = set(config.values())
+    config["extra_special_tokens"] = [
+        a["content"] for a in added if a["special"] and a["content"] not in named
+    ]
     return tokenizer
 
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _WORKER = Path(__file__).with_name("selftest_worker.py")
 _SECONDS = 120.0
 _ENVIRONMENT = ("SYSTEMROOT",)  # Python does not start without it on Windows
-_FROM_JSON = ("gpt2", "bert")  # models that are converted from tokenizer.json
+_FROM_JSON = ("gpt2", "gemma4", "bert")  # models that are converted from tokenizer.json
+_MARKED = ("gpt2", "bert")  # those whose special tokens are so marked in tokenizer.json
 _SHOWN_IDS = 8
 
 
@@ -88,14 +89,14 @@ def self_test(folder: Path, metadata: Metadata) -> SelfTest:
         return SelfTest(why=str(error))
     kind = str(metadata["tokenizer.ggml.model"])
     own = _own_tokenizer(files, kind)
-    added = _added_tokens(own, metadata)
+    added = _added_tokens(own, rebuilt, metadata)
     texts = [*((text, text) for text in _plain_texts(own, rebuilt, kind)), *added.items()]
     request = {
         "own": own,
         "rebuilt": rebuilt,
         "texts": texts,
-        "special_as_text": _as_text(own, added) if kind in _FROM_JSON else [],
-        "merges": kind == "gpt2",
+        "special_as_text": _as_text(own, added) if kind in _MARKED else [],
+        "merges": kind in ("gpt2", "gemma4"),
     }
     answer = _ask(request)
     if "failed" in answer:
@@ -165,7 +166,9 @@ def _plain_texts(own: dict[str, Any], rebuilt: dict[str, Any], kind: str) -> lis
     ]
 
 
-def _added_tokens(own: dict[str, Any], metadata: Metadata) -> dict[str, str]:
+def _added_tokens(
+    own: dict[str, Any], rebuilt: dict[str, Any], metadata: Metadata
+) -> dict[str, str]:
     """Return every added token, with the text by which llama.cpp finds it.
 
     Each is a text of its own, because llama.cpp can neither strip spaces around tokens nor match
@@ -174,7 +177,10 @@ def _added_tokens(own: dict[str, Any], metadata: Metadata) -> dict[str, str]:
     texts = metadata["tokenizer.ggml.tokens"]
     known = set(texts) if isinstance(texts, list) else set()
     is_t5 = metadata["tokenizer.ggml.model"] == "t5"
-    contents = (get(token, "content") for token in as_list(own.get("added_tokens")))
+    contents = [get(token, "content") for token in as_list(own.get("added_tokens"))]
+    if metadata["tokenizer.ggml.model"] == "gemma4":  # its normal tokens are never found in a text
+        found_in_text = {token["content"] for token in rebuilt["added_tokens"]}
+        contents = [text for text in contents if text in found_in_text]
     found = {}
     for text in contents:
         if isinstance(text, str) and text and (text in known or not is_t5):
@@ -224,7 +230,7 @@ def _mismatch(
     own, rebuilt = difference["own"] or [], difference["rebuilt"] or []
     pairs = zip(own, rebuilt, strict=False)
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    model, pre = (metadata[f"tokenizer.ggml.{key}"] for key in ("model", "pre"))
+    model, pre = (metadata.get(f"tokenizer.ggml.{key}", "none") for key in ("model", "pre"))
     return TokenizerMismatchError(
         f"{folder}: the {what} {text!r} is {_shown(own, same)} by tokenizer.json, but "
         f"{_shown(rebuilt, same)} by the new file (tokenizer.ggml.model {model}, "
@@ -234,6 +240,8 @@ def _mismatch(
 
 
 def _hint(model: str) -> str:
+    if model == "gemma4":
+        return "does tokenizer.json cut a text as Gemma 4's does?"
     if model in _FROM_JSON:
         return "is --pre wrong?"
     return "the SentencePiece model, from which the file is made, contradicts tokenizer.json"

@@ -47,6 +47,20 @@ CHANGES: dict[str, dict[str, Any]] = {
     "glm4_moe_lite-nextn": {"scoring_func": "sigmoid"},
     # YaRN's bounds are rounded
     "gpt_oss": {"rope_scaling": {"truncate": True}},
+    # llama.cpp multiplies YaRN's usual factor of attention by the one that is given
+    "laguna-xs": {
+        "rope_parameters": {
+            "full_attention": {
+                "rope_type": "yarn",
+                "rope_theta": 500000.0,
+                "partial_rotary_factor": 0.5,
+                "factor": 32.0,
+                "original_max_position_embeddings": 4096,
+                "beta_slow": 1.0,
+                "beta_fast": 64.0,
+            }
+        }
+    },
     # attention is not scaled for long contexts
     "minicpm-longrope": {"rope_scaling": {"attention_factor": 1.0}},
     # attention is scaled as longrope says, whatever the config says
@@ -66,6 +80,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 #: Cases of ``converted`` without a reference, and why.
 NOT_COMPARED = {
     "gemma3n": "llama.cpp shares keys and values from block 20 on, whatever the file says",
+    "gemma4-wrapped": "its encoders are a tensor each; the text model is gemma4-e2b's",
     "gpt_oss-mxfp4": "llama.cpp rounds what it multiplies with MXFP4 blocks to 8 bits",
     "granite_swa-nope": "transformers reads no_rope_layers nowhere",
     "jina_bert_v2": "transformers has no class for it, nor one that computes the same",

@@ -32,6 +32,7 @@ KEYS_BESIDE = {
     "classifier.pooling_type": NEWER,
     "hidden_activation": NEWER,
     "attention.recurrent_layers": NEWER,
+    "tokenizer.ggml.suppress_tokens": NEWER,
 }
 
 TENSORS_BESIDE = {
@@ -47,6 +48,10 @@ TENSORS_BESIDE = {
             *("embed_tokens", "shared_head_head", "shared_head_norm"),
             *("eh_proj", "enorm", "hnorm"),
         )
+    },
+    **{
+        ("gemma4", f"blk.{{i}}.{name}.scale"): "a scale has its weight's name"
+        for name in ("ffn_gate_inp", "ffn_down_exps")
     },
     # published models are tied: no file of `converted` has it
     ("lfm2moe", "output"): "llama.cpp loads one that is not tied, its converter has no row for it",

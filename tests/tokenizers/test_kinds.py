@@ -118,6 +118,24 @@ def test_llada_adds_a_first_token_whatever_the_files_say(tmp_path: Path) -> None
     assert dict(got) == {**other, "tokenizer.ggml.add_bos_token": True}
 
 
+@pytest.mark.parametrize("eot", ["<|eot|>", "<|end|>"])
+def test_muse_glimmer_ends_a_turn_with_its_own_token(tmp_path: Path, eot: str) -> None:
+    write(tmp_path, tokenizer=byte_level(added_tokens=[added(3, eot, special=True)]))
+    metadata = tokenizer_metadata(tmp_path, kind="muse_glimmer", config={}, pre="llama4")
+    assert metadata.get("tokenizer.ggml.eot_token_id") == (3 if eot == "<|eot|>" else None)
+
+
+def test_laguna_ends_a_turn_with_the_second_of_its_eos(tmp_path: Path) -> None:
+    tokens = [added(3, "</assistant>"), added(4, "</user>")]
+    write(tmp_path, tokenizer=byte_level(added_tokens=tokens))
+    config = {"bos_token_id": 0, "eos_token_id": [0, 3]}
+    metadata = tokenizer_metadata(tmp_path, kind="laguna", config=config, pre="laguna")
+    assert metadata["tokenizer.ggml.eot_token_id"] == 3
+    assert metadata["tokenizer.ggml.token_type"] == [1, 1, 1, 3, 4]
+    alone = tokenizer_metadata(tmp_path, kind="laguna", config={"eos_token_id": 0}, pre="laguna")
+    assert "tokenizer.ggml.eot_token_id" not in alone
+
+
 def test_llama_puts_the_space_prefix_first(tmp_path: Path) -> None:
     write(tmp_path, tokenizer=byte_level(), tokenizer_config={"add_prefix_space": False})
     got = tokenizer_metadata(tmp_path, kind="llama", config={})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from ggufkit.architectures.left_out import grouped
 from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
 from ggufkit.arrays import Floats
-from ggufkit.checkpoint.model_card import general_metadata
+from ggufkit.checkpoint.model_card import general_metadata, read_generation_config
 from ggufkit.checkpoint.safetensors import CheckpointTensor
 from ggufkit.checkpoint.sentence_transformers import other_modules, pooling_mode
 from ggufkit.converter.sources.base import FILE_TYPE_KEY, QUANTIZATION, Reader, Source, SourceTensor
@@ -26,10 +26,11 @@ from ggufkit.converter.sources.tied_output import OutputWeights, lost_copies, ou
 from ggufkit.errors import ConversionError, TensorNamesError, UnknownArchitectureError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.io.guarded_files import has_file
-from ggufkit.mapping.matching import MappedTensor, map_tensors
+from ggufkit.mapping.matching import MappedTensor, generalize, map_tensors
 from ggufkit.mapping.spec import (
     Context,
     complete_config,
+    compute_tensors,
     config_errors,
     write_hparams,
     write_leading_hparams,
@@ -40,7 +41,7 @@ from ggufkit.tokenizers import self_test as check_tokenizer
 from ggufkit.types import FileType, TensorType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ggufkit.architectures.third_party import ArchitectureFile
     from ggufkit.checkpoint import Checkpoint
@@ -106,6 +107,8 @@ class IdentifiedModel:
             config = complete_config(architecture, checkpoint.config)
         refuse_other_function(architecture.name, config)
         config.setdefault("pooling_mode", pooling_mode(checkpoint.path))
+        generation = read_generation_config(checkpoint.path)
+        config["suppress_tokens"] = generation.get("suppress_tokens")
         notes: list[str] = []
         tokenizer = tokenizer_metadata(
             checkpoint.path,
@@ -217,13 +220,10 @@ class CheckpointSource(Source):
             context = Context(model.config, n_tokens=n_tokens)
             mapped = _map(checkpoint, model.architecture, context, names)
             described = [_describe(checkpoint, tensor) for tensor in mapped]
-            computed = {g.name: g.compute(model.config) for g in model.architecture.computed}
-        values = {name: array for name, array in computed.items() if array is not None}
-        tensors = (
-            *(_computed(name, array) for name, array in values.items()),
-            # the converter writes what it repacks before what it converts
-            *sorted(described, key=lambda tensor: not tensor.source_type.is_quantized),
-        )
+            values = compute_tensors(model.architecture, model.config)
+        # the converter writes what it repacks before what it converts
+        described.sort(key=lambda tensor: not tensor.source_type.is_quantized)
+        tensors = tuple(_with_computed(model.architecture, described, values))
         origin = checkpoint_origin(checkpoint, given)
         if checkpoint.quantized:
             origin["quantized"] = _quantized(checkpoint, described)
@@ -369,8 +369,20 @@ def _remarks(
     }
 
 
-def _computed(name: str, values: Floats) -> SourceTensor:
-    return SourceTensor(name, values.shape, TensorType.F32, TensorType.F32)
+def _with_computed(
+    architecture: Architecture, described: Iterable[SourceTensor], values: Mapping[str, Floats]
+) -> Iterator[SourceTensor]:
+    """Yield all tensors, the computed ones in their places."""
+    places = {tensor.name: tensor.before for tensor in architecture.computed}
+    computed: dict[str, list[SourceTensor]] = defaultdict(list)
+    for name, array in values.items():
+        full, block, _ = generalize(name)
+        made = SourceTensor(name, array.shape, TensorType.F32, TensorType.F32)
+        computed[places[full].replace("{i}", block)].append(made)
+    yield from computed[""]
+    for tensor in described:
+        yield from computed.get(tensor.name, ())
+        yield tensor
 
 
 def _describe(checkpoint: Checkpoint, mapped: MappedTensor) -> SourceTensor:
