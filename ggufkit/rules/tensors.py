@@ -48,7 +48,8 @@ class KnownTensor:
     Attributes
     ----------
     where : str
-        The blocks that need it, keys of `_WHERE` joined by ``&``; ``-`` where none does.
+        The blocks that need it, keys of `_WHERE` joined by ``&``; ``-`` where none does, before
+        a key where only these can have it.
     dims : tuple of str
         Its shape, in numpy order: sums of products of hparams, or others behind ``|`` where
         they are 0 or absent; ``?`` where that is not known.
@@ -233,6 +234,8 @@ _WHERE: Mapping[str, Callable[[_LoadedHparams], set[int]]] = {
     "no mla": lambda h: set(h.all) - h.mla,
     "low-rank q": lambda h: h.listed("attention.q_lora_rank"),
     "full-rank q": lambda h: set(h.all) - h.listed("attention.q_lora_rank"),
+    "longrope": lambda h: set(h.all) if h.raw("rope.scaling.type") == "longrope" else set(),
+    "no longrope": lambda h: set(h.all) - _WHERE["longrope"](h),
     # of Command R, the larger ones
     "64 blocks": lambda h: set(h.all) if h.n_blocks >= 64 else set(),
     "recurrent": lambda h: h.recurrent,
@@ -262,6 +265,8 @@ _ONLY = (
     "no experts",
     "shared",
     "shared experts",
+    "longrope",
+    "no longrope",
     "64 blocks",
 )
 
@@ -385,10 +390,11 @@ def _has_place(name: str, known: Mapping[str, KnownTensor], hparams: _LoadedHpar
         return block is not None and block >= hparams.n_trunk
     if general not in known or (block or 0) >= hparams.limit(general):
         return False
-    parts = known[general].where.split(" & ")
-    if block is None or block >= hparams.n_trunk:
+    if block is not None and block >= hparams.n_trunk:
         return True
-    return all(block in _WHERE[part](hparams) for part in parts if part in _ONLY)
+    parts = known[general].where.removeprefix("- ").split(" & ")
+    places = [_WHERE[part](hparams) for part in parts if part in _ONLY]
+    return all(blocks if block is None else block in blocks for blocks in places)
 
 
 def tensor_shapes(model: DescribedModel) -> Iterator[RawFinding]:

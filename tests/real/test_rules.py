@@ -87,6 +87,23 @@ def keys_changed(model: Model) -> Iterator[tuple[str, Model]]:
             yield f"{key} as {kind.name}", (widened, tensors)
 
 
+def factors_added(model: Model) -> Iterator[tuple[str, Model]]:
+    metadata, tensors = model
+    prefix = metadata["general.architecture"]
+    heads = metadata.get(f"{prefix}.attention.head_count", 1)
+    width = metadata[f"{prefix}.embedding_length"] // max(heads if type(heads) is int else 1, 1)
+    length = metadata.get(f"{prefix}.attention.key_length", width)
+    n = metadata.get(f"{prefix}.rope.dimension_count", length) // 2
+    scaled = metadata.copy()
+    scaled.set(f"{prefix}.rope.scaling.type", "longrope", ValueType.STRING)
+    for kinds in (("freqs",), ("factors_long", "factors_short")):
+        names = [f"rope_{kind}.weight" for kind in kinds]
+        for size in (n, n + 1):
+            added = {name: TensorInfo(name, (size,), TensorType.F32) for name in names}
+            yield f"{kinds} of {size}", (metadata, {**tensors, **added})
+            yield f"{kinds} of {size} with longrope", (scaled, {**tensors, **added})
+
+
 def tensors_changed(model: Model) -> Iterator[tuple[str, Model]]:
     metadata, tensors = model
     for name, info in tensors.items():
@@ -129,7 +146,7 @@ def test_the_rules_refuse_what_llama_cpp_refuses(
     files = tmp_path / "changed"
     files.mkdir()
     changes = [("unchanged", model), *hparams_changed(model), *tensors_changed(model)]
-    changes += [*tokens_changed(model), *keys_changed(model)]
+    changes += [*tokens_changed(model), *keys_changed(model), *factors_added(model)]
     said, ours = {}, {}
     for number, (what, changed) in enumerate(changes):
         try:
