@@ -187,6 +187,12 @@ class _LoadedHparams:
         return {i for i, held in self.model.blocks.items() if "ffn_gate_inp.weight" in held}
 
 
+def _own_length(hparams: _LoadedHparams, kind: str, block: int | None) -> int | None:
+    """``n_embd_head_k`` or ``_v`` of a block, where those with a sliding window have their own."""
+    listed = hparams.listed("attention.sliding_window_pattern")
+    return hparams.value(f"attention.{kind}_length{'_swa' if block in listed else ''}", block)
+
+
 def _expert_width(hparams: _LoadedHparams, block: int | None) -> int | None:
     """``n_ff_exp``, where the file does not say it."""
     width = hparams.value("feed_forward_length", block)
@@ -208,6 +214,8 @@ _MADE: Mapping[str, Callable[[_LoadedHparams, int | None], int | None]] = {
     "attention.key_length": _head_length,
     "attention.value_length": _head_length,
     "rope.dimension_count": lambda h, i: h.value("attention.key_length", i),
+    "head_length": lambda h, i: _own_length(h, "key", i),
+    "head_value_length": lambda h, i: _own_length(h, "value", i),
     _EXPERT_WIDTH: _expert_width,
     "attention.key_length_mla": lambda h, i: h.value("attention.key_length", i),
     "attention.value_length_mla": lambda h, i: h.value("attention.value_length", i),
@@ -234,6 +242,8 @@ _WHERE: Mapping[str, Callable[[_LoadedHparams], set[int]]] = {
     "no mla": lambda h: set(h.all) - h.mla,
     "low-rank q": lambda h: h.listed("attention.q_lora_rank"),
     "full-rank q": lambda h: set(h.all) - h.listed("attention.q_lora_rank"),
+    "own kv": lambda h: set(range(h.n_blocks - (h.at("attention.shared_kv_layers", None) or 0))),
+    "per layer": lambda h: h.listed("embedding_length_per_layer_input"),
     "longrope": lambda h: set(h.all) if h.raw("rope.scaling.type") == "longrope" else set(),
     "no longrope": lambda h: set(h.all) - _WHERE["longrope"](h),
     # of Command R, the larger ones
@@ -265,6 +275,8 @@ _ONLY = (
     "no experts",
     "shared",
     "shared experts",
+    "routed",
+    "per layer",
     "longrope",
     "no longrope",
     "64 blocks",
@@ -346,7 +358,8 @@ def _needed(general: str, tensor: KnownTensor, hparams: _LoadedHparams) -> Itera
     if blocks is None:
         return
     if "{i}" not in general:
-        yield general
+        if blocks or not hparams.n_blocks:
+            yield general
         return
     # rule block-count speaks of blocks that are missing at the end
     held = max(hparams.model.blocks, default=-1) + 1
@@ -461,6 +474,26 @@ def expansion(model: DescribedModel) -> Iterator[RawFinding]:
         )
 
 
+# Architectures whose heads have keys as long as values.
+_EQUAL_HEADS = ("gemma4",)
+
+
+def head_lengths(model: DescribedModel) -> Iterator[RawFinding]:
+    """Gemma 4's keys are as long as its values, in blocks with a sliding window and the first."""
+    if model.architecture not in _EQUAL_HEADS or not model.is_model:
+        return
+    hparams = _LoadedHparams(model)
+    windowed = min(hparams.listed("attention.sliding_window_pattern"), default=0)
+    for block in (0, windowed):
+        key, value = (_own_length(hparams, kind, block) for kind in ("key", "value"))
+        if key != value:
+            yield RawFinding(
+                f"attention.key_length of block {block} is {key}, but attention.value_length "
+                f"{value}: llama.cpp refuses the file, they have to be equal"
+            )
+            return
+
+
 RULES = (
     CheckRule(
         "missing-tensors",
@@ -474,6 +507,13 @@ RULES = (
         Severity.ERROR,
         "a tensor that the architecture does not have",
         surplus_tensors,
+        refused=True,
+    ),
+    CheckRule(
+        "head-lengths",
+        Severity.ERROR,
+        "keys and values of unequal length",
+        head_lengths,
         refused=True,
     ),
     CheckRule(

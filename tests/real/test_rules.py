@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ggufkit.architectures.registry import architecture_names
 from ggufkit.converter.ladder import convert
 from ggufkit.converter.sources import checkpoint as checkpoint_source
 from ggufkit.gguf.layout import TensorInfo, plan_layout
@@ -21,6 +22,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.rules.engine import errors
 from ggufkit.rules.model import DescribedModel
+from ggufkit.rules.tensors import known_tensors
 from ggufkit.types import TensorType, ValueType
 from tests.architectures.test_converted import CASES, write_case
 from tests.architectures.vocabulary import vocabulary
@@ -31,7 +33,7 @@ SAMPLE = (
     *("llama3", "mixtral", "qwen2", "qwen3_moe", "qwen3_5", "qwen3_next", "gemma3", "gemma3n"),
     *("phi3-longrope", "deepseek_v3", "glm4_moe", "gpt_oss", "mamba2", "jamba", "lfm2"),
     *("granitemoehybrid", "falcon_h1", "t5", "bert", "modernbert-classifier", "exaone_moe-mtp"),
-    *("minicpm3", "llama4", "gpt2"),
+    *("minicpm3", "llama4", "gpt2", "gemma4-moe", "gemma4-e2b"),
 )
 
 Model = tuple[Metadata, dict[str, TensorInfo]]
@@ -135,6 +137,10 @@ def tokens_changed(model: Model) -> Iterator[tuple[str, Model]]:
 def refused(model: Model) -> list[str]:
     found = errors(DescribedModel(*model))
     return [f"{rule.id}: {finding.message}" for rule, finding in found if rule.refused]
+
+
+def test_the_tensors_of_every_architecture_are_known() -> None:
+    assert not [name for name in architecture_names() if not known_tensors(name)]
 
 
 @pytest.mark.parametrize("name", SAMPLE)
