@@ -249,7 +249,9 @@ def _phimoe(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
     return config, tensors
 
 
-_OTHER_PARTS = re.compile(r"vision|audio|^(model\.)?(multi_modal_projector|mlp1)\.")
+_OTHER_PARTS = re.compile(
+    r"vit_large_projector|vision|audio|^(model\.)?(multi_modal_projector|mlp1)\."
+)
 
 
 def _text_of(name: str) -> Equivalent:
@@ -265,21 +267,49 @@ def _text_of(name: str) -> Equivalent:
     return text
 
 
+def _same_as(name: str, model_type: str, *renames: tuple[str, str]) -> Equivalent:
+    """Return the equivalent of a model that another class computes, but for names."""
+
+    def same(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
+        kept = {n: t for n, t in tensors.items() if not _OTHER_PARTS.search(n)}
+        return _named(config, name, model_type), _renamed(kept, *renames)
+
+    return same
+
+
+def _without_mtp(config: Config, tensors: Tensors) -> tuple[Config, Tensors]:
+    """Leave out what predicts further tokens, which has a name of its own."""
+    kept = {name: t for name, t in tensors.items() if not name.startswith("mtp.")}
+    return _named(config, "ExaoneMoeForCausalLM", "exaone_moe"), kept
+
+
 #: By the name of the case.
 EQUIVALENTS: dict[str, Equivalent] = {
     "baichuan": _baichuan,
     "baichuan-13b": _baichuan_13b,
+    "cohere2_moe-mtp": _without_nextn,
     "deepseek": _deepseek,
     "deepseek-yarn": _deepseek,
+    "dots_ocr": _same_as("Qwen2ForCausalLM", "qwen2"),
     "dream": _dream,
     "exaone": _exaone,
     "exaone-plain": _exaone,
+    "exaone_moe-mtp": _without_mtp,
     "gemma3n": _text_of("Gemma3nForCausalLM"),
     "glm4_moe_lite-nextn": _without_nextn,
     "glm_ocr": _without_nextn,
+    "hy_v3-mtp": _without_nextn,
     "internlm2": _internlm2,
     "internlm3": _internlm3,
     "internvl": _text_of("Qwen2ForCausalLM"),
+    "iquestcoder": _same_as("LlamaForCausalLM", "llama"),
+    "jina_v5": _same_as("EuroBertModel", "eurobert", (r"^model\.", "")),
+    "kormo": _same_as(
+        "LlamaForCausalLM",
+        "llama",
+        (r"pre_attention_layernorm", "input_layernorm"),
+        (r"pre_mlp_layernorm", "post_attention_layernorm"),
+    ),
     "llama4": _text_of("Llama4ForCausalLM"),
     "llada": _llada,
     "minicpm": _minicpm,
@@ -292,5 +322,6 @@ EQUIVALENTS: dict[str, Equivalent] = {
     "nomic_bert": _nomic,
     "orion": _orion,
     "phimoe": _phimoe,
+    "step3_vl": _text_of("Qwen3ForCausalLM"),
     "xverse": _llama,
 }

@@ -38,6 +38,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "falcon_mamba": {"mixer_rms_eps": 1e-5},
     # only the model of 64 blocks has windows
     "exaone4": {"sliding_window": None, "layer_types": ["full_attention"] * 4},
+    "exaone4_5": {"sliding_window": None, "layer_types": ["full_attention"] * 4},
+    "exaone4_5-mtp": {"sliding_window": None, "layer_types": ["full_attention"] * 4},
     # all but the largest divide by the root of head_dim
     "gemma3-vision": {"query_pre_attn_scalar": 16},
     # the first ten blocks are sparse
@@ -85,8 +87,11 @@ NOT_COMPARED = {
     "granite_swa-nope": "transformers reads no_rope_layers nowhere",
     "jina_bert_v2": "transformers has no class for it, nor one that computes the same",
     "jina_bert_v2-code": "transformers has no class for it, nor one that computes the same",
+    "llada_moe": "transformers has no class for it, nor one that computes the same",
     "llama4-full": "llama.cpp ends the process: no published model is without chunks",
     "mpt-clipped": "transformers' class has no norms of queries and keys",
+    "neobert": "transformers has no class for it, nor one that computes the same",
+    "neobert-classifier": "transformers has no class for it, nor one that computes the same",
     "nomic_bert-moe": "transformers has no class for it, nor one that computes the same",
 }
 
