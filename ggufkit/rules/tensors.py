@@ -244,6 +244,8 @@ _WHERE: Mapping[str, Callable[[_LoadedHparams], set[int]]] = {
     "full-rank q": lambda h: set(h.all) - h.listed("attention.q_lora_rank"),
     "own kv": lambda h: set(range(h.n_blocks - (h.at("attention.shared_kv_layers", None) or 0))),
     "per layer": lambda h: h.listed("embedding_length_per_layer_input"),
+    # of EXAONE MoE: llama.cpp counts its factors once more for every MTP block
+    "no mtp": lambda h: set() if h.n_mtp else set(h.all),
     "longrope": lambda h: set(h.all) if h.raw("rope.scaling.type") == "longrope" else set(),
     "no longrope": lambda h: set(h.all) - _WHERE["longrope"](h),
     # of Command R, the larger ones
@@ -277,6 +279,7 @@ _ONLY = (
     "shared experts",
     "routed",
     "per layer",
+    "no mtp",
     "longrope",
     "no longrope",
     "64 blocks",
