@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ggufkit.checkpoint.folder_kinds import describe
 from ggufkit.checkpoint.hub import REPO_ID, fetch
 from ggufkit.checkpoint.quantized import dequantized_view
-from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32, read_raw
+from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32, read_raw
 from ggufkit.checkpoint.shards import read_tensors
 from ggufkit.checkpoint.stream import CACHE_BYTES, open_remote
 from ggufkit.errors import CheckpointError, MissingFileError, MissingTensorError
@@ -155,9 +155,14 @@ class Checkpoint:
         return {name: tensor.shape for name, tensor in self._tensors.items()}
 
     @property
+    def shards(self) -> set[Shard]:
+        """The files that weights are read from."""
+        return {tensor.shard for tensor in self._tensors.values()}
+
+    @property
     def identity(self) -> str:
-        """A digest that changes whenever a shard does."""
-        shards = {tensor.shard.identity for tensor in self._tensors.values()}
+        """A digest that changes whenever the content of a shard does."""
+        shards = {shard.identity for shard in self.shards}
         return hashlib.sha256("\n".join(sorted(shards)).encode()).hexdigest()
 
     def read(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:

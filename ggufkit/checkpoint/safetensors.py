@@ -15,10 +15,13 @@ than it allocates, and a file that is truncated while it is read is an error, no
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard
 
 import numpy as np
 
@@ -27,6 +30,8 @@ from ggufkit.io.file_kinds import HEAD_BYTES, mistaken_for
 from ggufkit.io.guarded_files import parse_json_object
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import FileIO
     from pathlib import Path, PurePath
 
     from numpy.typing import NDArray
@@ -67,10 +72,13 @@ class Shard(Protocol):
 
     @property
     def identity(self) -> str:
-        """A text that changes when the file does."""
+        """A text that changes when the content does."""
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` with the bytes from `offset` on."""
+
+    def check(self) -> None:
+        """Raise `CheckpointError` if the file is known to have changed since it was opened."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +119,29 @@ class ShardFile:
     """A file of weights as it was when its header was read.
 
     Each read opens it again, so that there is nothing to close, threads and processes share
-    nothing, and a file that was replaced in the meantime is noticed.
+    nothing, and a file that was replaced in the meantime is noticed. So is one that is written to:
+    no program can set the time of the last change of status.
     """
 
     path: Path
     size: int
     mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, path: Path, status: os.stat_result) -> Self:
+        """Return the file whose status was asked for when its header was read."""
+        return cls(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     @property
     def identity(self) -> str:
-        """A text that changes when the file does."""
-        return f"{self.path.name}\0{self.size}\0{self.mtime_ns}"
+        """A text that changes when the content does: name, size and a digest of samples."""
+        return f"{self.path.name}\0{self.size}\0{_sampled(self)}"
+
+    def check(self) -> None:
+        """Raise `CheckpointError` if the file has changed since it was opened."""
+        with self._opened():
+            pass
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` with the bytes from `offset` on.
@@ -131,20 +151,60 @@ class ShardFile:
         CheckpointError
             The file can't be read, or has changed since its header was read.
         """
+        with self._opened() as file:
+            file.seek(offset)
+            done = 0
+            while done < len(buffer):
+                n = file.readinto(buffer[done:])
+                if not n:
+                    raise CheckpointError(f"{self.path}: ends at byte {offset + done}")
+                done += n
+
+    @contextmanager
+    def _opened(self) -> Iterator[FileIO]:
+        """Open the file; it has to be as it was before it is read, and afterwards."""
         try:
             with self.path.open("rb", buffering=0) as file:
-                status = os.fstat(file.fileno())
-                if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
-                    raise CheckpointError(f"{self.path}: changed during the conversion; run again")
-                file.seek(offset)
-                done = 0
-                while done < len(buffer):
-                    n = file.readinto(buffer[done:])
-                    if not n:
-                        raise CheckpointError(f"{self.path}: ends at byte {offset + done}")
-                    done += n
+                self._check(os.fstat(file.fileno()))
+                yield file
+                self._check(os.fstat(file.fileno()))
         except OSError as error:
             raise CheckpointError(f"{self.path}: can't be read: {error.strerror}") from error
+
+    def _check(self, status: os.stat_result) -> None:
+        if self.of(self.path, status) != self:
+            raise CheckpointError(f"{self.path}: changed during the conversion; run again")
+
+
+#: Files up to this size are hashed as a whole, which takes some milliseconds. Of larger ones the
+#: first bytes, which hold the header, and pieces at equal distances up to the last byte: few enough
+#: for half a second on a spinning disk.
+WHOLE_BYTES = 16 << 20
+FIRST_BYTES = 4 << 20
+N_PIECES = 64
+PIECE_BYTES = 16 << 10
+
+
+@lru_cache(maxsize=4096)
+def _sampled(shard: ShardFile) -> str:
+    """Return a digest of a file, or of samples of it."""
+    digest = hashlib.sha256()
+    for start, stop in _samples(shard.size):
+        buffer = bytearray(stop - start)
+        shard.read_into(memoryview(buffer), start)
+        digest.update(buffer)
+    return digest.hexdigest()
+
+
+def _samples(size: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of a file of some size that its identity is made of."""
+    if size <= WHOLE_BYTES:
+        yield 0, size
+        return
+    yield 0, FIRST_BYTES
+    for piece in range(1, N_PIECES + 1):
+        stop = FIRST_BYTES + (size - FIRST_BYTES) * piece // N_PIECES
+        yield stop - PIECE_BYTES, stop
 
 
 def read_header(path: Path) -> dict[str, CheckpointTensor]:
@@ -158,7 +218,7 @@ def read_header(path: Path) -> dict[str, CheckpointTensor]:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            shard = ShardFile(path, status.st_size, status.st_mtime_ns)
+            shard = ShardFile.of(path, status)
             start = file.read(HEAD_BYTES)
             found = mistaken_for(start)
             if found and start[8:9] != b"{":  # a header's length may begin like anything

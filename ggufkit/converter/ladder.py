@@ -8,6 +8,7 @@ those of llama.cpp's own tools.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -19,8 +20,10 @@ from ggufkit.architectures.third_party import load_file
 from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.stream import CACHE_BYTES
-from ggufkit.converter.execution.execute import execute
+from ggufkit.converter.execution.execute import execute, journal_key
+from ggufkit.converter.execution.journal import ladder_of
 from ggufkit.converter.execution.manifest import LadderManifest
+from ggufkit.converter.execution.outputs import is_published
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.planning.loadable import checked
@@ -220,7 +223,7 @@ def run_plan(
         done = [rung for rung in plan.rungs if manifest.is_complete(rung, plan.fingerprint(rung))]
         todo = plan.only([rung for rung in plan.rungs if rung not in done])
         if not force:
-            refuse_foreign_files(todo.parts, journal)
+            refuse_foreign_files(todo.parts, journal, journal_key(todo, report=report))
         results = Report({})
         if todo.rungs:
             results = execute(
@@ -308,18 +311,26 @@ def _output_paths(source: Source, recipes: Sequence[Recipe], out: Path) -> dict[
     return {recipe.name: out / source.file_name(recipe.name) for recipe in recipes}
 
 
-def refuse_foreign_files(parts: Sequence[OutputFile], journal: Path) -> None:
-    """Refuse to replace files, unless this ladder was publishing them when it was stopped.
+def refuse_foreign_files(parts: Sequence[OutputFile], journal: Path, key: str) -> None:
+    """Refuse to replace files, but those that this very ladder was publishing when it was stopped.
+
+    Parameters
+    ----------
+    parts : sequence of OutputFile
+        What is to be written.
+    journal : Path
+        The journal, perhaps of another ladder.
+    key : str
+        This ladder's, see `ggufkit.converter.execution.execute.journal_key`.
 
     Raises
     ------
     OutputError
         A file is in the way.
     """
-    if journal.exists():
-        return
+    stopped = ladder_of(journal) == key
     for part in parts:
-        if part.path.exists():
+        if os.path.lexists(part.path) and not (stopped and is_published(part)):
             raise OutputError(
                 f"{part.path} exists and was not made by this command from this source: "
                 "replace it with --force, or choose another folder"

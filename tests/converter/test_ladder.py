@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 
 import ggufkit
+from ggufkit.checkpoint.safetensors import FIRST_BYTES, _samples
 from ggufkit.converter.execution import execute as execute_module
 from ggufkit.converter.ladder import convert, open_source, plan_ladder, run_plan
 from ggufkit.converter.sources.row_readers import CheckpointReader
 from ggufkit.errors import (
     ConversionError,
+    GGUFKitError,
     ImportanceRequiredError,
     NotFiniteError,
     OutputError,
@@ -145,10 +148,120 @@ def test_a_file_of_another_origin_is_not_replaced(source: Path, tmp_path: Path) 
     assert out.read_bytes()[:4] == b"GGUF"
 
 
+def change(path: Path, offset: int) -> None:
+    """Change a byte of a file; its size and times stay."""
+    status = path.stat()
+    raw = bytearray(path.read_bytes())
+    raw[offset] ^= 1
+    path.write_bytes(raw)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_source_is_known_by_its_content(tmp_path: Path) -> None:
+    source = write_llama(tmp_path / "model")
+    first = convert(source, tmp_path / "out", ladder="Q8_0")
+    (source / "model.safetensors").touch()
+    assert convert(source, tmp_path / "out", ladder="Q8_0").done_before == ("Q8_0",)
+    # another model of the same name, size and times
+    change(source / "model.safetensors", -2)
+    with pytest.raises(OutputError, match="from this source"):
+        convert(source, tmp_path / "out", ladder="Q8_0")
+    before = first.paths[0].read_bytes()
+    convert(source, tmp_path / "out", ladder="Q8_0", force=True)
+    assert first.paths[0].read_bytes() != before
+
+
+def test_a_gguf_source_is_known_by_its_content(tmp_path: Path) -> None:
+    convert(write_llama(tmp_path / "model"), tmp_path / "m.gguf", ladder="BF16")
+    convert(tmp_path / "m.gguf", tmp_path / "out", ladder="Q8_0")
+    assert convert(tmp_path / "m.gguf", tmp_path / "out", ladder="Q8_0").done_before
+    change(tmp_path / "m.gguf", -2)
+    with pytest.raises(OutputError, match="from this source"):
+        convert(tmp_path / "m.gguf", tmp_path / "out", ladder="Q8_0")
+
+
+def test_samples_cover_a_large_file_up_to_its_end() -> None:
+    size = 10 << 30
+    ranges = list(_samples(size))
+    assert ranges[0] == (0, FIRST_BYTES)
+    assert ranges[-1][1] == size
+    assert sum(stop - start for start, stop in ranges) < 8 << 20
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "gguf"])
+@pytest.mark.parametrize("how", ["in place", "replaced", "cut", "longer"])
+def test_a_source_that_changes_in_mid_run_is_refused(
+    tmp_path: Path, kind: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_llama(tmp_path / "model")
+    file = source / "model.safetensors"
+    if kind == "gguf":
+        convert(source, tmp_path / "m.gguf", ladder="BF16")
+        source = file = tmp_path / "m.gguf"
+    real, n_run = execute_module.run_task, []
+
+    def run_task(task, **options):
+        n_run.append(task)
+        if len(n_run) == 3:
+            raw = file.read_bytes()
+            if how == "in place":
+                change(file, -2)
+            elif how == "replaced":
+                (tmp_path / "new").write_bytes(raw[:-2] + b"xx")
+                (tmp_path / "new").replace(file)
+            else:
+                os.truncate(file, len(raw) + (-64 if how == "cut" else 64))
+        return real(task, **options)
+
+    monkeypatch.setattr(execute_module, "run_task", run_task)
+    with pytest.raises(GGUFKitError, match="changed during the conversion"):
+        convert(source, tmp_path / "out", ladder="Q8_0,Q4_0", jobs=1)
+    assert len(n_run) >= 3
+    assert not list((tmp_path / "out").glob("*.gguf"))
+
+
+OWN = {
+    "a file": lambda path: path.write_bytes(b"GGUF of mine"),
+    "a folder": lambda path: path.mkdir(),
+    "a link": lambda path: path.symlink_to("elsewhere"),
+    "a fifo": lambda path: os.mkfifo(path),
+}
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_a_stopped_run_gives_no_right_to_other_names(
+    tmp_path: Path, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = write_llama(tmp_path / "model"), tmp_path / "out"
+    real = execute_module.run_task
+    n_run = []
+
+    def stop(task, **options):
+        n_run.append(task)
+        if len(n_run) == 4:
+            raise OutputError("stopped")
+        return real(task, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execute_module, "run_task", stop)
+        with pytest.raises(OutputError, match="stopped"):
+            convert(source, out, ladder="Q2_K", jobs=1)
+    assert list(out.glob(".*journal"))
+    mine = out / next(out.glob("*Q2_K.gguf.partial")).name.replace("Q2_K", "Q4_K_M")[:-8]
+    OWN[own](mine)
+    with pytest.raises(OutputError):
+        convert(source, out, ladder="Q2_K,Q4_K_M")
+    assert os.path.lexists(mine)
+    if own == "a file":
+        assert mine.read_bytes() == b"GGUF of mine"
+    if own == "a link":
+        assert not (out / "elsewhere").exists()
+
+
 def test_a_changed_source_is_noticed(tmp_path: Path) -> None:
     source = write_llama(tmp_path / "model")
     convert(source, tmp_path / "out", ladder="Q8_0")
-    (source / "model.safetensors").touch()
+    change(source / "model.safetensors", -1)
     with pytest.raises(OutputError, match="from this source"):
         convert(source, tmp_path / "out", ladder="Q8_0")
 

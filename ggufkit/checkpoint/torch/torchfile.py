@@ -49,7 +49,7 @@ def read_torch_header(path: Path) -> dict[str, CheckpointTensor]:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
     if order not in (b"", b"little"):
         raise CheckpointError(f"{path}: saved in byte order {order!r}, expected 'little'")
-    shard = ShardFile(path, status.st_size, status.st_mtime_ns)
+    shard = ShardFile.of(path, status)
     tensors = unpickle_tensors(pickled, f"{path}: {PICKLE_NAME}")
     return {name: _place(name, tensor, shard, entries) for name, tensor in tensors.items()}
 

@@ -202,7 +202,7 @@ def execute(
     jobs = jobs_of(plan, jobs)
     one_by_one = on_file_complete is not None
     check_space(plan.parts, peak_bytes(plan, jobs) if one_by_one else all_bytes(plan))
-    ladder = f"{plan.digest}{' by part' if plan.by_part else ''}{' report' if report else ''}"
+    ladder = journal_key(plan, report=report)
     with ExitStack() as stack:
         journal = stack.enter_context(closing(Journal(journal_path, ladder)))
         pool = executor or stack.enter_context(ThreadPoolExecutor(jobs))
@@ -214,6 +214,11 @@ def execute(
         with closing(map_bounded(work, outputs.tasks(), pool, jobs, bundle)) as results:
             outputs.collect(results, progress)
     return Report.collect(journal.done.values())
+
+
+def journal_key(plan: Plan, *, report: bool) -> str:
+    """Return what a journal is called by: a run goes on where one of the same key has stopped."""
+    return f"{plan.digest}{' by part' if plan.by_part else ''}{' report' if report else ''}"
 
 
 def check_space(parts: Sequence[OutputFile], n_bytes: int) -> None:

@@ -18,6 +18,18 @@ from ggufkit.converter.execution.report import TaskResult
 from ggufkit.io.atomic import output_errors
 from ggufkit.io.text import write_text_atomic
 
+_MAX_LINE = 1 << 16  # of the first line: a digest and some words
+
+
+def ladder_of(path: Path) -> str | None:
+    """Return the ladder that a journal is of, None if there is none."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = json.loads(file.readline(_MAX_LINE))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found.get("ladder") if isinstance(found, dict) else None
+
 
 class Journal:
     """The journal of one ladder.

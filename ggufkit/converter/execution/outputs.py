@@ -93,7 +93,7 @@ class OutputSet:
             return True
         if partial.is_file() and partial.stat().st_size == part.layout.file_size:
             return True
-        return not self._missing[path] and _is_published(part)
+        return not self._missing[path] and is_published(part)
 
     @property
     def n_bytes_done(self) -> int:
@@ -174,9 +174,11 @@ class OutputSet:
     def _publish(self, paths: list[Path]) -> None:
         """Give files that lack nothing their final names, and hand them over."""
         self._flush()
+        if paths:
+            self.plan.source.check_unchanged()
         for path in paths:
             part = self._parts[path]
-            if partial_path(path).is_file() or not _is_published(part):
+            if partial_path(path).is_file() or not is_published(part):
                 self._opened(path).publish()
                 del self._open[path]
             self._complete.add(path)
@@ -195,9 +197,10 @@ def _paths(task: Task) -> set[Path]:
     return {path for places in task.places.values() for path, _ in places}
 
 
-def _is_published(part: OutputFile) -> bool:
+def is_published(part: OutputFile) -> bool:
     """Whether a file has its final name, and is this one."""
-    if not part.path.is_file() or part.path.stat().st_size != part.layout.file_size:
+    path = part.path
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != part.layout.file_size:
         return False
     with part.path.open("rb") as file:
         return file.read(len(part.layout.header)) == part.layout.header

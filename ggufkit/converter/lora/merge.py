@@ -68,6 +68,10 @@ class MergedShard:
         """What changes when the file, the adapter or its scale does."""
         return f"{self.shard.identity}\0{self.added}"
 
+    def check(self) -> None:
+        """Raise `CheckpointError` if the file has changed."""
+        self.shard.check()
+
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` from the byte `offset` on."""
         self.shard.read_into(buffer, offset)

@@ -19,8 +19,9 @@ from ggufkit.gguf.naming import build_name
 from ggufkit.types import FileType, Shape, TensorType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from ggufkit.checkpoint.safetensors import Shard
     from ggufkit.gguf.metadata import Metadata
 
 QUANTIZATION = {"general.quantization_version": 2}  # GGML_QNT_VERSION
@@ -108,6 +109,22 @@ class Source(ABC):
     def config_keys(self) -> Mapping[str, str]:
         """The keys of config.json that hparams are taken from, by hparam."""
         return {}
+
+    @property
+    def shards(self) -> Iterable[Shard]:
+        """The files that weights are read from."""
+        return ()
+
+    def check_unchanged(self) -> None:
+        """See that the files of the weights are still those that were opened.
+
+        Raises
+        ------
+        CheckpointError
+            A file has changed: nothing that was made of it is to be published.
+        """
+        for shard in self.shards:
+            shard.check()
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that the source's own file of `file_type` has."""

@@ -13,7 +13,7 @@ from ggufkit.architectures.registry import architectures, find_architecture
 from ggufkit.architectures.suggest import with_closest
 from ggufkit.arrays import Floats
 from ggufkit.checkpoint.model_card import general_metadata, read_generation_config
-from ggufkit.checkpoint.safetensors import CheckpointTensor
+from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard
 from ggufkit.checkpoint.sentence_transformers import other_modules, pooling_mode
 from ggufkit.converter.sources.base import FILE_TYPE_KEY, QUANTIZATION, Reader, Source, SourceTensor
 from ggufkit.converter.sources.row_readers import (
@@ -248,6 +248,11 @@ class CheckpointSource(Source):
             n_remote=checkpoint.n_remote,
             cached_bytes=min(checkpoint.cache_bytes, checkpoint.n_remote),
         )
+
+    @property
+    def shards(self) -> Iterable[Shard]:
+        """The files that weights are read from."""
+        return self.checkpoint.shards
 
     @property
     def config_keys(self) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -88,6 +88,11 @@ class GGUFSource(Source):
                 cached_bytes=min(cache_bytes, n_remote),
             )
 
+    @property
+    def shards(self) -> Iterable[Shard]:
+        """The files that weights are read from."""
+        return {reader.shard for reader in self.readers.values()}
+
     def reader(self, tensor: SourceTensor) -> BlockReader:
         """Return what reads a tensor's rows."""
         return self.readers[tensor.name]
@@ -100,8 +105,7 @@ def _shard_of(part: GGUFFile, name: str, cache_bytes: int) -> Shard:
             PurePosixPath(str(part.path)), part.source.url, part.file_size, cache_bytes
         )
     path = Path(part.path or name)
-    status = path.stat()
-    return ShardFile(path, status.st_size, status.st_mtime_ns)
+    return ShardFile.of(path, path.stat())
 
 
 def _reader_of(info: TensorInfo, shard: Shard, data_offset: int) -> BlockReader:

@@ -6,7 +6,7 @@ llama.cpp takes it in addition to the language model's file. The bytes are those
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ggufkit.architectures.vision import find_vision
 from ggufkit.architectures.vision.base import NAME, VisionFamily
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.model_card import general_metadata
+from ggufkit.checkpoint.safetensors import Shard
 from ggufkit.checkpoint.stream import CACHE_BYTES
 from ggufkit.converter.sources.base import (
     FILE_TYPE_KEY,
@@ -124,6 +125,11 @@ class MmprojSource(Source):
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows, after its transform."""
         return reader_of(self.checkpoint, self.mapped[tensor.name], tensor.shape)
+
+    @property
+    def shards(self) -> Iterable[Shard]:
+        """The files that weights are read from."""
+        return self.checkpoint.shards
 
 
 def _general(checkpoint: Checkpoint, tensors: Sequence[SourceTensor], name: str | None) -> Metadata:
