@@ -183,7 +183,7 @@ def joined_parts(folder: Path, capsys) -> tuple[str, dict[str, str]]:
 
 def interrupted_edit(folder: Path, capsys) -> tuple[str, dict[str, str]]:
     path = _file(folder, sound())
-    path.with_name(f"{path.name}.edit-journal").write_bytes(b"torn")
+    path.with_name(f"{path.name}.edit-journal").write_bytes(b"GGUFKIT\1torn")
     return said("inspect", path, capsys=capsys), {}
 
 
