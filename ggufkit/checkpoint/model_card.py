@@ -8,7 +8,6 @@ Keys, values and order are those of llama.cpp's converter: ``Metadata.load`` and
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +18,13 @@ from typing import Any, NamedTuple
 from ggufkit.checkpoint.model_id import parse_model_id, title
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.naming import size_label
+from ggufkit.io.guarded_files import parse_json
 
 logger = logging.getLogger(__name__)
 
 #: Larger cards and configs are not read; real ones have a few kilobytes.
 MAX_CARD_BYTES = 8 << 20
+_MAX_INT_BITS = 64  # no version, name or license is a longer number
 
 _SAMPLING_KEYS = (
     *("sequence", "top_k", "top_p", "min_p", "xtc_probability", "xtc_threshold", "temp"),
@@ -184,11 +185,11 @@ def read_card(folder: Path) -> dict[str, Any]:
     text = "".join(line + "\n" for line in lines[1:end])
     # "no" is Norwegian here, not False; YAML forbids tabs, but published cards have them.
     text = text.replace("- no\n", '- "no"\n').replace("\t", "  ")
-    import yaml
+    from ggufkit.io.guarded_yaml import parse_yaml
 
     try:
-        card = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        card = parse_yaml(text)
+    except ValueError as error:
         logger.warning("%s: the model card is ignored: %s", folder / "README.md", error)
         return {}
     return card if isinstance(card, dict) else {}
@@ -197,8 +198,8 @@ def read_card(folder: Path) -> dict[str, Any]:
 def read_generation_config(folder: Path) -> dict[str, Any]:
     """Return a folder's generation_config.json; empty if it is missing or not a JSON object."""
     try:
-        found = json.loads(_read_text(folder / "generation_config.json") or "{}")
-    except (ValueError, RecursionError):
+        found = parse_json(_read_text(folder / "generation_config.json") or "{}")
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -249,6 +250,8 @@ def _first_text(card: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 def _text(value: Any) -> str | None:
     """Return a scalar as text: unquoted versions and dates were most likely meant as such."""
     if value is None or isinstance(value, bool | list | dict | set):
+        return None
+    if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
         return None
     return str(value)
 

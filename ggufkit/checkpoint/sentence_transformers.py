@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ggufkit.errors import CheckpointError
+from ggufkit.io.guarded_files import read_json_file
 
 # sentence-transformers' flags, in the order in which it looks at them, and a name for each.
 _FLAGS = (
@@ -72,6 +72,6 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json_file(path)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error

@@ -87,13 +87,11 @@ def read_bytes(folder: Path, name: str, limit: int) -> bytes:
     """
     path = find_file(folder, name)
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        return read_limited(path, limit)
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
-    if len(data) > limit:
-        raise CheckpointError(f"{path}: more than {limit} bytes, too large for a {path.name}")
-    return data
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}, too large for a {path.name}") from None
 
 
 def read_json(folder: Path, name: str, limit: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
@@ -111,6 +109,50 @@ def read_json(folder: Path, name: str, limit: int = MAX_CONFIG_BYTES) -> dict[st
     return parse_json_object(read_bytes(folder, name, limit), str(folder / name))
 
 
+def parse_json(text: bytes | str, **options: Any) -> Any:
+    """Return what JSON of any origin says; `options` are those of `json.loads`.
+
+    Raises
+    ------
+    ValueError
+        Not UTF-8, not JSON, or nested too deep: nothing else, as from a file of one's own.
+    """
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"), **options)
+    except RecursionError:
+        raise ValueError("JSON nested too deep") from None
+
+
+def read_json_file(path: Path, limit: int = MAX_INDEX_BYTES) -> Any:
+    """Return what a JSON file says that a user names, or that lies beside ours.
+
+    Raises
+    ------
+    OSError
+        It can't be read.
+    ValueError
+        It is longer than `limit` bytes, or no JSON.
+    """
+    return parse_json(read_limited(path, limit))
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """Return a file's bytes.
+
+    Raises
+    ------
+    OSError
+        It can't be read.
+    ValueError
+        It is longer than `limit` bytes.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"it has more than {limit} bytes")
+    return data
+
+
 def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
     """Return the JSON object in `data`; `where` names it in errors.
 
@@ -120,9 +162,7 @@ def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
         Not UTF-8, not JSON, nested too deep, a repeated key or not an object.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
-    except RecursionError:
-        raise CheckpointError(f"{where}: JSON nested too deep") from None
+        value = parse_json(data, object_pairs_hook=_unique)
     except ValueError as error:
         what = or_else(data, str(error))
         raise CheckpointError(f"{where}: not valid JSON: {what}") from error

@@ -8,13 +8,13 @@ models; small models lose more.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ggufkit.errors import BadValueError
+from ggufkit.io.guarded_files import read_json_file
 from ggufkit.toolbox.fit.fit import Fit
 from ggufkit.toolbox.fit.placing import Placement
 
@@ -171,7 +171,7 @@ def read_quality(path: Path) -> dict[str, float]:
     from ggufkit.types import FileType
 
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = read_json_file(path)
         measured = [
             (str(entry["file"]), float(entry["kl_divergence"]))
             for entry in entries

@@ -13,6 +13,7 @@ from typing import Any
 
 from ggufkit.errors import BadValueError, MissingKeyError, WrongValueTypeError
 from ggufkit.gguf.metadata import Metadata, key_type
+from ggufkit.io.guarded_files import parse_json
 from ggufkit.tokenizers.special import ID_KEYS
 from ggufkit.types import ValueType
 
@@ -91,7 +92,7 @@ def _known_type(metadata: Metadata, key: str, value: str) -> tuple[ValueType, bo
 def _parse(key: str, text: str, value_type: ValueType, is_array: bool) -> Any:
     try:
         if is_array:
-            items = json.loads(text)
+            items = parse_json(text)
             if not isinstance(items, list):
                 raise ValueError(text)
             return [float(item) for item in items] if value_type in _FLOATS else items

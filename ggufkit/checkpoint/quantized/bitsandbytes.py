@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from ggufkit.checkpoint.quantized.packed import floats, whole, with_shape
 from ggufkit.checkpoint.quantized.view import PlainView, expect
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_raw
 from ggufkit.errors import CheckpointError
+from ggufkit.io.guarded_files import parse_json
 
 STATES = ("bitsandbytes__nf4", "bitsandbytes__fp4")
 MAX_STATE_BYTES = 1 << 16
@@ -149,8 +149,8 @@ def _state(tensor: CheckpointTensor) -> dict[str, Any]:
             f"most {MAX_STATE_BYTES} bytes of U8"
         )
     try:
-        found = json.loads(read_raw(with_shape(tensor, (tensor.nbytes,))).tobytes())
-    except (ValueError, RecursionError) as error:
+        found = parse_json(read_raw(with_shape(tensor, (tensor.nbytes,))).tobytes())
+    except ValueError as error:
         raise CheckpointError(f"{tensor.name}: not JSON: {error}") from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{tensor.name}: its JSON is not an object")

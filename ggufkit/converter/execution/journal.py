@@ -16,6 +16,7 @@ from pathlib import Path
 from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.converter.execution.report import TaskResult
 from ggufkit.io.atomic import output_errors
+from ggufkit.io.guarded_files import parse_json
 from ggufkit.io.text import write_text_atomic
 
 _MAX_LINE = 1 << 16  # of the first line: a digest and some words
@@ -25,8 +26,8 @@ def ladder_of(path: Path) -> str | None:
     """Return the ladder that a journal is of, None if there is none."""
     try:
         with path.open(encoding="utf-8") as file:
-            found = json.loads(file.readline(_MAX_LINE))
-    except (OSError, ValueError, RecursionError):
+            found = parse_json(file.readline(_MAX_LINE))
+    except (OSError, ValueError):
         return None
     return found.get("ladder") if isinstance(found, dict) else None
 
@@ -116,6 +117,6 @@ def _format(result: TaskResult) -> str:
 
 
 def _parse(line: str) -> TaskResult:
-    number, tensor, written, sums, n_nonfinite = json.loads(line)
+    number, tensor, written, sums, n_nonfinite = parse_json(line)
     sums = {key: ErrorSums(*values) for key, values in sums.items()}
     return TaskResult(number, tensor, written, sums, n_nonfinite)

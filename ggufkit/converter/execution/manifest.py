@@ -5,18 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.planning.plan import OutputFile, Plan, Rung
+from ggufkit.io.guarded_files import read_json_file
 from ggufkit.io.text import write_text_atomic
 from ggufkit.version import __version__
 
 SUMS_NAME = "SHA256SUMS"
 LADDER_NAME = "ladder.json"
+# The facts that are read again, of anybody's ladder.
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "sha256": (str,),
+    "bytes": (int,),
+    "fingerprint": (str, NoneType),
+    "source": (dict, NoneType),
+    "weight_error": (dict, NoneType),
+    "bits_per_weight": (int, float, NoneType),
+    "imatrix": (dict, NoneType),
+}
 
 
 @dataclass
@@ -36,12 +49,12 @@ class LadderManifest:
 
     @classmethod
     def read(cls, folder: Path) -> LadderManifest:
-        """Read it; a missing or malformed one is empty."""
+        """Read it; malformed entries are left out, and a missing or malformed file is empty."""
         try:
-            files = json.loads((folder / LADDER_NAME).read_text(encoding="utf-8"))["files"]
-            return cls(folder, dict(files))
+            files = dict(read_json_file(folder / LADDER_NAME)["files"])
         except (OSError, ValueError, KeyError, TypeError):
             return cls(folder, {})
+        return cls(folder, {name: entry for name, entry in files.items() if _is_entry(entry)})
 
     def is_complete(self, rung: Rung, fingerprint: str) -> bool:
         """Whether all files of a rung are there, as an earlier run with this outcome left them."""
@@ -111,3 +124,9 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(
+        isinstance(entry.get(key), kinds) for key, kinds in _KINDS.items()
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from ggufkit.converter.planning.recipes import ALIASES, RECIPES
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.errors import BadValueError
+from ggufkit.io.guarded_files import read_json_file, read_limited
 from ggufkit.io.text import write_text_atomic
 from ggufkit.types import TensorType
 
@@ -45,7 +46,7 @@ def read_recipe(path: str | Path) -> Recipe:
     """
     path = Path(path)
     try:
-        values = json.loads(_read(path))
+        values = read_json_file(path, _MOST_BYTES)
         if values["format"] != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         name, like = str(values["name"]), str(values["like"])
@@ -75,12 +76,6 @@ def read_tensor_types(path: str | Path) -> list[str]:
         It can't be read.
     """
     try:
-        return _read(Path(path)).split()
+        return read_limited(Path(path), _MOST_BYTES).decode("utf-8").split()
     except (OSError, ValueError) as error:
         raise BadValueError(f"{path}: no list of tensor types: {error}") from None
-
-
-def _read(path: Path) -> str:
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError("it is too large")
-    return path.read_text(encoding="utf-8")

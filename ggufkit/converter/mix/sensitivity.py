@@ -19,6 +19,7 @@ from typing import Any
 
 from ggufkit.converter.planning.type_selection import EMBEDDINGS, role_of
 from ggufkit.errors import BadValueError
+from ggufkit.io.guarded_files import read_json_file
 from ggufkit.io.text import write_text_atomic
 
 FORMAT = "ggufkit sensitivity 1"
@@ -78,9 +79,7 @@ class Sensitivity:
         """
         path = Path(path)
         try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise ValueError("it is too large")
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json_file(path, _MOST_BYTES)
             if values["format"] != FORMAT:
                 raise ValueError(f"its format is not {FORMAT!r}")
             weights = {str(group): float(weight) for group, weight in values["weights"].items()}

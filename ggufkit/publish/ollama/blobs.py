@@ -98,8 +98,7 @@ class Blob:
 
 
 def _written_sum(path: Path, n_bytes: int) -> str | None:
-    entry = LadderManifest.read(path.parent).files.get(path.name)
-    entry = entry if isinstance(entry, dict) else {}
+    entry = LadderManifest.read(path.parent).files.get(path.name, {})
     if entry.get("bytes", n_bytes) != n_bytes:
         raise BadValueError(
             f"it has {n_bytes} bytes, but ladder.json says {entry['bytes']}: make it again",
