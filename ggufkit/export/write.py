@@ -22,7 +22,8 @@ from ggufkit.export.dtypes import stored
 from ggufkit.export.plan import INDEX, ExportPlan, ExportTensor, ShardPlan, plan_export
 from ggufkit.export.rows import FileRows, row_chunks
 from ggufkit.io.atomic import SUFFIX, PartialFile, output_errors
-from ggufkit.io.folder_lock import locked
+from ggufkit.io.folder_lock import LOCK_NAME, locked
+from ggufkit.io.text import write_bytes_atomic
 from ggufkit.types import Progress
 
 CONFIG = "config.json"
@@ -74,8 +75,7 @@ def run_export(
     out = plan.out
     check_out(out, force=force)
     partial = out.with_name(out.name + SUFFIX)
-    with output_errors(partial):
-        partial.mkdir(parents=True, exist_ok=True)
+    _make_partial(partial)
     try:
         with locked(partial):
             _clear(partial)
@@ -89,6 +89,15 @@ def run_export(
         with suppress(OSError):  # it stays if it has other files
             partial.rmdir()
     return out
+
+
+def _make_partial(folder: Path) -> None:
+    """Make the folder for unfinished files; one with other people's files is not ours to clear."""
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        ours = not any(folder.iterdir()) or os.path.lexists(folder / LOCK_NAME)
+    if folder.is_symlink() or not ours:
+        raise OutputError(f"{folder} is in the way, and not of an export: move it elsewhere")
 
 
 def _write(plan: ExportPlan, folder: Path, jobs: int, progress: Progress) -> list[str]:
@@ -190,10 +199,7 @@ def _check_finite(tensor: ExportTensor, values: object, data: object) -> None:
 def _write_file(path: Path, data: bytes) -> None:
     with output_errors(path):
         path.parent.mkdir(exist_ok=True)
-        with path.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    write_bytes_atomic(path, data)
 
 
 def _clear(folder: Path) -> None:
@@ -214,6 +220,8 @@ def _move(partial: Path, out: Path, names: list[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         _clear(out)
         for name in sorted(names, key=lambda name: name == CONFIG):
+            if (out / name).parent.is_symlink() and name == POOLING:
+                (out / name).parent.unlink()
             (out / name).parent.mkdir(exist_ok=True)
             (partial / name).replace(out / name)
     _clear(partial)

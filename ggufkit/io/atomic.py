@@ -2,6 +2,9 @@
 
 Data goes to ``NAME.partial``, at known offsets and in any order. Only when all of it has reached
 the disk does the file take its final name.
+
+Everything that ggufkit writes is opened here, and no link is followed: neither a symbolic one nor
+a second name of somebody's file. A name that is taken by anything but a regular file is refused.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SUFFIX = ".partial"
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_MAGIC = b"GGUF"
 
 
 def partial_path(final_path: Path) -> Path:
@@ -66,7 +71,7 @@ class PartialFile:
         self.path = partial_path(self.final_path)
         self.size = size
         self._fd: int | None = None
-        _check_final(self.final_path)
+        check_final(self.final_path)
         with output_errors(self.path):
             self._fd = open_locked(self.path)
             try:
@@ -154,14 +159,35 @@ def write_into_partial(final_path: str | os.PathLike[str], offset: int, data: An
     """
     path = partial_path(Path(final_path))
     with output_errors(path):
-        fd = os.open(path, os.O_WRONLY)
+        fd = os.open(path, os.O_WRONLY | _NO_LINKS)
         try:
             write_range(fd, offset, memoryview(data).cast("B"))
         finally:
             os.close(fd)
 
 
-def _check_final(path: Path) -> None:
+def refuse_foreign_partial(final_path: Path) -> None:
+    """Refuse to write where the partial file would replace a file that nothing of ours has left.
+
+    Raises
+    ------
+    OutputError
+        ``NAME.partial`` is neither the beginning of a GGUF file nor empty.
+    """
+    path = partial_path(final_path)
+    check_final(path)
+    with output_errors(path):
+        try:
+            with path.open("rb") as file:
+                head = file.read(len(_MAGIC))
+        except FileNotFoundError:
+            return
+    if head not in (b"", _MAGIC, bytes(len(_MAGIC))):
+        raise OutputError(f"{path} is in the way, and not a part of a GGUF file: move it elsewhere")
+
+
+def check_final(path: Path) -> None:
+    """Raise `OutputError` if a name is taken by a folder, a link or anything else but a file."""
     with output_errors(path):
         try:
             mode = path.lstat().st_mode
@@ -172,7 +198,7 @@ def _check_final(path: Path) -> None:
 
 
 def open_locked(path: Path) -> int:
-    """Open or create a file, never through a symlink, and lock it for this process.
+    """Open or create a file, never through a link, and lock it for this process.
 
     Returns
     -------
@@ -184,10 +210,12 @@ def open_locked(path: Path) -> int:
     OSError
         With ``EAGAIN``: another process holds the lock.
     """
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    # without blocking: a FIFO has no other end
+    flags = os.O_RDWR | os.O_CREAT | _NO_LINKS | getattr(os, "O_NONBLOCK", 0)
     while True:
         fd = os.open(path, flags, 0o666)
         try:
+            _refuse_links(fd)
             if fcntl is not None:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_same_file(fd, path):
@@ -197,6 +225,20 @@ def open_locked(path: Path) -> int:
             raise
         # Its last owner renamed or removed it between our open and our lock.
         os.close(fd)
+
+
+def _refuse_links(fd: int) -> None:
+    """Raise unless a file is a regular one with a single name: writing would change the others."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EEXIST, "exists and is not a regular file")
+    if status.st_nlink > 1:
+        raise OSError(errno.EMLINK, "is a hard link, a second name of another file")
+
+
+def create_new(path: Path) -> int:
+    """Create a file that must not exist, not even as a link, and return its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o666)
 
 
 def _is_same_file(fd: int, path: Path) -> bool:
@@ -225,6 +267,8 @@ ADVICE = {
     errno.EPERM: "the folder is not writable: choose another one",
     errno.ENOENT: "the folder does not exist: create it first",
     errno.ELOOP: "it is a symbolic link: remove it",
+    errno.EMLINK: "remove it",
+    errno.EEXIST: "remove it, or choose another name",
     errno.EAGAIN: "another process is writing this file",
 }
 

@@ -1,11 +1,15 @@
-"""Small text files next to a ladder: replaced as a whole or not at all."""
+"""Small files next to a ladder: replaced as a whole or not at all."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from ggufkit.io.atomic import output_errors
+from ggufkit.io.atomic import check_final, open_locked, output_errors
+from ggufkit.io.positional import write_range
+
+# What ggufkit keeps in folders for itself is called so; other names are other people's.
+OWN = ".ggufkit-"
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -14,12 +18,26 @@ def write_text_atomic(path: Path, text: str) -> None:
     Raises
     ------
     OutputError
-        It can't be written.
+        It can't be written, or the name is taken by something else than a file.
     """
-    temporary = path.with_name(path.name + ".new")
+    write_bytes_atomic(path, text.encode())
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write a file like `write_text_atomic`."""
+    check_final(path)
+    temporary = path.with_name(f"{OWN}{path.name.removeprefix(OWN)}.new")
     with output_errors(path):
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        if temporary.is_symlink():
+            temporary.unlink()
+        fd = open_locked(temporary)
+        try:
+            os.ftruncate(fd, 0)
+            write_range(fd, 0, data)
+            os.fsync(fd)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ggufkit.errors import OutputError, TruncatedError
 from ggufkit.gguf.scan import byte_ranges
-from ggufkit.io.atomic import PartialFile
+from ggufkit.io.atomic import PartialFile, refuse_foreign_partial
 
 if TYPE_CHECKING:
     from ggufkit.gguf.layout import Layout, TensorInfo
@@ -51,8 +51,9 @@ class CopyTarget:
 
 
 def refuse_existing(targets: Iterable[CopyTarget]) -> None:
-    """Raise `OutputError` if a file exists."""
+    """Raise `OutputError` if a file exists, or its partial file is somebody's."""
     for target in targets:
+        refuse_foreign_partial(target.path)
         if os.path.lexists(target.path):
             raise OutputError(
                 f"{target.path} exists: replace it with --force, or choose another name"

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Self
 
 from ggufkit.errors import OutputError
-from ggufkit.io.atomic import output_errors
+from ggufkit.io.atomic import check_final, create_new, output_errors
 from ggufkit.io.positional import sync_folder, write_range
 
 try:
@@ -106,10 +106,16 @@ class HeaderEditor:
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     def _recover(self) -> None:
+        check_final(self.journal)
         try:
             data = self.journal.read_bytes()
         except FileNotFoundError:
             return
+        head = data[: len(_MAGIC)].rstrip(b"\0")  # not all of it may have reached the disk
+        if not _MAGIC.startswith(head):
+            raise OutputError(
+                f"{self.journal} is in the way, and not of an edit: move it elsewhere"
+            )
         header = self._parse_journal(data)
         if header is None:
             self._remove_journal()
@@ -139,8 +145,7 @@ class HeaderEditor:
     def _write_journal(self, header: bytes) -> None:
         old = os.pread(self._fd, len(header), 0)
         body = _HEAD.pack(_MAGIC, len(header), os.fstat(self._fd).st_size) + old + header
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-        fd = os.open(self.journal, flags, 0o666)
+        fd = create_new(self.journal)
         try:
             write_range(fd, 0, body + hashlib.sha256(body).digest())
             os.fsync(fd)

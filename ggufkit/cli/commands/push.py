@@ -14,6 +14,7 @@ from pathlib import Path
 from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_shared, refuse
 from ggufkit.cli.json_output import emit
+from ggufkit.io.text import write_text_atomic
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     ladder = LadderFolder.open(args.ladder, quality)
     card = model_card(ladder, args.repo, base_model=args.base_model)
     if args.card:
-        args.card.write_text(card, encoding="utf-8")
+        write_text_atomic(args.card, card)
     uploads = plan_push(ladder, card, args.repo)
     if args.no_card:
         uploads = [upload for upload in uploads if upload.name != CARD_NAME]

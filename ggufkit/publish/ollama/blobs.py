@@ -198,7 +198,7 @@ def _clone(source: int, target: Path) -> bool:
     try:
         import fcntl
 
-        with target.open("r+b") as file:
+        with target.open("r+b") as file:  # a partial file, which is locked and no link
             fcntl.ioctl(file.fileno(), _FICLONE, source)
     except (ImportError, OSError):
         return False
