@@ -134,7 +134,8 @@ def dirty_padding(subject: CheckedModel) -> Iterator[RawFinding]:
         dirty = []
         for info in part.infos:
             start = part.start_of(info) + info.nbytes
-            if any(part.data[start : align(start, part.alignment)]):
+            stop = min(align(start, part.alignment), part.file_size)
+            if start < stop and any(part.read(start, stop - start)):
                 dirty.append(info.name)
         if dirty:
             yield RawFinding(f"padding behind {named(dirty)} is not zero", part.path, _REWRITE)
