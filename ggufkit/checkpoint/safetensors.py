@@ -135,8 +135,13 @@ class ShardFile:
 
     @property
     def identity(self) -> str:
-        """A text that changes when the content does: name, size and a digest of samples."""
-        return f"{self.path.name}\0{self.size}\0{_sampled(self)}"
+        """A text that changes when the content does.
+
+        Name, size and a digest: of small files as a whole, of large ones of samples, which are few;
+        so for these a change of the time counts, too.
+        """
+        time = self.mtime_ns if self.size > WHOLE_BYTES else 0
+        return f"{self.path.name}\0{self.size}\0{time}\0{_sampled(self)}"
 
     def check(self) -> None:
         """Raise `CheckpointError` if the file has changed since it was opened."""
