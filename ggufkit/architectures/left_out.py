@@ -13,7 +13,7 @@ from ggufkit.mapping.name_ranges import collapse
 from ggufkit.mapping.spec import Config
 
 BUFFERS = "buffers that llama.cpp computes itself"
-MMPROJ = "`ggufkit mmproj` writes the vision encoder and projector"
+MMPROJ = "`ggufkit mmproj SOURCE` writes the vision encoder and projector"
 OTHER_ENCODERS = "ggufkit can't convert this encoder or projector"
 MTP = "they predict further tokens (MTP), which llama.cpp leaves out here"
 TIED = "the output weights are the embeddings"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_count
+from ggufkit.errors import ConversionError
 
 if TYPE_CHECKING:
     from ggufkit.converter.mix.budget import Budget, MixOptions
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ggufkit.types import TensorType
 
 CONTEXT = 8192
+_MOST_BITS = 16  # no mix has a tensor of F32
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -59,6 +61,10 @@ def choose(args: argparse.Namespace, source: Source, planning: dict[str, Any]) -
     from ggufkit.converter.mix.measure import count_tasks, measure_errors
 
     budget = Budget.of(source, _options(args), **planning)
+    budget.refuse_unused(
+        min_bits=[text.partition("=")[0] for text in args.min_bits],
+        types=budget.options.types if args.mix_types else (),
+    )
     limits = list(_limits(args, budget))
     total = count_tasks(budget.fixed, budget.choices)
     with open_executor(args.executor, args.jobs) as (executor, jobs):
@@ -133,22 +139,32 @@ def _options(args: argparse.Namespace) -> MixOptions:
     from ggufkit.cli.arguments import tensor_type
     from ggufkit.converter.mix.budget import MIN_BITS, TYPES, MixOptions
     from ggufkit.converter.mix.sensitivity import DEFAULT, Sensitivity
-    from ggufkit.errors import ConversionError
 
     min_bits = dict(MIN_BITS)
     for text in args.min_bits:
         role, _, bits = text.partition("=")
-        try:
-            min_bits[role] = float(bits)
-        except ValueError:
-            raise ConversionError(
-                f"--min-bits {text}: expected ROLE=BITS, such as output=4"
-            ) from None
+        min_bits[role] = _bits(text, bits)
+    repeated = Counter(text.partition("=")[0] for text in args.min_bits)
+    for role, n in repeated.items():
+        if n > 1:
+            raise ConversionError(f"--min-bits names {role} {n} times: write it once")
     types: tuple[TensorType, ...] = TYPES
     if args.mix_types:
         types = tuple(tensor_type(name) for name in args.mix_types.split(","))
     sensitivity = Sensitivity.read(args.sensitivity) if args.sensitivity else DEFAULT
     return MixOptions(types, min_bits, sensitivity)
+
+
+def _bits(text: str, bits: str) -> float:
+    try:
+        found = float(bits)
+    except ValueError:
+        found = -1
+    if not 0 <= found <= _MOST_BITS:
+        raise ConversionError(
+            f"--min-bits {text}: expected ROLE=BITS with 0 to {_MOST_BITS} bits, such as output=4"
+        )
+    return found
 
 
 def _limits(args: argparse.Namespace, budget: Budget) -> Iterator[Limit]:

@@ -28,8 +28,8 @@ def count_weights(path: str | Path) -> int:
 
 
 def tensor_bytes(path: Path) -> int:
-    """Return the bytes of a model's tensors, all parts together."""
-    with open_gguf(path) as model:
+    """Return the bytes of a model's tensors, all parts together, in any byte order."""
+    with open_gguf(path, strict=False) as model:
         return sum(info.nbytes for info in model.tensors.values())
 
 
@@ -51,6 +51,7 @@ def run_copy(
     """
     quiet = args.quiet or args.dry_run
     total = 0 if quiet else tensor_bytes(args.file)
+    left_behind = left_behind_notes(args.file)
     with render.progress(total, args.command, enabled=not quiet) as advance:
         written = write(
             args.file,
@@ -60,15 +61,30 @@ def run_copy(
             progress=advance,
             **options,
         )
+    for text in left_behind:
+        render.remark(text)
     _show(written if isinstance(written, Sequence) else [written], as_json=args.json)
     return 0
 
 
+def left_behind_notes(path: Path) -> list[str]:
+    """Return which bytes behind the last tensors of a model will not be in a copy of it."""
+    from ggufkit.toolbox.surplus import left_behind
+
+    with open_gguf(path, strict=False) as model:
+        found = [(part.path, left_behind(part)) for part in model.parts]
+    return [f"{path}: left out of the copy: {text}" for path, text in found if text is not None]
+
+
 def _show(targets: Sequence[CopyTarget], *, as_json: bool) -> None:
     facts = [(str(t.path), len(t.layout.tensors), t.layout.file_size) for t in targets]
+    done = [target.path.name for target in targets if target.done_before]
     if as_json:
-        json_output.emit([{"path": p, "n_tensors": n, "n_bytes": size} for p, n, size in facts])
+        listed = [{"path": p, "n_tensors": n, "n_bytes": size} for p, n, size in facts]
+        json_output.emit([{**one, "done_before": bool(done)} for one in listed])
         return
     columns = ("tensors", "bytes", "size", "file")
     rows = [(str(n), str(size), render.size(size), path) for path, n, size in facts]
     render.table(columns, rows, right=columns[:3])
+    if done:
+        render.note(f"Complete already: {', '.join(done)}.")

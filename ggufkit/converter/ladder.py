@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -172,10 +173,15 @@ def plan_ladder(
     **modes
         See `ggufkit.converter.planning.planner.make_plan`.
     """
-    if not ladder and not recipes:
+    if ladder is None and not recipes:
         ladder = ",".join(t.name for t in source.file_types or ()) or DEFAULT_LADDER
+    all_recipes = (*(() if ladder is None else parse_ladder(ladder)), *recipes)
     ladder = ladder or ""
-    all_recipes = (*(parse_ladder(ladder) if ladder else ()), *recipes)
+    for name, n in Counter(recipe.name for recipe in all_recipes).items():
+        if n > 1:
+            raise ConversionError(
+                f"{n} rungs are called {name}, and so would be one file: leave one out"
+            )
     return make_plan(
         source,
         all_recipes,

@@ -122,7 +122,8 @@ def parse_version(data: Buffer, *, strict: bool = True) -> tuple[int, ByteOrder]
         raise UnsupportedVersionError(f"GGUF version {version}, expected 2 or 3", offset=4)
     if strict and order == ">":
         raise UnsupportedVersionError(
-            "a big-endian file: its weights would be misread; open with strict=False to look at it",
+            "a big-endian file, whose numbers would be misread: "
+            "'ggufkit convert-endian FILE OUT little' turns it",
             offset=4,
         )
     return version, order

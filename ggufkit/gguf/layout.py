@@ -211,7 +211,7 @@ def alignment_of(metadata: Metadata, *, strict: bool = True) -> int:
 
 
 def check_name(name: str, *, strict: bool = True) -> None:
-    """Check that a tensor's name is at most 63 bytes without NUL and (if `strict`) not empty.
+    """Check that a tensor's name has no NUL and (if `strict`) has 1 to 63 bytes.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def check_name(name: str, *, strict: bool = True) -> None:
         It is not.
     """
     size = len(name.encode("utf-8", "surrogateescape"))
-    if size > limits.MAX_NAME_BYTES:
+    if strict and size > limits.MAX_NAME_BYTES:
         raise BadValueError(
             f"tensor name {name[:80]!r} has {size} bytes; the limit is {limits.MAX_NAME_BYTES}"
         )

@@ -199,7 +199,7 @@ def decode_string(data: Buffer, start: int, stop: int, errors: str = "strict") -
         return str(data[start:stop], "utf-8", errors)
     except UnicodeDecodeError as error:
         raise BadValueError(
-            f"a string is not UTF-8 ({error.reason}); open with strict=False to read it anyway",
+            f"a string is not UTF-8 ({error.reason}): 'ggufkit check FILE' says what to do",
             offset=start + error.start,
         ) from None
 

@@ -143,7 +143,7 @@ class HeaderWalker:
             return self._measure_strings(pos, count)
         if not depth_left:
             raise BadValueError(
-                "an array of arrays, which llama.cpp rejects; open with strict=False to read it",
+                "an array of arrays, which llama.cpp rejects: 'ggufkit check FILE' says what to do",
                 offset=start,
             )
         if depth_left == 1:

@@ -85,10 +85,19 @@ class PartialFile:
         status = os.fstat(fd)
         if resume and status.st_size == self.size:
             return True
+        self._refuse_foreign(status.st_size)
         os.ftruncate(fd, 0)
         _check_space(self.path, self.size)
         os.ftruncate(fd, self.size)
         return False
+
+    def _refuse_foreign(self, found: int) -> None:
+        """Refuse to overwrite what no run of ggufkit can have left: see `_prepare`, `write_at`."""
+        head = os.pread(self._open_fd(), len(_MAGIC), 0)
+        if found in (0, self.size) or head in (_MAGIC, bytes(len(_MAGIC))):
+            return
+        self.close()  # it is not ours to discard
+        raise OutputError(f"{self.path}: is in the way, and not of ggufkit: move it elsewhere")
 
     def write_at(self, offset: int, data: Any) -> None:
         """Write any C-contiguous buffer at a byte offset.
@@ -164,26 +173,6 @@ def write_into_partial(final_path: str | os.PathLike[str], offset: int, data: An
             write_range(fd, offset, memoryview(data).cast("B"))
         finally:
             os.close(fd)
-
-
-def refuse_foreign_partial(final_path: Path) -> None:
-    """Refuse to write where the partial file would replace a file that nothing of ours has left.
-
-    Raises
-    ------
-    OutputError
-        ``NAME.partial`` is neither the beginning of a GGUF file nor empty.
-    """
-    path = partial_path(final_path)
-    check_final(path)
-    with output_errors(path):
-        try:
-            with path.open("rb") as file:
-                head = file.read(len(_MAGIC))
-        except FileNotFoundError:
-            return
-    if head not in (b"", _MAGIC, bytes(len(_MAGIC))):
-        raise OutputError(f"{path} is in the way, and not a part of a GGUF file: move it elsewhere")
 
 
 def check_final(path: Path) -> None:

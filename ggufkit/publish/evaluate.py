@@ -204,7 +204,7 @@ def _ask(task: str, path: Path, **request: Any) -> Iterator[dict[str, Any]]:
         code = process.wait()
     if not done:
         raise LlamaCppError(
-            f"{path}: llama.cpp ended with {_ending(code)}; 'ggufkit check' may say why"
+            f"{path}: llama.cpp ended with {_ending(code)}; 'ggufkit check FILE' may say why"
         )
 
 

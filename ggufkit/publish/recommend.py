@@ -179,7 +179,7 @@ def read_quality(path: Path) -> dict[str, float]:
         ]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadValueError(
-            f"not what 'ggufkit try --text --json' prints: {error}", path=path
+            f"not what 'ggufkit try LADDER --text FILE --json' prints: {error}", path=path
         ) from None
     found: dict[str, float] = {}
     for file, divergence in measured:

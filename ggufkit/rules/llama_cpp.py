@@ -103,6 +103,11 @@ PRE_ADDS_BOS = _words(
     "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken"
 )
 
+#: A model whose name contains one of the former needs the latter: llama.cpp looks them up
+#: without asking whether they exist.
+PHI_3_NAMES = ("phi-3", "phi3")
+PHI_3_TOKENS = ("</s>", "<unk>", "<s>", "<|endoftext|>")
+
 #: Texts of tokens at which llama.cpp stops, whatever the metadata says.
 END_OF_GENERATION = _words("""
     <|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,8 +54,8 @@ def missing_architecture(subject: DescribedModel) -> Iterator[RawFinding]:
         )
     else:
         yield RawFinding(
-            "general.architecture is missing: no program can load the file; set it, as in "
-            "ggufkit edit FILE --set general.architecture=llama"
+            "general.architecture is missing: no program can load the file; "
+            "'ggufkit edit FILE --set general.architecture=NAME' sets it, such as llama"
         )
 
 
@@ -76,8 +77,8 @@ def missing_name(subject: DescribedModel) -> Iterator[RawFinding]:
     """The model has no name."""
     if subject.readable and subject.is_model and not subject.text("general.name"):
         yield RawFinding(
-            "general.name is missing or empty: programs show the file's name instead; set it with "
-            "ggufkit edit"
+            "general.name is missing or empty: programs show the file's name instead; "
+            "'ggufkit edit FILE --set general.name=NAME' sets it"
         )
 
 
@@ -105,9 +106,10 @@ def missing_key(subject: DescribedModel) -> Iterator[RawFinding]:
     if arch in TOKEN_TYPES and _TYPE_COUNT not in subject.metadata:
         missing.append(_TYPE_COUNT)
     if missing:
+        words = " ".join(f"--set {key}=VALUE" for key in missing)
         yield RawFinding(
-            f"llama.cpp needs {', '.join(missing)}: take the values from config.json and "
-            "set them with ggufkit edit"
+            f"llama.cpp needs {', '.join(missing)}: take the values from config.json, and "
+            f"'ggufkit edit FILE {words}' sets them"
         )
 
 
@@ -176,9 +178,20 @@ def _cast(key: str, value: Any, wanted: ValueType | None) -> Fix | None:
         value = int(value)
     elif wanted in _FLOATS:
         value = float(value)
+        if wanted is ValueType.FLOAT32 and not _is_float32(value):
+            return None  # the fix would lose digits
     else:
         return None
     return Fix(f"make {key} {wanted.name}", values={key: (value, wanted)})
+
+
+def _is_float32(value: float) -> bool:
+    """Whether a float32 holds the value, or is what its decimal digits mean: 1e-05."""
+    try:
+        (short,) = struct.unpack("<f", struct.pack("<f", value))
+    except OverflowError:
+        return False
+    return short == value or float(f"{short:.7g}") == value
 
 
 def block_limit(subject: DescribedModel) -> Iterator[RawFinding]:
@@ -232,7 +245,8 @@ def odd_context(subject: DescribedModel) -> Iterator[RawFinding]:
     if subject.is_model and length is not None and not 0 < length <= MAX_CONTEXT:
         yield RawFinding(
             f"context_length is {length}, which no model was trained with: programs "
-            "reserve memory for it, or stop; set it with ggufkit edit"
+            "reserve memory for it, or stop; 'ggufkit edit FILE --set "
+            f"{subject.architecture}.context_length=TOKENS' sets it"
         )
 
 

@@ -27,6 +27,7 @@ _COMPANIONS = (".scale", ".input_scale")
 _HEAD_LENGTHS = ("attention.key_length", "attention.value_length")
 # Those of MLA, which llama.cpp takes together or not at all.
 _MLA_LENGTHS = ("attention.key_length_mla", "attention.value_length_mla")
+_EXPERT_WIDTH = "expert_feed_forward_length"
 # What llama.cpp takes for 0 where it is not said.
 _ZERO = ("feed_forward_length", "attention.head_count", "attention.q_lora_rank")
 # One tensor instead of several.
@@ -47,7 +48,8 @@ class KnownTensor:
     Attributes
     ----------
     where : str
-        The blocks that need it, keys of `_WHERE` joined by ``&``; ``-`` where none does.
+        The blocks that need it, keys of `_WHERE` joined by ``&``; ``-`` where none does, before
+        a key where only these can have it.
     dims : tuple of str
         Its shape, in numpy order: sums of products of hparams, or others behind ``|`` where
         they are 0 or absent; ``?`` where that is not known.
@@ -115,7 +117,7 @@ class _LoadedHparams:
         found, made = self.at(key, block), _MADE.get(key)
         if key in _MLA_LENGTHS and not all(self.at(name, block) for name in _MLA_LENGTHS):
             found = None
-        if found is None and made is not None:
+        if made is not None and (found is None or (found == 0 and key == _EXPERT_WIDTH)):
             return made(self, block)
         return 0 if self.raw(key) is None and key in _ZERO else found
 
@@ -185,11 +187,17 @@ class _LoadedHparams:
         return {i for i, held in self.model.blocks.items() if "ffn_gate_inp.weight" in held}
 
 
+def _own_length(hparams: _LoadedHparams, kind: str, block: int | None) -> int | None:
+    """``n_embd_head_k`` or ``_v`` of a block, where those with a sliding window have their own."""
+    listed = hparams.listed("attention.sliding_window_pattern")
+    return hparams.value(f"attention.{kind}_length{'_swa' if block in listed else ''}", block)
+
+
 def _expert_width(hparams: _LoadedHparams, block: int | None) -> int | None:
     """``n_ff_exp``, where the file does not say it."""
     width = hparams.value("feed_forward_length", block)
     used = hparams.at("expert_used_count", block)
-    return width // used if width and used else None
+    return width // used if width is not None and used else None
 
 
 def _head_length(hparams: _LoadedHparams, _: int | None) -> int | None:
@@ -206,7 +214,9 @@ _MADE: Mapping[str, Callable[[_LoadedHparams, int | None], int | None]] = {
     "attention.key_length": _head_length,
     "attention.value_length": _head_length,
     "rope.dimension_count": lambda h, i: h.value("attention.key_length", i),
-    "expert_feed_forward_length": _expert_width,
+    "head_length": lambda h, i: _own_length(h, "key", i),
+    "head_value_length": lambda h, i: _own_length(h, "value", i),
+    _EXPERT_WIDTH: _expert_width,
     "attention.key_length_mla": lambda h, i: h.value("attention.key_length", i),
     "attention.value_length_mla": lambda h, i: h.value("attention.value_length", i),
 }
@@ -232,6 +242,12 @@ _WHERE: Mapping[str, Callable[[_LoadedHparams], set[int]]] = {
     "no mla": lambda h: set(h.all) - h.mla,
     "low-rank q": lambda h: h.listed("attention.q_lora_rank"),
     "full-rank q": lambda h: set(h.all) - h.listed("attention.q_lora_rank"),
+    "own kv": lambda h: set(range(h.n_blocks - (h.at("attention.shared_kv_layers", None) or 0))),
+    "per layer": lambda h: h.listed("embedding_length_per_layer_input"),
+    # of EXAONE MoE: llama.cpp counts its factors once more for every MTP block
+    "no mtp": lambda h: set() if h.n_mtp else set(h.all),
+    "longrope": lambda h: set(h.all) if h.raw("rope.scaling.type") == "longrope" else set(),
+    "no longrope": lambda h: set(h.all) - _WHERE["longrope"](h),
     # of Command R, the larger ones
     "64 blocks": lambda h: set(h.all) if h.n_blocks >= 64 else set(),
     "recurrent": lambda h: h.recurrent,
@@ -261,6 +277,11 @@ _ONLY = (
     "no experts",
     "shared",
     "shared experts",
+    "routed",
+    "per layer",
+    "no mtp",
+    "longrope",
+    "no longrope",
     "64 blocks",
 )
 
@@ -340,7 +361,8 @@ def _needed(general: str, tensor: KnownTensor, hparams: _LoadedHparams) -> Itera
     if blocks is None:
         return
     if "{i}" not in general:
-        yield general
+        if blocks or not hparams.n_blocks:
+            yield general
         return
     # rule block-count speaks of blocks that are missing at the end
     held = max(hparams.model.blocks, default=-1) + 1
@@ -384,10 +406,11 @@ def _has_place(name: str, known: Mapping[str, KnownTensor], hparams: _LoadedHpar
         return block is not None and block >= hparams.n_trunk
     if general not in known or (block or 0) >= hparams.limit(general):
         return False
-    parts = known[general].where.split(" & ")
-    if block is None or block >= hparams.n_trunk:
+    if block is not None and block >= hparams.n_trunk:
         return True
-    return all(block in _WHERE[part](hparams) for part in parts if part in _ONLY)
+    parts = known[general].where.removeprefix("- ").split(" & ")
+    places = [_WHERE[part](hparams) for part in parts if part in _ONLY]
+    return all(blocks if block is None else block in blocks for blocks in places)
 
 
 def tensor_shapes(model: DescribedModel) -> Iterator[RawFinding]:
@@ -454,6 +477,26 @@ def expansion(model: DescribedModel) -> Iterator[RawFinding]:
         )
 
 
+# Architectures whose heads have keys as long as values.
+_EQUAL_HEADS = ("gemma4",)
+
+
+def head_lengths(model: DescribedModel) -> Iterator[RawFinding]:
+    """Gemma 4's keys are as long as its values, in blocks with a sliding window and the first."""
+    if model.architecture not in _EQUAL_HEADS or not model.is_model:
+        return
+    hparams = _LoadedHparams(model)
+    windowed = min(hparams.listed("attention.sliding_window_pattern"), default=0)
+    for block in (0, windowed):
+        key, value = (_own_length(hparams, kind, block) for kind in ("key", "value"))
+        if key != value:
+            yield RawFinding(
+                f"attention.key_length of block {block} is {key}, but attention.value_length "
+                f"{value}: llama.cpp refuses the file, they have to be equal"
+            )
+            return
+
+
 RULES = (
     CheckRule(
         "missing-tensors",
@@ -467,6 +510,13 @@ RULES = (
         Severity.ERROR,
         "a tensor that the architecture does not have",
         surplus_tensors,
+        refused=True,
+    ),
+    CheckRule(
+        "head-lengths",
+        Severity.ERROR,
+        "keys and values of unequal length",
+        head_lengths,
         refused=True,
     ),
     CheckRule(

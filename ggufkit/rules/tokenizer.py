@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ggufkit.gguf.metadata import KEYS
-from ggufkit.rules.llama_cpp import TOKENIZERS
+from ggufkit.rules.llama_cpp import PHI_3_NAMES, PHI_3_TOKENS, TOKENIZERS
 from ggufkit.rules.model import DescribedModel
 from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity, named
 from ggufkit.tokenizers.bpe import looks_special
@@ -111,8 +111,22 @@ def token_id_range(subject: DescribedModel) -> Iterator[RawFinding]:
         if number is not None and not 0 <= number < len(subject.tokens):
             yield RawFinding(
                 f"{key} is {number}, but there are {len(subject.tokens)} tokens: llama.cpp takes "
-                "a default, likely another token; set or delete it with ggufkit edit"
+                f"a default, likely another token; 'ggufkit edit FILE --set {key}=ID' sets it"
             )
+
+
+def named_phi3(subject: DescribedModel) -> Iterator[RawFinding]:
+    """A model that is called Phi-3 has its tokens."""
+    name = subject.text("general.name")
+    if not (subject.is_model and subject.tokens and any(n in name.lower() for n in PHI_3_NAMES)):
+        return
+    lacking = [repr(token) for token in PHI_3_TOKENS if token not in subject.token_ids]
+    if lacking:
+        yield RawFinding(
+            f"general.name is {name!r}, and there is no token {named(lacking)}: llama.cpp looks "
+            "for Phi-3's tokens in models of that name and refuses the file; give it another "
+            "name (convert --name, or ggufkit edit)"
+        )
 
 
 def missing_eos(subject: DescribedModel) -> Iterator[RawFinding]:
@@ -141,7 +155,10 @@ def pre_tokenizer(subject: DescribedModel) -> Iterator[RawFinding]:
     if subject.tokenizer != "BPE" or subject.text(_MODEL) != "gpt2":
         return
     pre = subject.text(_PRE)
-    advice = "output gets worse; convert the model again, or set it with ggufkit edit"
+    advice = (
+        "output gets worse; convert the model again, or "
+        f"'ggufkit edit FILE --set {_PRE}=NAME' sets it"
+    )
     if not pre:
         yield RawFinding(f"{_PRE} is missing: llama.cpp uses a default pre-tokenizer; {advice}")
     elif pre == "default":
@@ -244,6 +261,9 @@ RULES = (
         "missing-byte-tokens", _W, "a SentencePiece vocabulary lacks bytes", missing_byte_tokens
     ),
     CheckRule("token-id-range", _E, "the id of a special token is out of range", token_id_range),
+    CheckRule(
+        "named-phi3", _E, "a model called Phi-3 without its tokens", named_phi3, refused=True
+    ),
     CheckRule("missing-eos", _N, "no token ends a text", missing_eos),
     CheckRule("add-bos-without-id", _W, "BOS is added, but not defined", add_bos_without_id),
     CheckRule("pre-tokenizer", _W, "the pre-tokenizer is missing or 'default'", pre_tokenizer),

@@ -31,7 +31,7 @@ TYPES = {
     "bool": ValueType.BOOL,
     "string": ValueType.STRING,
 }
-#: Special tokens that only an edit sets, next to those of `ID_KEYS`.
+#: Special tokens that only an edit sets, in addition to those of `ID_KEYS`.
 _ROLES = ("fim_pre", "fim_suf", "fim_mid", "fim_pad", "fim_rep", "fim_sep")
 _ASSIGNMENT = re.compile(r"([^=]+?)(?::(\w+)(\[\])?)?=(.*)", re.DOTALL)
 _FLOATS = (ValueType.FLOAT32, ValueType.FLOAT64)

@@ -48,12 +48,12 @@ def copy(
     with open_gguf(path, strict=False) as model:
         if model.parts[0].byte_order == ">":
             raise UnsupportedVersionError(
-                "a big-endian file: 'ggufkit convert-endian' makes it little-endian", path=path
+                "a big-endian file: 'ggufkit convert-endian FILE OUT little' turns it", path=path
             )
         infos = tuple(model.tensors.values())
         target = CopyTarget(Path(out), _aligned_layout(model, alignment), infos)
-        write_targets(model, (target,), dry_run=dry_run, force=force, progress=progress)
-    return target
+        (done,) = write_targets(model, (target,), dry_run=dry_run, force=force, progress=progress)
+    return done
 
 
 def _aligned_layout(model: GGUFModel, alignment: int | None) -> Layout:

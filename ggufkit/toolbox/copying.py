@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufkit.errors import OutputError, TruncatedError
 from ggufkit.gguf.scan import byte_ranges
-from ggufkit.io.atomic import PartialFile, refuse_foreign_partial
+from ggufkit.io.atomic import PartialFile
 
 if TYPE_CHECKING:
     from ggufkit.gguf.layout import Layout, TensorInfo
@@ -38,11 +38,14 @@ class CopyTarget:
         From `plan_layout`.
     sources : tuple of TensorInfo
         For each of the layout's tensors, the one of the model whose data it gets.
+    done_before : bool
+        Whether the file was there already, with just these bytes.
     """
 
     path: Path
     layout: Layout
     sources: tuple[TensorInfo, ...]
+    done_before: bool = False
 
     @property
     def n_bytes(self) -> int:
@@ -51,12 +54,12 @@ class CopyTarget:
 
 
 def refuse_existing(targets: Iterable[CopyTarget]) -> None:
-    """Raise `OutputError` if a file exists, or its partial file is somebody's."""
+    """Raise `OutputError` if a file exists."""
     for target in targets:
-        refuse_foreign_partial(target.path)
         if os.path.lexists(target.path):
             raise OutputError(
-                f"{target.path} exists: replace it with --force, or choose another name"
+                f"{target.path} exists and has other content: replace it with --force, or choose "
+                "another name"
             )
 
 
@@ -67,18 +70,57 @@ def write_targets(
     dry_run: bool,
     force: bool,
     progress: Progress,
-) -> None:
-    """Write the targets of a command with the usual options.
+) -> tuple[CopyTarget, ...]:
+    """Write the targets of a command with the usual options, unless they are complete already.
 
     Raises
     ------
     OutputError, TruncatedError
-        See `copy_tensors`; or a file exists and `force` is not set.
+        See `copy_tensors`; or a file exists, is not what would be written, and `force` is not set.
     """
     if not force:
+        if all(is_written(model, target) for target in targets):
+            return tuple(replace(target, done_before=True) for target in targets)
         refuse_existing(targets)
     if not dry_run:
         copy_tensors(model, targets, progress)
+    return tuple(targets)
+
+
+def is_written(model: GGUFModel, target: CopyTarget) -> bool:
+    """Whether a file is there already with the very bytes that would be copied into it."""
+    return is_complete(target, lambda: _pieces(model, target))
+
+
+def is_complete(target: CopyTarget, pieces: Callable[[], Iterable[tuple[int, bytes]]]) -> bool:
+    """Whether a file is there with given bytes.
+
+    Parameters
+    ----------
+    target : CopyTarget
+        The file.
+    pieces : callable
+        Returns the offsets and bytes of its tensor data. It is called only if the file's size and
+        header are right.
+    """
+    path, header = target.path, target.layout.header
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != target.layout.file_size:
+        return False
+    with path.open("rb") as file:
+        if file.read(len(header)) != header:
+            return False
+        for at, data in pieces():
+            file.seek(at)
+            if file.read(len(data)) != data:
+                return False
+    return True
+
+
+def _pieces(model: GGUFModel, target: CopyTarget) -> Iterator[tuple[int, bytes]]:
+    for info, source in zip(target.layout.tensors, target.sources, strict=True):
+        at = target.layout.data_offset + info.offset
+        for start, size in byte_ranges(source.nbytes):
+            yield at + start, model.read_bytes(source, start, size)
 
 
 def copy_tensors(model: GGUFModel, targets: Sequence[CopyTarget], progress: Progress) -> None:

@@ -30,10 +30,10 @@ from ggufkit.gguf.split import COUNT
 from ggufkit.toolbox import Progress, silent
 from ggufkit.toolbox.assignments import assign, set_special_token
 from ggufkit.toolbox.assignments import retype as retype_key
-from ggufkit.toolbox.copying import CopyTarget, copy_tensors, refuse_existing
+from ggufkit.toolbox.copying import CopyTarget, copy_tensors, is_written, refuse_existing
 from ggufkit.toolbox.diff import KeyDifference, compare_metadata
 from ggufkit.toolbox.header_journal import HeaderEditor, journal_path
-from ggufkit.toolbox.surplus import describe_surplus
+from ggufkit.toolbox.surplus import left_behind
 from ggufkit.types import ValueType
 
 RESERVED = "ggufkit.reserved"
@@ -48,7 +48,7 @@ class Edit:
     path : Path
         The file that was written.
     how : {'unchanged', 'in place', 'rewritten'}
-        Unchanged: the header would be the same.
+        Unchanged: the header would be the same, or `out` is there already with these bytes.
     metadata : tuple of KeyDifference
         Keys that differ, the key ``ggufkit.reserved`` included.
     renamed_tensors : dict of str to str
@@ -171,14 +171,14 @@ def edit(
         if how == "rewritten" and target.path.resolve() == path.resolve():
             _refuse_surplus(file, path)
         if out is not None and not force:
-            refuse_existing([target])
+            how = _how_anew(file, target)
         result = Edit(
             target.path,
             how,
             tuple(compare_metadata(file.metadata, metadata)),
             dict(rename_tensors or {}),
             dropped,
-            layout.file_size if how == "rewritten" else file.file_size,
+            layout.file_size if out or how == "rewritten" else file.file_size,
             _reserved(metadata),
         )
         if not dry_run and how == "rewritten":
@@ -188,11 +188,17 @@ def edit(
     return result
 
 
+def _how_anew(file: GGUFFile, target: CopyTarget) -> Literal["unchanged", "rewritten"]:
+    """Return whether another file is still to be written; refuse one with other content."""
+    if is_written(GGUFModel([file]), target):
+        return "unchanged"
+    refuse_existing([target])
+    return "rewritten"
+
+
 def _refuse_surplus(file: GGUFFile, path: Path) -> None:
     """Refuse to rewrite a file in place where that would lose bytes behind the last tensor."""
-    last = next(reversed(file.tensors.values()), None)
-    end = file.data_offset + (last.offset + last.nbytes if last else 0)
-    kept = describe_surplus(path, end, file.file_size - file.surplus)
+    kept = left_behind(file)
     if kept is not None:
         raise BadLayoutError(f"rewriting it would lose data: {kept}", path=path)
 

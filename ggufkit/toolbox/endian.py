@@ -8,6 +8,8 @@ or 32 bits at once). A codec's layout says which fields these are.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +24,7 @@ from ggufkit.gguf.scan import chunks_of
 from ggufkit.gguf.values import ByteOrder
 from ggufkit.io.atomic import PartialFile
 from ggufkit.toolbox import Progress, silent
-from ggufkit.toolbox.copying import CopyTarget, refuse_existing
+from ggufkit.toolbox.copying import CopyTarget, is_complete, refuse_existing
 from ggufkit.types import TensorType
 
 _ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
@@ -64,6 +66,8 @@ def convert_endian(
         layout = plan_layout(model.metadata, infos, order=_ORDERS[order])
         target = CopyTarget(Path(out), layout, infos)
         if not force:
+            if is_complete(target, lambda: _pieces(model, target)):
+                return replace(target, done_before=True)
             refuse_existing([target])
         if not dry_run:
             _write(model, target, progress)
@@ -74,15 +78,20 @@ def _write(model: GGUFModel, target: CopyTarget, progress: Progress) -> None:
     partial = PartialFile(target.path, target.layout.file_size)
     try:
         partial.write_at(0, target.layout.header)
-        for info, source in zip(target.layout.tensors, target.sources, strict=True):
-            at = target.layout.data_offset + info.offset
-            for chunk in chunks_of([source]):
-                data = swap_blocks(chunk.read(model), source.type)
-                partial.write_at(at + source.type.row_size(chunk.start), data)
-                progress(len(data))
+        for at, data in _pieces(model, target):
+            partial.write_at(at, data)
+            progress(len(data))
         partial.publish()
     finally:
         partial.discard()
+
+
+def _pieces(model: GGUFModel, target: CopyTarget) -> Iterator[tuple[int, bytes]]:
+    for info, source in zip(target.layout.tensors, target.sources, strict=True):
+        start = target.layout.data_offset + info.offset
+        for chunk in chunks_of([source]):
+            at = start + source.type.row_size(chunk.start)
+            yield at, swap_blocks(chunk.read(model), source.type)
 
 
 def swap_blocks(data: bytes, type: TensorType) -> bytes:  # noqa: A002 - the field's name

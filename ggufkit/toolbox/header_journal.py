@@ -113,9 +113,7 @@ class HeaderEditor:
             return
         head = data[: len(_MAGIC)].rstrip(b"\0")  # not all of it may have reached the disk
         if not _MAGIC.startswith(head):
-            raise OutputError(
-                f"{self.journal} is in the way, and not of an edit: move it elsewhere"
-            )
+            raise OutputError(f"{self.journal} is in the way, not written by an edit: move it away")
         header = self._parse_journal(data)
         if header is None:
             self._remove_journal()

@@ -58,5 +58,5 @@ def merge(
         infos = tuple(model.tensors.values())
         layout = plan_layout(metadata, [(info.name, info.shape, info.type) for info in infos])
         target = CopyTarget(Path(out), layout, infos)
-        write_targets(model, (target,), dry_run=dry_run, force=force, progress=progress)
-    return target
+        (done,) = write_targets(model, (target,), dry_run=dry_run, force=force, progress=progress)
+    return done

@@ -79,5 +79,4 @@ def split(
             )
             for index, part in enumerate(parts)
         )
-        write_targets(model, targets, dry_run=dry_run, force=force, progress=progress)
-    return targets
+        return write_targets(model, targets, dry_run=dry_run, force=force, progress=progress)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ggufkit.gguf.reader import GGUFFile
 
 _MAGICS = (b"GGUF", b"FUGG")
 _CHUNK = 1 << 20
@@ -43,8 +47,23 @@ def describe_surplus(path: Path, end: int, padded: int) -> str | None:
         f"another GGUF file starts at byte {second}, behind the last tensor: were files joined "
         f"with cat? Take them apart with 'head -c {second} {shlex.quote(str(path))} > {first}' and "
         f"'{_tail(path, second, 'rest')}', and the rest in the same way; "
-        "ggufkit merge joins the parts of a split model"
+        "'ggufkit merge PART OUT' joins the parts of a split model"
     )
+
+
+def left_behind(part: GGUFFile) -> str | None:
+    """Say what a copy of a file leaves out behind its last tensor; None if only zeros.
+
+    Parameters
+    ----------
+    part : GGUFFile
+        A file on this machine.
+    """
+    last = next(reversed(part.tensors.values()), None)
+    end = part.data_offset + (last.offset + last.nbytes if last else 0)
+    if part.path is None or part.file_size <= end:
+        return None
+    return describe_surplus(part.path, end, part.file_size - part.surplus)
 
 
 def _tail(path: Path, start: int, word: str) -> str:

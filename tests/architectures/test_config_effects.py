@@ -27,7 +27,7 @@ SAID = {
 def notes(folder: Path, name: str, monkeypatch, tensors: dict | None = None, **config) -> str:
     """What opening a checkpoint with a changed config says."""
     case = json.loads(CASES[name].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     case["config"] |= config
     case["checkpoint"] |= tensors or {}
     write_case(folder / name, case)

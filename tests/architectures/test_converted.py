@@ -22,6 +22,7 @@ from ggufkit.converter import ladder
 from ggufkit.converter.ladder import convert
 from ggufkit.converter.sources import checkpoint as checkpoint_source
 from ggufkit.gguf.metadata import Metadata
+from ggufkit.rules.llama_cpp import PHI_3_TOKENS
 from tests.architectures.checkpoints import write_checkpoint
 
 CASES = {p.stem: p for p in sorted((Path(__file__).parent / "converted").glob("*.json"))}
@@ -36,7 +37,7 @@ BEYOND = {"exaone.attention.layer_norm_rms_epsilon"}
 @pytest.mark.parametrize("name", CASES)
 def test_the_file_is_the_converters(name: str, tmp_path: Path, monkeypatch) -> None:
     case = json.loads(CASES[name].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     allow_all(name, monkeypatch)
     write_case(tmp_path / name, case)
     convert(tmp_path / name, tmp_path / "out.gguf", ladder="BF16")
@@ -72,14 +73,22 @@ def allow_all(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ladder, "checked", lambda source: source)
 
 
-def patch_vocabulary(monkeypatch: pytest.MonkeyPatch, n_tokens: int) -> None:
-    vocabulary = Metadata({"tokenizer.ggml.tokens": [f"token {i}" for i in range(n_tokens)]})
+def patch_vocabulary(monkeypatch: pytest.MonkeyPatch, case: dict[str, Any]) -> None:
+    """Give a case, which has no tokenizer, what llama.cpp needs of one."""
+    tokens = [*PHI_3_TOKENS, *(f"token {i}" for i in range(case["n_tokens"]))]
+    types = case["config"].get("type_vocab_size") or 0
+    vocabulary = Metadata(
+        {
+            "tokenizer.ggml.tokens": tokens[: case["n_tokens"]],
+            "tokenizer.ggml.token_type_count": types,
+        }
+    )
     monkeypatch.setattr(checkpoint_source, "tokenizer_metadata", lambda *_, **__: vocabulary)
 
 
 def test_experts_are_the_same_in_the_layout_of_transformers_5(tmp_path: Path, monkeypatch) -> None:
     case = json.loads(CASES["qwen3_vl_moe"].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     shapes = {name: ("F32", shape) for name, (_, shape) in case["checkpoint"].items()}
     files = []
     for layout in ("published", "saved again"):

@@ -215,7 +215,7 @@ def test_so_is_one_of_a_model_that_mlx_has_saved_in_16_bits(
     name: str, tmp_path: Path, monkeypatch
 ) -> None:
     case = json.loads(CASES[name].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     moved = {n: s for n, s in case["checkpoint"].items() if "conv" in n and len(s[1]) == 3}
     assert moved
     for each, (dtype, (channels, one, width)) in moved.items():

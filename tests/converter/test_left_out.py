@@ -21,7 +21,7 @@ HEAD = "lm_head.weight"
 def write_with_head(folder: Path, name: str, monkeypatch, *, equal: bool, **config) -> tuple:
     """A checkpoint with an output, equal to the embeddings or not; the output's name and bytes."""
     case = json.loads(CASES[name].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     embeddings = next(
         n for n in case["checkpoint"] if n.endswith(("embed_tokens.weight", "ings.weight"))
     )
@@ -107,7 +107,7 @@ LEFT_OUT = {
 def test_what_is_left_out_is_named_once(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
     start, count, why = LEFT_OUT[name]
     case = json.loads(CASES[name].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     write_case(tmp_path / "m", case)
     out = tmp_path / "out" / "m.gguf"
     assert main(["convert", str(tmp_path / "m"), "-o", str(out), "--ladder", "F16"]) == 0
@@ -123,7 +123,7 @@ def test_what_is_left_out_is_named_once(name: str, tmp_path: Path, monkeypatch, 
 
 def test_buffers_are_only_in_the_record(tmp_path: Path, monkeypatch, capsys) -> None:
     case = json.loads(CASES["llama"].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     case["checkpoint"]["model.layers.0.self_attn.rotary_emb.inv_freq"] = ("F32", [8])
     write_case(tmp_path / "m", case)
     out = tmp_path / "out" / "m.gguf"
@@ -134,7 +134,7 @@ def test_buffers_are_only_in_the_record(tmp_path: Path, monkeypatch, capsys) -> 
 
 def test_no_output_in_spite_of_the_config_is_said(tmp_path: Path, monkeypatch) -> None:
     case = json.loads(CASES["llama"].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     del case["checkpoint"][HEAD]
     for tied, said in ((False, True), (True, False)):
         case["config"]["tie_word_embeddings"] = tied
@@ -146,7 +146,7 @@ def test_no_output_in_spite_of_the_config_is_said(tmp_path: Path, monkeypatch) -
 @pytest.mark.parametrize("head", ["score.weight", "v_head.weight", "classifier.weight"])
 def test_a_head_without_a_place_is_refused_as_such(head: str, tmp_path: Path, monkeypatch) -> None:
     case = json.loads(CASES["llama"].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     case["checkpoint"][head] = ("BF16", [2, 64])
     write_case(tmp_path / "m", case)
     with pytest.raises(ConversionError, match=f"{head} is the head of a classifier or a reward"):
@@ -166,7 +166,7 @@ def test_modules_after_the_pooling_are_said(
     kinds: list[str], said: str, tmp_path: Path, monkeypatch
 ) -> None:
     case = json.loads(CASES["embeddinggemma"].read_text())
-    patch_vocabulary(monkeypatch, case["n_tokens"])
+    patch_vocabulary(monkeypatch, case)
     modules = [
         {
             "idx": i,

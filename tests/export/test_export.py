@@ -222,7 +222,8 @@ def test_force_replaces_a_checkpoint_and_nothing_else(files: Path, tmp_path: Pat
 def test_a_folder_of_that_name_that_is_not_ours_stays(files: Path, tmp_path: Path) -> None:
     (tmp_path / "back.partial").mkdir()
     (tmp_path / "back.partial" / "thesis.txt").write_text("mine")
-    ggufkit.export_hf(files / "F32.gguf", tmp_path / "back")
+    with pytest.raises(OutputError, match="not of an export"):
+        ggufkit.export_hf(files / "F32.gguf", tmp_path / "back")
     assert [path.name for path in (tmp_path / "back.partial").iterdir()] == ["thesis.txt"]
 
 

@@ -35,8 +35,9 @@ STRICTER = {
 #: Every weight is there, only the padding behind them is not; llama.cpp's model loader takes it.
 LENIENT_WITH_DATA = {"ok_last_tensor_unpadded"}
 #: The format allows arrays of arrays, llama.cpp does not read them. Types that are not known can
-#: be listed and copied.
+#: be listed and copied, and names that are too long be shortened by `edit`.
 LENIENT_IF_NOT_STRICT = {
+    "tensor_name_64",
     *("array_nested", "tensor_type_31", "tensor_type_43", "tensor_type_removed"),
 }
 

@@ -168,12 +168,20 @@ def test_closing_keeps_the_partial_file_and_a_later_run_resumes(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"size": 10}, {"size": 11, "resume": True}])
-def test_a_partial_file_of_no_use_is_started_over(tmp_path, options):
-    (tmp_path / "x.partial").write_bytes(b"0123456789")
+@pytest.mark.parametrize("content", [b"GGUF456789", bytes(10)])
+def test_a_partial_file_of_no_use_is_started_over(tmp_path, options, content):
+    (tmp_path / "x.partial").write_bytes(content)
     with PartialFile(tmp_path / "x", **options) as partial:
         assert not partial.resumed
         partial.publish()
     assert (tmp_path / "x").read_bytes() == bytes(options["size"])
+
+
+def test_a_partial_file_of_somebody_else_stays(tmp_path):
+    (tmp_path / "x.partial").write_bytes(b"0123456789")
+    with pytest.raises(OutputError, match="not of ggufkit"):
+        PartialFile(tmp_path / "x", 11, resume=True)
+    assert (tmp_path / "x.partial").read_bytes() == b"0123456789"
 
 
 def test_discard_removes_only_the_partial_file(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ggufkit.architectures.registry import architecture_names
 from ggufkit.converter.ladder import convert
 from ggufkit.converter.sources import checkpoint as checkpoint_source
 from ggufkit.gguf.layout import TensorInfo, plan_layout
@@ -21,6 +22,7 @@ from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.rules.engine import errors
 from ggufkit.rules.model import DescribedModel
+from ggufkit.rules.tensors import known_tensors
 from ggufkit.types import TensorType, ValueType
 from tests.architectures.test_converted import CASES, write_case
 from tests.architectures.vocabulary import vocabulary
@@ -31,7 +33,7 @@ SAMPLE = (
     *("llama3", "mixtral", "qwen2", "qwen3_moe", "qwen3_5", "qwen3_next", "gemma3", "gemma3n"),
     *("phi3-longrope", "deepseek_v3", "glm4_moe", "gpt_oss", "mamba2", "jamba", "lfm2"),
     *("granitemoehybrid", "falcon_h1", "t5", "bert", "modernbert-classifier", "exaone_moe-mtp"),
-    *("minicpm3", "llama4", "gpt2"),
+    *("minicpm3", "llama4", "gpt2", "gemma4-moe", "gemma4-e2b"),
 )
 
 Model = tuple[Metadata, dict[str, TensorInfo]]
@@ -73,6 +75,37 @@ def hparams_changed(model: Model) -> Iterator[tuple[str, Model]]:
                 yield f"{key} {changed}", with_value(model, key, changed)
 
 
+def keys_changed(model: Model) -> Iterator[tuple[str, Model]]:
+    metadata, tensors = model
+    for key, value in metadata.items():
+        rest = metadata.copy()
+        del rest[key]
+        yield f"no {key}", (rest, tensors)
+        wide = {ValueType.UINT32: ValueType.UINT64, ValueType.FLOAT32: ValueType.FLOAT64}
+        kind = wide.get(metadata.type_of(key))
+        if kind is not None:
+            widened = metadata.copy()
+            widened.set(key, value, kind)
+            yield f"{key} as {kind.name}", (widened, tensors)
+
+
+def factors_added(model: Model) -> Iterator[tuple[str, Model]]:
+    metadata, tensors = model
+    prefix = metadata["general.architecture"]
+    heads = metadata.get(f"{prefix}.attention.head_count", 1)
+    width = metadata[f"{prefix}.embedding_length"] // max(heads if type(heads) is int else 1, 1)
+    length = metadata.get(f"{prefix}.attention.key_length", width)
+    n = metadata.get(f"{prefix}.rope.dimension_count", length) // 2
+    scaled = metadata.copy()
+    scaled.set(f"{prefix}.rope.scaling.type", "longrope", ValueType.STRING)
+    for kinds in (("freqs",), ("factors_long", "factors_short")):
+        names = [f"rope_{kind}.weight" for kind in kinds]
+        for size in (n, n + 1):
+            added = {name: TensorInfo(name, (size,), TensorType.F32) for name in names}
+            yield f"{kinds} of {size}", (metadata, {**tensors, **added})
+            yield f"{kinds} of {size} with longrope", (scaled, {**tensors, **added})
+
+
 def tensors_changed(model: Model) -> Iterator[tuple[str, Model]]:
     metadata, tensors = model
     for name, info in tensors.items():
@@ -106,6 +139,10 @@ def refused(model: Model) -> list[str]:
     return [f"{rule.id}: {finding.message}" for rule, finding in found if rule.refused]
 
 
+def test_the_tensors_of_every_architecture_are_known() -> None:
+    assert not [name for name in architecture_names() if not known_tensors(name)]
+
+
 @pytest.mark.parametrize("name", SAMPLE)
 def test_the_rules_refuse_what_llama_cpp_refuses(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,7 +152,7 @@ def test_the_rules_refuse_what_llama_cpp_refuses(
     files = tmp_path / "changed"
     files.mkdir()
     changes = [("unchanged", model), *hparams_changed(model), *tensors_changed(model)]
-    changes += tokens_changed(model)
+    changes += [*tokens_changed(model), *keys_changed(model), *factors_added(model)]
     said, ours = {}, {}
     for number, (what, changed) in enumerate(changes):
         try:

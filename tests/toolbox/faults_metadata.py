@@ -141,6 +141,14 @@ def mamba_of_another_width(model: Model) -> None:
     model.pairs["mamba.ssm.inner_size"] = (U32, EMBEDDING)
 
 
+@fault("head-lengths", also=("missing-key", "missing-tensors", "tensor-shapes"))
+def gemma_of_unequal_heads(model: Model) -> None:
+    model.pairs = {key.replace("llama.", "gemma4."): pair for key, pair in model.pairs.items()}
+    model.pairs["general.architecture"] = (STR, "gemma4")
+    model.pairs["gemma4.attention.key_length"] = (U32, 16)
+    model.pairs["gemma4.attention.value_length"] = (U32, 17)
+
+
 @fault("norm-types")
 def norm_in_f16(model: Model) -> None:
     raw = np.ones(EMBEDDING, np.float16).tobytes()

@@ -11,6 +11,7 @@ ESCAPE = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
 
 drops("missing-tokenizer", G + "model", name="no_tokenizer")
 drops("missing-tokenizer", G + "tokens", name="no_tokens")
+sets("named-phi3", "general.name", STR, "Tiny Phi-3", name="called_phi3")
 drops("missing-eos", G + "eos_token_id", name="no_eos")
 drops("missing-merges", G + "merges", name="no_merges", tokenizer="gpt2")
 drops("pre-tokenizer", G + "pre", name="no_pre", tokenizer="gpt2")

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 import time
+from math import prod
 from pathlib import Path
 
 import pytest
 
 import ggufkit
 from ggufkit.rules.rule import Severity
+from ggufkit.rules.shapes import EMBEDDINGS
 from ggufkit.toolbox.checks.rules import GROUPS, RULES
 from tests import build
 from tests.toolbox import faults_metadata, faults_structure, faults_tokenizer
@@ -54,6 +56,42 @@ def test_nothing_is_found_in_an_imatrix_or_an_adapter(tmp_path: Path) -> None:
         infos = [build.tensor("blk.0.ffn_up.weight.in_sum2", [8], 0, 0)]
         files = {f"{kind}.gguf": build.file(pairs, infos, b"\1" * 32)}
         assert ggufkit.check(put(tmp_path, files)) == []
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "shape"),
+    [
+        ("flux", "double_blocks.0.img_attn.qkv.weight", [8, 3]),
+        ("wan", "blocks.0.self_attn.norm_q.weight", [8]),
+        ("lumina2", "blk.0.attention.qkv.weight", [8, 3]),
+        ("whisper", "encoder.blocks.0.attn.query.weight", [8, 8]),
+        ("", "model.diffusion_model.input_blocks.0.0.weight", [3, 3, 4, 8]),
+    ],
+)
+def test_no_rule_of_llama_cpp_is_asked_about_other_programs_models(
+    tmp_path: Path, architecture: str, name: str, shape: list[int]
+) -> None:
+    pairs = [build.pair("general.architecture", build.STR, architecture)] if architecture else []
+    infos = [build.tensor(name, shape, 0, 0)]
+    file = build.file(pairs, infos, bytes(4 * prod(shape)) + bytes(-4 * prod(shape) % 32))
+    found = ggufkit.check(put(tmp_path, {"model.gguf": file}), weights=False)
+    assert all(finding.severity < Severity.ERROR for finding in found), found
+    # yet that llama.cpp does not load it is said
+    said = {finding.rule for finding in found}
+    assert said & {"unknown-architecture", "missing-architecture"}, found
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata"),
+    [("blk.0.attn_q.weight", []), ("x.weight", ["tokenizer.ggml.model"]), (EMBEDDINGS, [])],
+)
+def test_a_model_for_llama_cpp_needs_an_architecture(
+    tmp_path: Path, name: str, metadata: list[str]
+) -> None:
+    pairs = [build.pair(key, build.STR, "llama") for key in metadata]
+    file = build.file(pairs, [build.tensor(name, [8], 0, 0)], bytes(32))
+    found = ggufkit.check(put(tmp_path, {"model.gguf": file}), weights=False)
+    assert ("missing-architecture", Severity.ERROR) in {(f.rule, f.severity) for f in found}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -134,11 +134,13 @@ def run(args: argparse.Namespace) -> int:
     from ggufkit.calibration.imatrix import Imatrix
     from ggufkit.converter.ladder import open_source, plan_ladder
     from ggufkit.converter.mix.recipe_file import read_recipe
-    from ggufkit.converter.planning.recipes import DEFAULT_LADDER
+    from ggufkit.converter.planning.recipes import DEFAULT_LADDER, parse_ladder
     from ggufkit.converter.planning.resources import estimate_resources
     from ggufkit.io.http_ranges import is_remote
 
     _refuse_for_source(args)
+    if args.ladder is not None:
+        parse_ladder(args.ladder)  # a slip is said before anything is opened or measured
     source = open_source(
         args.source,
         revision=args.revision,
@@ -162,7 +164,9 @@ def run(args: argparse.Namespace) -> int:
     }
     found = mixes.choose(args, source, planning)
     recipes = [*map(read_recipe, args.recipe), *(mix.recipe for mix in found)]
-    ladder = args.ladder or (None if recipes else DEFAULT_LADDER)
+    ladder = args.ladder
+    if ladder is None and not recipes:
+        ladder = DEFAULT_LADDER
     plan = plan_ladder(source, converting.default_folder(args), ladder, recipes=recipes, **planning)
     mixes.show(found, as_json=args.json)
     needs = estimate_resources(plan, args.jobs, handed_over=bool(args.push))

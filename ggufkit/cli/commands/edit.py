@@ -20,6 +20,7 @@ from ggufkit.cli import render
 from ggufkit.cli.arguments import CommandParser, add_output, text_of
 from ggufkit.cli.json_output import emit
 from ggufkit.cli.metadata_changes import json_keys, metadata_rows
+from ggufkit.cli.model_files import left_behind_notes
 
 if TYPE_CHECKING:
     from ggufkit.toolbox.edit import Edit
@@ -86,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         values["tokenizer.chat_template"] = text_of(args.chat_template)
     quiet = args.quiet or args.dry_run
     total = args.file.stat().st_size if args.file.is_file() else 0
+    left_behind = left_behind_notes(args.file) if args.out else []
     with render.progress(total, "edit", enabled=not quiet) as advance:
         done = edit(
             args.file,
@@ -104,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
             force=args.force,
             progress=advance,
         )
+    for text in left_behind:
+        render.remark(text)
     if args.json:
         emit(_as_json(done))
     else:

@@ -11,6 +11,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ggufkit.cli import inspect_header, inspect_vocabulary, inspect_weights, render
@@ -106,5 +107,6 @@ def _warn_of_journals(file: GGUFModel) -> None:
     for part in file.parts:
         if isinstance(part.path, Path) and journal_path(part.path).exists():
             render.note(
-                f"{part.path.name}: an edit was interrupted; 'ggufkit edit {part.path}' finishes it"
+                f"{part.path.name}: an edit was interrupted; 'ggufkit edit "
+                f"{quote(str(part.path))}' finishes it"
             )

@@ -79,7 +79,7 @@ class LadderManifest:
             "source": plan.source.origin,
             "via": plan.via.name if rung.via_intermediate else None,
             "search": plan.search,
-            "imatrix": plan.imatrix,
+            "imatrix": plan.imatrix if rung.recipe.base.is_quantized else None,
             "ggufkit": __version__,
             "fingerprint": plan.fingerprint(rung),
         }

@@ -139,7 +139,8 @@ def _refuse(adapter: Adapter) -> None:
     if adapter.settings.invocation_tokens:
         raise ConversionError(
             f"{adapter.path}: an activated LoRA works after certain tokens only; merged it would "
-            "work always. Convert it with 'ggufkit lora' and give both files to llama.cpp"
+            "work always. 'ggufkit lora ADAPTER --base BASE' converts it: give both files to "
+            "llama.cpp"
         )
 
 

@@ -20,7 +20,7 @@ from ggufkit.converter.mix.knapsack import Option, Solution, solve
 from ggufkit.converter.mix.measure import Errors
 from ggufkit.converter.mix.recipe_file import with_types
 from ggufkit.converter.mix.result import Limit, Mix, Share
-from ggufkit.converter.mix.sensitivity import DEFAULT, Sensitivity, group_of
+from ggufkit.converter.mix.sensitivity import DEFAULT, OTHER, Sensitivity, group_of
 from ggufkit.converter.planning.plan import Plan, Rung
 from ggufkit.converter.planning.planner import make_plan
 from ggufkit.converter.planning.recipes import RECIPES, SPECIAL
@@ -150,6 +150,43 @@ class Budget:
                 "no tensor's type is left to choose: take a file type and no budget"
             )
         return found
+
+    def refuse_unused(self, min_bits: Sequence[str], types: Sequence[T]) -> None:
+        """Refuse restrictions of the user's that bind no tensor.
+
+        Parameters
+        ----------
+        min_bits : sequence of str
+            Roles and groups.
+        types : sequence of TensorType
+            Types to choose from.
+
+        Raises
+        ------
+        ConversionError
+            A role, a type, or all groups of the sensitivities are none of any tensor here.
+        """
+        known = ", ".join(sorted(self.counts))
+        for role in min_bits:
+            if role not in self.counts:
+                raise ConversionError(
+                    f"--min-bits {role}: no tensor whose type is free to choose has that role; "
+                    f"this model has {known}"
+                )
+        possible = {type_ for found in self.choices.values() for type_ in found}
+        for type_ in types:
+            if type_ not in possible:
+                raise ConversionError(
+                    f"--mix-types {type_.name}: no tensor of this model can have it: its blocks "
+                    "do not fit the rows, it needs an importance matrix (--imatrix), or "
+                    "--min-bits forbids it; leave it out"
+                )
+        groups = self.options.sensitivity.weights.keys() - {OTHER}
+        if groups.isdisjoint(self.counts):
+            raise ConversionError(
+                f"--sensitivity {self.options.sensitivity.origin}: it has "
+                f"{', '.join(sorted(groups)) or 'no group'}, this model has {known}"
+            )
 
     def find(self, limit: Limit, errors: Errors) -> Mix:
         """Choose the best mix within a limit.

@@ -55,7 +55,7 @@ def read_recipe(path: str | Path) -> Recipe:
         types = {str(tensor): TensorType[type_] for tensor, type_ in values["types"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadValueError(
-            f"{path}: no recipe ('ggufkit convert --bpw' writes one): {error}"
+            f"{path}: no recipe ('ggufkit convert SOURCE --bpw BITS' writes one): {error}"
         ) from None
     return with_types(base, name, types)
 

@@ -88,7 +88,8 @@ class Sensitivity:
                 raise ValueError("weights must be numbers above 0")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadValueError(
-                f"{path}: no file of sensitivities ('ggufkit sensitivity' makes one): {error}"
+                f"{path}: no file of sensitivities ('ggufkit sensitivity SOURCE --text FILE' makes "
+                f"one): {error}"
             ) from None
         return cls(weights, path.name, values)
 

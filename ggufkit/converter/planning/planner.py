@@ -20,6 +20,12 @@ from ggufkit.converter.planning.type_selection import (
     model_facts,
     without_ones,
 )
+from ggufkit.converter.planning.without_effect import (
+    idle_importance,
+    idle_options,
+    importance_notes,
+    refuse_unknown_names,
+)
 from ggufkit.converter.sources.base import FILE_TYPE_KEY, QUANTIZATION, Source, SourceTensor
 from ggufkit.errors import ConversionError, ImportanceRequiredError
 from ggufkit.gguf.layout import TensorInfo, plan_layout
@@ -98,7 +104,8 @@ def make_plan(
     ImportanceRequiredError
         A rung needs an importance matrix.
     ConversionError
-        A mode is unknown, or the options contradict each other.
+        A mode is unknown, the options contradict each other, or they name tensors of another
+        model, as an importance matrix may.
     """
     _check_mode("search", search, get_args(Search))
     _check_mode("nonfinite", nonfinite, get_args(NonFinite))
@@ -110,6 +117,7 @@ def make_plan(
         options=options or TypeOptions(),
         split=split or SplitLimits(),
     )
+    refuse_unknown_names(planner.options, recipes, [tensor.name for tensor in source.tensors])
     rungs: list[Rung] = []
     skipped: dict[str, str] = {}
     for recipe in recipes:
@@ -120,7 +128,7 @@ def make_plan(
                 raise
             skipped[recipe.name] = str(error)
     return Plan(
-        source=source,
+        source=_with_notes(source, planner.notes(rungs)),
         rungs=tuple(rungs),
         via=planner.via,
         importance=planner.importance,
@@ -141,6 +149,14 @@ class _Planner:
     importance: Mapping[str, NDArray[np.float32]]
     options: TypeOptions
     split: SplitLimits
+
+    def notes(self, rungs: Sequence[Rung]) -> list[str]:
+        """Return what is to be said of options and importance that change nothing."""
+        found = [*idle_options(self.options, rungs)] if rungs else []
+        if self.imatrix is not None:
+            found += importance_notes(self.imatrix, self.importance, self.source.tensors)
+            found += idle_importance(self.imatrix, rungs)
+        return found
 
     def plan_rung(self, recipe: Recipe, path: Path) -> Rung:
         # A float rung of a checkpoint is the converter's own file; everything else is what
@@ -262,6 +278,13 @@ def _targets(
         for index, part in enumerate(parts)
         for info in part.layout.tensors
     }
+
+
+def _with_notes(source: Source, notes: Sequence[str]) -> Source:
+    if not notes:
+        return source
+    said = [*source.origin.get("notes", ()), *notes]
+    return replace(source, origin={**source.origin, "notes": said})
 
 
 def _check_mode(name: str, value: str, known: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ quant.cpp).
 
 from __future__ import annotations
 
+from collections import Counter
 from types import MappingProxyType
 
 from ggufkit.converter.planning.rules import (
@@ -226,7 +227,7 @@ def parse_ladder(text: str) -> tuple[Recipe, ...]:
     Raises
     ------
     ConversionError
-        A name is unknown, or a range runs downwards.
+        A name is unknown or repeated, the ladder is empty, or a range runs downwards.
 
     Examples
     --------
@@ -234,8 +235,16 @@ def parse_ladder(text: str) -> tuple[Recipe, ...]:
     ['Q5_K_S', 'Q5_K_M', 'Q5_1', 'Q6_K']
     """
     chosen: dict[str, Recipe] = {}
-    for part in text.upper().split(","):
-        for recipe in _parse_part(part.strip()):
+    parts = [part.strip() for part in text.upper().split(",")]
+    if not all(parts):
+        what = "names no file type" if not any(parts) else "has an empty place"
+        raise ConversionError(f"ladder {text!r} {what}: write one, such as {DEFAULT_LADDER}")
+    named = Counter(_parse_part(part)[0].name for part in parts if ":" not in part)
+    for name, n in named.items():
+        if n > 1:
+            raise ConversionError(f"ladder {text!r} names {name} {n} times: write it once")
+    for part in parts:
+        for recipe in _parse_part(part):
             chosen[recipe.name] = recipe
     return tuple(sorted(chosen.values(), key=_ORDERED.index))
 

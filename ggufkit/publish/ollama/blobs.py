@@ -86,7 +86,8 @@ class Blob:
         if known not in (None, digest):
             raise BadValueError(
                 f"its SHA-256 is {digest}, but {SUMS_NAME} or ladder.json says {known}: it was "
-                "changed; make it again, or correct the checksums with 'ggufkit hash'",
+                "changed; make it again, or see which files did with 'ggufkit hash --check "
+                f"{SUMS_NAME}'",
                 path=path,
             )
         return cls(media_type, digest, status.st_size, path, status.st_mtime_ns)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ggufkit.errors import BadValueError, MissingFileError, OutputError
+from ggufkit.errors import BadValueError, GGUFKitError, MissingFileError, OutputError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.model import GGUFModel
 from ggufkit.gguf.open import open_gguf
+from ggufkit.gguf.reader import GGUFFile
+from ggufkit.gguf.split import parse_part_name
 from ggufkit.publish.llama_cpp.chat import special_token
 from ggufkit.publish.ollama.template import SURROGATE, GoTemplate, go_template
+from ggufkit.rules.llama_cpp import ARCHITECTURES
 from ggufkit.types import FileType
 
 Value: TypeAlias = str | int | float
@@ -31,6 +36,14 @@ _STOPS = ("eos", "eot", "eom")
 # Types of tokens that are not text: control and user-defined.
 _MARKS = (3, 4)
 _MAX_TOKENS_LOOKED_AT = 1 << 21
+_MOST_FILES = 64  # of a folder that are looked at
+
+_NO_MODEL = {
+    "mmproj": "is a projector: import the language model next to it instead",
+    "adapter": "is an adapter: import its base model with --adapter and this file",
+    "imatrix": "is an importance matrix: 'ggufkit convert SOURCE --imatrix FILE' uses it",
+    "whisper model": "is a whisper model, which Ollama does not run: use whisper.cpp",
+}
 
 
 @dataclass(frozen=True)
@@ -125,14 +138,11 @@ def ollama_model(path: Path, wishes: Wishes | None = None) -> OllamaModel:
         raise OutputError("the system text is not valid Unicode")
     with open_gguf(path) as model:
         if len(model.parts) > 1:
-            raise OutputError(
-                f"{path}: is one of {len(model.parts)} parts, which not every Ollama supports: run "
-                f"'ggufkit merge {path.name} -o ONE.gguf', and use ONE.gguf"
-            )
+            raise OutputError(_of_parts(path, len(model.parts)))
         metadata = model.metadata
-        kind = metadata.get("general.type", "model")
+        kind = kind_of(metadata)
         if kind != "model":
-            raise OutputError(f"{path}: is of type {kind!r}, not a model")
+            raise OutputError(f"{path}: {_NO_MODEL.get(kind, f'is of type {kind!r}, no model')}")
         template = go_template(metadata)
         return OllamaModel(
             path=path,
@@ -145,8 +155,53 @@ def ollama_model(path: Path, wishes: Wishes | None = None) -> OllamaModel:
             system=wishes.system,
             licenses=_licenses(metadata),
             adapter=None if wishes.adapter is None else _adapter(wishes.adapter),
-            notes=template.notes,
+            notes=(*template.notes, *_projectors_next_to(path)),
         )
+
+
+def kind_of(metadata: Metadata) -> str:
+    """Return ``model`` for a language model, else what a file is, as `general.type` would say it.
+
+    Older projectors, and models of other programs, do not say it.
+    """
+    architecture = str(metadata.get("general.architecture", "unknown"))
+    kind = str(metadata.get("general.type", "model"))
+    if kind != "model":
+        return kind
+    if architecture == "clip":
+        return "mmproj"
+    # one that is newer than this program is not refused, but it has a tokenizer
+    talks = architecture in ARCHITECTURES or "tokenizer.ggml.tokens" in metadata
+    return kind if talks and architecture != "whisper" else f"{architecture} model"
+
+
+def _of_parts(path: Path, n_parts: int) -> str:
+    found = parse_part_name(path.name)
+    one = path.with_name(f"{path.stem if found is None else found[0]}.gguf")
+    first, out = shlex.quote(str(path)), shlex.quote(str(one))
+    return (
+        f"{path}: is one of {n_parts} parts, which not every Ollama supports: "
+        f"'ggufkit merge {first} {out}' makes one file of them; then use {one}"
+    )
+
+
+def _projectors_next_to(path: Path) -> tuple[str, ...]:
+    """Name the projectors in a model's folder: without one it sees no image and hears no sound."""
+    found = []
+    for other in islice(sorted(path.parent.glob("*.gguf")), _MOST_FILES):
+        try:
+            with GGUFFile.open(other, strict=False) as file:
+                if kind_of(file.metadata) == "mmproj":
+                    found.append(other.name)
+        except GGUFKitError:  # what another file is wrong with does not matter here
+            continue
+    if not found:
+        return ()
+    return (
+        f"{', '.join(found)} next to {path.name} is a projector, which is not imported: the model "
+        "takes text alone. For images, write a Modelfile with --out, add a line "
+        f"'FROM {path.parent.resolve() / found[0]}' to it, and use 'ollama create'.",
+    )
 
 
 def human_number(number: int) -> str:

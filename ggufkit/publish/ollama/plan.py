@@ -12,7 +12,7 @@ from ggufkit.errors import MissingFileError, OutputError
 from ggufkit.gguf.open import open_gguf
 from ggufkit.gguf.split import parse_part_name
 from ggufkit.publish.find import find_model, ladder_files
-from ggufkit.publish.ollama.model import OllamaModel, Wishes, ollama_model
+from ggufkit.publish.ollama.model import OllamaModel, Wishes, kind_of, ollama_model
 from ggufkit.publish.ollama.names import TAG, ModelName
 
 _TYPE = re.compile(r"[-_.](?:\d{5}-of-\d{5}|(?:I|T)?Q\d\w*|B?F(?:16|32)|(?:MX|NV)FP4\w*)$", re.I)
@@ -85,7 +85,7 @@ def _models(paths: Sequence[Path]) -> list[Path]:
     found = []
     for path in paths:
         with open_gguf(path) as file:
-            if file.metadata.get("general.type", "model") == "model":
+            if kind_of(file.metadata) == "model":
                 found.append(path)
     if not found:
         raise MissingFileError(f"{paths[0].parent}: no GGUF file there is a model")

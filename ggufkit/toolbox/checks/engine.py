@@ -65,7 +65,7 @@ def check(
     unknown = set(ignore) - {rule.id for rule in RULES}
     if unknown:
         raise BadValueError(
-            f"unknown rule {sorted(unknown)[0]!r}: ggufkit check --rules lists them"
+            f"unknown rule {sorted(unknown)[0]!r}: 'ggufkit check --rules' lists them"
         )
     subject = CheckedModel(Path(path))
     if weights and subject.first.complete:

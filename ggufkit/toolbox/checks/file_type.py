@@ -56,7 +56,7 @@ def wrong_file_type(subject: CheckedModel) -> Iterator[RawFinding]:
     if wrong:
         yield RawFinding(
             f"general.file_type says {name}, but no tensor has such a type: found "
-            f"{', '.join(types)}; set it with ggufkit edit"
+            f"{', '.join(types)}; 'ggufkit edit FILE --set general.file_type=NUMBER' sets it"
         )
 
 

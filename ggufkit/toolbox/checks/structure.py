@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ggufkit.gguf import limits
-from ggufkit.gguf.layout import align
+from ggufkit.gguf.layout import DEFAULT_ALIGNMENT, align
 from ggufkit.gguf.values import EncodedValue
 from ggufkit.rules.rule import Check, CheckRule, Fix, RawFinding, Severity, named
 from ggufkit.toolbox.checks.subject import CheckedModel
@@ -16,6 +16,7 @@ from ggufkit.toolbox.checks.survey import LenientHeader
 from ggufkit.toolbox.surplus import describe_surplus
 from ggufkit.types import ValueType
 
+_MOST_KEYS = 20
 _REWRITE = Fix("rewrite the file", rewrite=True)
 
 
@@ -131,26 +132,52 @@ def dirty_padding(subject: CheckedModel) -> Iterator[RawFinding]:
     for part in subject.parts:
         if not _intact(part):
             continue
-        dirty = []
+        dirty = {}
         for info in part.infos:
             start = part.start_of(info) + info.nbytes
-            stop = min(align(start, part.alignment), part.file_size)
-            if start < stop and any(part.read(start, stop - start)):
-                dirty.append(info.name)
+            stop = max(start, min(align(start, part.alignment), part.file_size))
+            if any(found := part.read(start, stop - start) if start < stop else b""):
+                dirty[info.name] = found
         if dirty:
-            yield RawFinding(f"padding behind {named(dirty)} is not zero", part.path, _REWRITE)
+            # a fix clears them, so they are shown; more than that may be somebody's data
+            short = max(map(len, dirty.values())) <= DEFAULT_ALIGNMENT
+            first = next(iter(dirty.values()))[:DEFAULT_ALIGNMENT].hex()
+            yield RawFinding(
+                f"padding behind {named(list(dirty))} is not zero: {first}",
+                part.path,
+                _REWRITE if short else None,
+            )
 
 
-def _values(test: Callable[[EncodedValue, LenientHeader], bool], message: str) -> Check:
+def _values(
+    test: Callable[[EncodedValue, LenientHeader], bool],
+    message: str,
+    advice: Callable[[Path, Sequence[str]], str],
+) -> Check:
     """Return the check that reports keys whose encoded value passes a test."""
 
     def check(subject: CheckedModel) -> Iterator[RawFinding]:
         for part in subject.parts:
             keys = [key for key, entry in part.entries.items() if test(entry, part)]
             if keys:
-                yield RawFinding(f"{named(keys)}: {message}", part.path)
+                command = advice(part.path, keys)
+                yield RawFinding(f"{named(keys)}: {message}; {command}", part.path)
 
     return check
+
+
+def _delete(path: Path, keys: Sequence[str]) -> str:
+    """Return the advice to delete keys, if they can be typed."""
+    if not all(key.isprintable() for key in keys):
+        return "convert the model again"
+    words = " ".join(f"--delete {shlex.quote(key)}" for key in keys[:_MOST_KEYS])
+    return f"'ggufkit edit {shlex.quote(str(path))} --lenient {words}' deletes them"
+
+
+def _set_true(path: Path, keys: Sequence[str]) -> str:
+    """Return the advice to make bools true, as C takes any value that is not 0."""
+    words = " ".join(f"--set {shlex.quote(f'{key}:bool=true')}" for key in keys[:_MOST_KEYS])
+    return f"'ggufkit edit {shlex.quote(str(path))} {words}' makes them true, as they are read"
 
 
 def _is_nested(entry: EncodedValue, part: LenientHeader) -> bool:
@@ -258,19 +285,19 @@ RULES = (
         "nested-array",
         _E,
         "an array of arrays",
-        _values(_is_nested, "arrays of arrays, which llama.cpp refuses"),
+        _values(_is_nested, "arrays of arrays, which llama.cpp refuses", _delete),
     ),
     CheckRule(
         "odd-bool",
         _W,
         "a bool that is neither 0 nor 1",
-        _values(_is_odd_bool, "expected 0 or 1; set them again with ggufkit edit"),
+        _values(_is_odd_bool, "expected 0 or 1", _set_true),
     ),
     CheckRule(
         "not-utf8",
         _W,
         "text that is not UTF-8",
-        _values(_is_not_utf8, "text that is not UTF-8, which many readers refuse"),
+        _values(_is_not_utf8, "text that is not UTF-8, which many readers refuse", _delete),
     ),
     CheckRule("no-tensors", _N, "no tensors", no_tensors),
 )

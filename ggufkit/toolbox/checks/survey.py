@@ -6,6 +6,7 @@ after duplicate keys and tensors, names that are too long, contradictory offsets
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,11 @@ from ggufkit.gguf.metadata import Metadata, check_key
 from ggufkit.gguf.reader import FetchingParser, OpenFile
 from ggufkit.gguf.values import ByteOrder, EncodedValue
 from ggufkit.types import TensorType
+
+#: More names than this make no command that can be read.
+_MOST_NAMES = 8
+#: The last part of a name, such as ``weight``, is kept if it is shorter than this.
+_LONGEST_END = 16
 
 
 @dataclass
@@ -179,6 +185,7 @@ class _Surveyor(FetchingParser):
         super().__init__(file, file.size, strict=False)
         self.found = found
         found.version, found.order = self.version, self.order
+        self.bad_names: dict[str, str] = {}
 
     def read(self) -> None:
         found = self.found
@@ -187,6 +194,10 @@ class _Surveyor(FetchingParser):
         found.metadata = self.metadata(n_pairs)
         self._align()
         infos = [self._info() for _ in range(n_tensors)]
+        if self.bad_names:
+            first = next(iter(self.bad_names.values()))
+            more = f" ({len(self.bad_names) - 1} more)" if len(self.bad_names) > 1 else ""
+            self._problem("bad-tensor-name", f"{first}{more}: {self._rename_all()}")
         found.complete = True
         found.data_offset = align(self.pos, found.alignment) if n_tensors else self.pos
         found.infos = infos
@@ -233,7 +244,7 @@ class _Surveyor(FetchingParser):
         try:
             check_name(name)
         except FormatError as error:
-            self._problem("bad-tensor-name", f"{error.what}: rename it with ggufkit edit")
+            self.bad_names[name] = error.what
         tensor_type = TENSOR_TYPES.get(type_id)
         if tensor_type is None:
             self._problem("unknown-tensor-type", unknown_type_message(name, type_id))
@@ -244,6 +255,28 @@ class _Surveyor(FetchingParser):
             self._problem("bad-shape", error.what)
             return TensorInfo(name, (), TensorType.unknown(type_id), offset, 0)
         return TensorInfo(name, shape, tensor_type, offset)
+
+    def _rename_all(self) -> str:
+        """Return the command that gives all tensors allowed names, if it can be typed."""
+        names = list(self.bad_names)
+        if len(names) > _MOST_NAMES or not all(_can_be_typed(name) for name in names):
+            return "convert the model again, with other names"
+        changes = (f"{name}={_shortened(name, i)}" for i, name in enumerate(names, 1))
+        words = " ".join(f"--rename-tensor {shlex.quote(change)}" for change in changes)
+        path = shlex.quote(str(self.found.path))
+        return f"'ggufkit edit {path} --lenient {words}' shortens the names"
+
+
+def _can_be_typed(name: str) -> bool:
+    return bool(name) and name.isprintable() and "=" not in name
+
+
+def _shortened(name: str, number: int) -> str:
+    """Return a name that is short enough, unlike those of others, and ends alike."""
+    stem, dot, last = name.rpartition(".")
+    end = f"-{number}{dot}{last}" if len(last) < _LONGEST_END else f"-{number}"
+    room = limits.MAX_NAME_BYTES - len(end.encode())
+    return (stem or name).encode()[:room].decode(errors="ignore") + end
 
 
 def unknown_type_message(name: str, type_id: int) -> str:

@@ -111,7 +111,7 @@ def missing_template(subject: CheckedModel) -> Iterator[RawFinding]:
     if any(_INSTRUCT.search(name) for name in (*names, subject.path.stem)):
         yield RawFinding(
             f"{KEY} is missing, but the name says that it is a chat model: programs "
-            "guess how to talk to it; set it with ggufkit edit --chat-template FILE"
+            "guess how to talk to it; 'ggufkit edit FILE --chat-template TEMPLATE' sets it"
         )
 
 
@@ -124,8 +124,8 @@ def turn_end(subject: CheckedModel) -> Iterator[RawFinding]:
         if token and subject.generates and not _ends(subject, token):
             yield RawFinding(
                 f"{key} ends the assistant's turn with {token!r}, which is neither EOS, EOT nor "
-                f"EOM: generation does not stop; set tokenizer.ggml.eot_token_id="
-                f"{subject.token_ids[token]} with ggufkit edit"
+                f"EOM: generation does not stop; 'ggufkit edit FILE --set "
+                f"tokenizer.ggml.eot_token_id={subject.token_ids[token]}' makes it stop"
             )
 
 
@@ -162,7 +162,7 @@ RULES = (
         "template-syntax",
         _E,
         "a chat template can't be parsed",
-        _failures("syntax", "set another one with ggufkit edit --chat-template FILE"),
+        _failures("syntax", "'ggufkit edit FILE --chat-template TEMPLATE' sets another one"),
     ),
     CheckRule(
         "template-unsafe",
