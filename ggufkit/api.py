@@ -19,6 +19,9 @@ from ggufkit.gguf.reader import Tensor
 from ggufkit.gguf.writer import write
 from ggufkit.types import TensorType
 
+#: Larger tensors are read and decoded piece by piece.
+PIECE_BYTES = 64 << 20
+
 
 def open(path: str | os.PathLike[str], *, strict: bool = True) -> GGUFModel:  # noqa: A001
     """Open a GGUF file, or all parts of a split one.
@@ -83,11 +86,27 @@ def dequantize(
         The type can't be decoded, or the rows are not whole blocks.
     """
     if isinstance(data, Tensor):
-        weights = codecs.dequantize(data.data, data.type, out=out, jobs=jobs)
-        return weights.reshape(data.shape)
+        return _dequantize_tensor(data, out, jobs)
     if type is None:
         raise TypeError("dequantize() needs the tensor type of bare data")
     return codecs.dequantize(data, type, out=out, jobs=jobs)
+
+
+def _dequantize_tensor(
+    tensor: Tensor, out: NDArray[np.float32] | None, jobs: int
+) -> NDArray[np.float32]:
+    fits = out is None or (
+        out.shape == tensor.shape and out.dtype == np.float32 and out.flags.c_contiguous
+    )
+    if tensor.info.nbytes <= PIECE_BYTES or not fits:
+        return codecs.dequantize(tensor.data, tensor.type, out=out, jobs=jobs).reshape(tensor.shape)
+    weights = np.empty(tensor.shape, np.float32) if out is None else out
+    rows = weights.reshape(-1, tensor.shape[-1])
+    step = max(1, PIECE_BYTES // tensor.info.data_shape[-1])
+    for start in range(0, len(rows), step):
+        stop = min(start + step, len(rows))
+        codecs.dequantize(tensor.rows(start, stop), tensor.type, out=rows[start:stop], jobs=jobs)
+    return weights.reshape(tensor.shape)
 
 
 def save(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +13,7 @@ from ggufkit.checkpoint.folder_kinds import describe
 from ggufkit.checkpoint.hub import REPO_ID, fetch
 from ggufkit.checkpoint.quantized import dequantized_view
 from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32, read_raw
-from ggufkit.checkpoint.shards import read_tensors
+from ggufkit.checkpoint.shards import identity_of, read_tensors, shards_of
 from ggufkit.checkpoint.stream import CACHE_BYTES, open_remote
 from ggufkit.errors import CheckpointError, MissingFileError, MissingTensorError
 from ggufkit.io.guarded_files import has_file, read_json
@@ -51,6 +51,10 @@ class Checkpoint:
         Total size of the shards that are read from the Hub.
     cache_bytes : int
         Fetched bytes that each process caches, for weights that are needed again.
+    shards : tuple of Shard
+        The files that weights are read from.
+    changes : str
+        What is done to weights when they are read; empty if nothing is.
     """
 
     path: Path
@@ -61,6 +65,8 @@ class Checkpoint:
     quantized: str = ""
     n_remote: int = 0
     cache_bytes: int = 0
+    shards: tuple[Shard, ...] = ()
+    changes: str = ""
 
     @classmethod
     def open(
@@ -108,11 +114,11 @@ class Checkpoint:
             if repo_id is None:
                 raise CheckpointError(f"{source}: only a repository ('owner/name') can be streamed")
             folder, config, tensors = open_remote(repo_id, revision, cache_bytes)
-            n_remote = sum(shard.size for shard in {t.shard for t in tensors.values()})
+            shards = shards_of(tensors)
+            n_remote = sum(shard.size for shard in shards)
             tensors, quantized = dequantized_view(_quantization(folder, config), tensors)
-            return cls(
-                folder, config, tensors, repo_id, folder.name, quantized, n_remote, cache_bytes
-            )
+            opened = cls(folder, config, tensors, repo_id, folder.name, quantized, n_remote)
+            return replace(opened, cache_bytes=cache_bytes, shards=shards)
         if repo_id is not None:
             folder = fetch(
                 repo_id,
@@ -137,7 +143,8 @@ class Checkpoint:
             dequantized_view(_quantization(folder, config), stored) if stored else (stored, "")
         )
         commit = folder.name if repo_id is not None else None
-        return cls(folder, config, tensors, repo_id, commit, quantized)
+        shards = shards_of(stored)
+        return cls(folder, config, tensors, repo_id, commit, quantized, shards=shards)
 
     @property
     def tensors(self) -> Mapping[str, CheckpointTensor]:
@@ -155,15 +162,9 @@ class Checkpoint:
         return {name: tensor.shape for name, tensor in self._tensors.items()}
 
     @property
-    def shards(self) -> set[Shard]:
-        """The files that weights are read from."""
-        return {tensor.shard for tensor in self._tensors.values()}
-
-    @property
     def identity(self) -> str:
-        """A digest that changes whenever the content of a shard does."""
-        shards = {shard.identity for shard in self.shards}
-        return hashlib.sha256("\n".join(sorted(shards)).encode()).hexdigest()
+        """A digest that changes whenever the config or the content of a shard does."""
+        return identity_of(self.shards, json.dumps(self.config, sort_keys=True), self.changes)
 
     def read(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
         """Return a tensor, or some of its rows, as a new float32 array.

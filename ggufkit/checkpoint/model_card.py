@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ggufkit.checkpoint.model_id import parse_model_id, title
+from ggufkit.errors import CheckpointError, MissingFileError
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.naming import size_label
-from ggufkit.io.guarded_files import parse_json
+from ggufkit.io.guarded_files import parse_json, read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ def general_metadata(
 
 def read_card(folder: Path) -> dict[str, Any]:
     """Return the YAML front matter of a folder's README.md; empty if there is none."""
-    lines = _read_text(folder / "README.md").splitlines()
+    lines = _read_text(folder, "README.md").splitlines()
     if not lines or lines[0] != "---":
         return {}
     end = lines.index("---", 1) if "---" in lines[1:] else len(lines)
@@ -198,19 +199,20 @@ def read_card(folder: Path) -> dict[str, Any]:
 def read_generation_config(folder: Path) -> dict[str, Any]:
     """Return a folder's generation_config.json; empty if it is missing or not a JSON object."""
     try:
-        found = parse_json(_read_text(folder / "generation_config.json") or "{}")
+        found = parse_json(_read_text(folder, "generation_config.json") or "{}")
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _read_text(path: Path) -> str:
+def _read_text(folder: Path, name: str) -> str:
+    """Return a file's text; one that can't be used is not worth stopping for."""
     try:
-        if not path.is_file() or path.stat().st_size > MAX_CARD_BYTES:
-            return ""
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        logger.warning("%s is ignored: %s", path, error)
+        return read_bytes(folder, name, MAX_CARD_BYTES).decode("utf-8")
+    except MissingFileError:
+        return ""
+    except (CheckpointError, UnicodeDecodeError) as error:
+        logger.warning("%s is ignored: %s", name, error)
         return ""
 
 

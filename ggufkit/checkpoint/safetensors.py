@@ -28,6 +28,7 @@ import numpy as np
 from ggufkit.errors import CheckpointError, UnsupportedDtypeError
 from ggufkit.io.file_kinds import HEAD_BYTES, mistaken_for
 from ggufkit.io.guarded_files import parse_json_object
+from ggufkit.io.positional import read_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,12 +136,17 @@ class ShardFile:
 
     @property
     def identity(self) -> str:
-        """A text that changes when the content does: name, size and a digest of samples."""
-        return f"{self.path.name}\0{self.size}\0{_sampled(self)}"
+        """A text that changes when the content does.
+
+        Name, size and a digest: of small files as a whole, of large ones of samples, which are few;
+        so for these a change of the time counts, too.
+        """
+        time = self.mtime_ns if self.size > WHOLE_BYTES else 0
+        return f"{self.path.name}\0{self.size}\0{time}\0{_sampled(self)}"
 
     def check(self) -> None:
         """Raise `CheckpointError` if the file has changed since it was opened."""
-        with self._opened():
+        with self.opened():
             pass
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
@@ -151,7 +157,7 @@ class ShardFile:
         CheckpointError
             The file can't be read, or has changed since its header was read.
         """
-        with self._opened() as file:
+        with self.opened() as file:
             file.seek(offset)
             done = 0
             while done < len(buffer):
@@ -161,7 +167,7 @@ class ShardFile:
                 done += n
 
     @contextmanager
-    def _opened(self) -> Iterator[FileIO]:
+    def opened(self) -> Iterator[FileIO]:
         """Open the file; it has to be as it was before it is read, and afterwards."""
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -189,10 +195,9 @@ PIECE_BYTES = 16 << 10
 def _sampled(shard: ShardFile) -> str:
     """Return a digest of a file, or of samples of it."""
     digest = hashlib.sha256()
-    for start, stop in _samples(shard.size):
-        buffer = bytearray(stop - start)
-        shard.read_into(memoryview(buffer), start)
-        digest.update(buffer)
+    with shard.opened() as file:
+        for start, stop in _samples(shard.size):
+            digest.update(read_range(file.fileno(), start, stop - start, shard.path))
     return digest.hexdigest()
 
 

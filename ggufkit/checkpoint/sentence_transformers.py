@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ggufkit.errors import CheckpointError
-from ggufkit.io.guarded_files import read_json_file
+from ggufkit.io.guarded_files import MAX_CONFIG_BYTES, has_file, parse_json, read_bytes
 
 # sentence-transformers' flags, in the order in which it looks at them, and a name for each.
 _FLAGS = (
@@ -36,7 +36,7 @@ def pooling_mode(folder: Path) -> str | None:
     name = str(pooling.get("path", ""))
     if "/" in name or ".." in name or not (folder / name).is_dir():
         raise CheckpointError(f"{path}: the folder {name!r} of the pooling module is missing")
-    settings: dict[str, Any] = _read(folder / name / "config.json")
+    settings: dict[str, Any] = _read(folder, f"{name}/config.json")
     for flag, mode in _FLAGS:
         if settings.get(flag):
             return mode
@@ -62,16 +62,16 @@ def other_modules(folder: Path) -> list[str]:
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
     path = folder / "modules.json"
-    if not path.is_file():
+    if not has_file(folder, path.name):
         return []
-    modules = _read(path)
+    modules = _read(folder, path.name)
     if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
         raise CheckpointError(f"{path}: expected a list of modules")
     return modules
 
 
-def _read(path: Path) -> Any:
+def _read(folder: Path, name: str) -> Any:
     try:
-        return read_json_file(path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        return parse_json(read_bytes(folder, name, MAX_CONFIG_BYTES))
+    except ValueError as error:
+        raise CheckpointError(f"{folder / name}: {error}") from error

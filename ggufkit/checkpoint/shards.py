@@ -8,7 +8,9 @@ in the order in which they were saved (torch).
 
 from __future__ import annotations
 
+import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from ggufkit.checkpoint.folder_kinds import describe
@@ -18,15 +20,16 @@ from ggufkit.errors import CheckpointError, MissingFileError
 from ggufkit.io.guarded_files import MAX_INDEX_BYTES, find_file, has_file, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ggufkit.checkpoint.safetensors import CheckpointTensor
+    from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard
 
 INDEX_NAME = "model.safetensors.index.json"
 TORCH_INDEX_NAME = "pytorch_model.bin.index.json"
 SHARD_NAME = re.compile(r"[\w.\-]+\.(?:safetensors|bin|pt|pth)", re.ASCII)
 NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.(?:safetensors|bin)", re.ASCII)
+N_SAMPLERS = 8
 # Without an index: the first pattern that matches a file.
 PATTERNS = ("model*.safetensors", "pytorch_model*.bin", "pytorch_model.pt", "pytorch_model.pth")
 
@@ -135,3 +138,15 @@ def check_index(
                 f"{tensor.shard.path}: tensor {name!r} is not in {index}; "
                 "do the files belong to the same checkpoint?"
             )
+
+
+def shards_of(tensors: Mapping[str, CheckpointTensor]) -> tuple[Shard, ...]:
+    """Return the files of tensors, each once."""
+    return tuple(dict.fromkeys(tensor.shard for tensor in tensors.values()))
+
+
+def identity_of(shards: Sequence[Shard], *more: str) -> str:
+    """Return a digest that changes when the content of a file does, or what else decides."""
+    with ThreadPoolExecutor(N_SAMPLERS) as pool:  # disks answer several questions at a time
+        found = sorted(pool.map(lambda shard: shard.identity, shards))
+    return hashlib.sha256("\n".join([*found, *more]).encode("utf-8", "replace")).hexdigest()

@@ -8,6 +8,9 @@ latest ranges are cached in memory (`ggufkit.io.range_cache`), for weights that 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 FIRST_BYTES = 1 << 16
 #: Fetched bytes that each process caches by default.
 CACHE_BYTES = 256 << 20
+COMMIT = re.compile(r"/resolve/[0-9a-f]{40}/")
 _CACHE = RangeCache()
 
 
@@ -43,20 +47,26 @@ class RemoteShard:
         The size in bytes.
     cache_bytes : int
         Fetched bytes that a process caches, over all shards.
+    version : str
+        What the server said of the content when the file was opened.
     """
 
     path: PurePosixPath
     url: str
     size: int
     cache_bytes: int = CACHE_BYTES
+    version: str = ""
 
     @property
     def identity(self) -> str:
-        """A text that changes when the file does; the URL names the commit."""
-        return f"{self.url}\0{self.size}"
+        """A text that changes when the content does, as far as the server tells."""
+        return f"{self.url}\0{self.size}\0{self.version}"
 
     def check(self) -> None:
-        """Do nothing: the commit pins the content."""
+        """Raise `CheckpointError` unless the server still has the file that was opened."""
+        if not COMMIT.search(self.url):  # the content of a commit never changes
+            with _errors():
+                self._reader().read(0, 1)
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` with the bytes from `offset` on.
@@ -66,17 +76,27 @@ class RemoteShard:
         CheckpointError
             The Hub can't be reached, or the file ends early.
         """
-        try:
+        with _errors():
             data = _CACHE.read(
-                (self.url, offset, len(buffer)),
+                (f"{self.url}\0{self.version}", offset, len(buffer)),
                 self.cache_bytes,
-                lambda: RangeReader(self.url, self.size).read(offset, len(buffer)),
+                lambda: self._reader().read(offset, len(buffer)),
             )
-        except (RemoteError, MissingFileError) as error:
-            raise CheckpointError(str(error)) from error
         if len(data) < len(buffer):
             raise CheckpointError(f"{self.path}: ends at byte {offset + len(data)}")
         buffer[:] = data
+
+    def _reader(self) -> RangeReader:
+        return RangeReader(self.url, self.size, version=self.version)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn errors of the network into errors of the checkpoint."""
+    try:
+        yield
+    except (RemoteError, MissingFileError) as error:
+        raise CheckpointError(str(error)) from error
 
 
 def open_remote(
@@ -130,13 +150,11 @@ def _read_header(
 ) -> dict[str, CheckpointTensor]:
     url = hub_url(repo_id, name, commit)
     reader = RangeReader(url)
-    try:
+    with _errors():
         start = reader.read(0, FIRST_BYTES)
         n = int.from_bytes(start[:8], "little")
         if n > MAX_HEADER_BYTES or len(start) < 8:
             raise CheckpointError(f"{repo_id}: {name}: not a safetensors file")
         header = start[8 : 8 + n] + reader.read(len(start), 8 + n - len(start))
-    except RemoteError as error:
-        raise CheckpointError(str(error)) from error
-    shard = RemoteShard(PurePosixPath(name), url, reader.size or 0, cache_bytes)
+    shard = RemoteShard(PurePosixPath(name), url, reader.size or 0, cache_bytes, reader.version)
     return parse_header(header, shard)

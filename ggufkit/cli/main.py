@@ -157,8 +157,10 @@ def _with_advice(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
-    advice = _ADVICE.get(cause.errno or 0) if isinstance(cause, OSError) else None
+    cause: BaseException | None = error
+    while cause is not None and not getattr(cause, "errno", None):
+        cause = cause.__cause__ or cause.__context__
+    advice = _ADVICE.get(getattr(cause, "errno", 0))
     return f"{text}; {advice}" if advice else text
 
 

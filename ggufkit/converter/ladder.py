@@ -21,9 +21,8 @@ from ggufkit.calibration.imatrix import Imatrix
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.stream import CACHE_BYTES
 from ggufkit.converter.execution.execute import execute, journal_key
-from ggufkit.converter.execution.journal import ladder_of
+from ggufkit.converter.execution.journal import files_of, state_of
 from ggufkit.converter.execution.manifest import LadderManifest
-from ggufkit.converter.execution.outputs import is_published
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.planning.loadable import checked
@@ -35,6 +34,7 @@ from ggufkit.converter.sources.base import Source
 from ggufkit.converter.sources.checkpoint import CheckpointSource
 from ggufkit.converter.sources.gguf import GGUFSource
 from ggufkit.errors import ConversionError, OutputError
+from ggufkit.io.atomic import partial_path
 from ggufkit.io.folder_lock import locked
 from ggufkit.io.http_ranges import is_remote
 from ggufkit.types import Progress
@@ -222,6 +222,7 @@ def run_plan(
         manifest = LadderManifest.read(journal.parent)
         done = [rung for rung in plan.rungs if manifest.is_complete(rung, plan.fingerprint(rung))]
         todo = plan.only([rung for rung in plan.rungs if rung not in done])
+        manifest.refuse_foreign(force=force)
         if not force:
             refuse_foreign_files(todo.parts, journal, journal_key(todo, report=report))
         results = Report({})
@@ -328,9 +329,16 @@ def refuse_foreign_files(parts: Sequence[OutputFile], journal: Path, key: str) -
     OutputError
         A file is in the way.
     """
-    stopped = ladder_of(journal) == key
+    begun = any(journal.parent.glob(".ggufkit-*.journal"))
+    complete = files_of(journal, key)
     for part in parts:
-        if os.path.lexists(part.path) and not (stopped and is_published(part)):
+        partial = partial_path(part.path)
+        if os.path.lexists(partial) and not begun:
+            raise OutputError(
+                f"{partial} is in the way, and no ladder was begun here: move it elsewhere, or "
+                "replace it with --force"
+            )
+        if os.path.lexists(part.path) and complete.get(part.path.name) != state_of(part.path):
             raise OutputError(
                 f"{part.path} exists and was not made by this command from this source: "
                 "replace it with --force, or choose another folder"

@@ -33,3 +33,5 @@ MAX_PARTS = (1 << 16) - 1
 
 #: Highest id of a tensor type that a lenient reader takes for a type to come: ggml has 43 so far.
 MAX_TYPE_ID = 65535
+#: No header of a model is nearly as long.
+MAX_HEADER_BYTES = 1 << 30

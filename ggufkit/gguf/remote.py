@@ -11,18 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from ggufkit.errors import FormatError, LimitExceededError
-from ggufkit.gguf.header import HeaderParser, parse_version
-from ggufkit.gguf.reader import GGUFFile, Tensor, check_data
+from ggufkit.errors import FormatError
+from ggufkit.gguf.reader import FetchingParser, GGUFFile, check_data
 from ggufkit.io.http_ranges import RangeReader, url_of
 
 FIRST_BYTES = 1 << 17
-#: Share of what is known of the header that is fetched beyond the estimate: what follows may be
-#: longer than what came before suggests.
-SLACK = 0.005
-MIN_STEP = 1 << 13
-#: No header of a model is nearly as long.
-MAX_HEADER_BYTES = 1 << 30
 
 
 class RemoteFile(GGUFFile):
@@ -62,38 +55,18 @@ class RemoteFile(GGUFFile):
             check_data(header, parser.size)
         except FormatError as error:
             raise type(error)(error.what, path=name, offset=error.offset) from None
-        file = cls(parser.received, header, name, None)
+        file = cls(source, header, name, parser.size)
         file.source = source
-        file.file_size = parser.size
-        padding = -(header.data_end - header.data_offset) % header.alignment
-        file.surplus = file.file_size - header.data_end - padding
         return file
 
-    def __getitem__(self, name: str) -> Tensor:
-        """Fetch a tensor by name."""
-        import numpy as np
 
-        info = self._info(name)
-        flat = np.frombuffer(self.read_bytes(info), np.uint8)
-        return Tensor(info, flat.reshape(info.data_shape))
+class _RemoteParser(FetchingParser):
+    """Parses a header while it is being fetched: little more than it, in few requests."""
 
-    def _read(self, at: int, size: int) -> bytes:
-        return self.source.read(at, size)
-
-
-class _RemoteParser(HeaderParser):
-    """Parses a header while it is being fetched."""
+    FIRST_BYTES = FIRST_BYTES
+    MIN_STEP = 1 << 13
+    SLACK = 0.005
 
     def __init__(self, source: RangeReader, strict: bool) -> None:
-        self.source = source
-        self.received = bytearray(source.read(0, FIRST_BYTES))
-        self.version, order = parse_version(self.received, strict=strict)
-        super().__init__(self.received, order, strict, source.size or len(self.received))
-
-    def fetch(self, stop: int) -> None:
-        """Fetch the header up to `stop`, and what the walk so far suggests beyond it."""
-        have, likely = len(self.received), max(stop, self.likely_end)
-        if likely > MAX_HEADER_BYTES:
-            raise LimitExceededError(f"its header takes more than {MAX_HEADER_BYTES} bytes")
-        step = max(MIN_STEP, likely - have + int(SLACK * likely))
-        self.received += self.source.read(have, min(step, self.size - have))
+        super().__init__(source, self.FIRST_BYTES, strict)
+        self.size = source.size or len(self.received)

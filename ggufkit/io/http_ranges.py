@@ -74,15 +74,17 @@ class RangeReader:
         Bytes read so far.
     token : str or None
         The Hub's access token, if not the stored one.
-    etag : str or None
-        The file's ETag as of the last read, if the server sent one.
+    version : str
+        What the first answer said of the content: its ETag or else the time of its last change.
+        Nothing of another version is read. Empty if the server does not say.
     """
 
     url: str
     size: int | None = None
     received: int = 0
     token: str | None = field(default=None, repr=False)
-    etag: str | None = None
+    version: str = ""
+    _condition: dict[str, str] = field(default_factory=dict, repr=False)
 
     def read(self, offset: int, n_bytes: int) -> bytes:
         """Return `n_bytes` from `offset` on; fewer only at the file's end.
@@ -107,9 +109,12 @@ class RangeReader:
                 wait *= 2
         raise RemoteError(f"{self.url}: can't be read")
 
+    map = read  # a server's file can't be looked at without reading it
+
     def _read_once(self, offset: int, n_bytes: int) -> bytes:
         headers = {
             **self._authorization(),
+            **self._condition,
             "Range": f"bytes={offset}-{offset + n_bytes - 1}",
             "Accept-Encoding": "identity",
         }
@@ -117,6 +122,7 @@ class RangeReader:
             _errors(),
             _session().stream("GET", self.url, headers=headers, timeout=TIMEOUT) as response,
         ):
+            self._check_version(response)
             self._check_status(response, offset)
             wanted = self._check_range(response, offset, n_bytes)
             return self._body(response, wanted)
@@ -131,6 +137,17 @@ class RangeReader:
             if not missing:
                 return b"".join(parts)
         raise _TryAgainError(f"the answer ended after {wanted - missing} of {wanted} bytes")
+
+    def _check_version(self, response: Any) -> None:
+        """Raise unless an answer with content is of the version that was read before."""
+        if response.status_code not in (200, 206):
+            return
+        found = version_of(response)  # an answer may leave it out
+        if self.version and found not in ("", self.version):
+            raise RemoteError(f"{self.url}: the file changed while it was read; run again")
+        if response.status_code == 200 and self._condition:
+            self._condition = {}
+            raise _TryAgainError("the server sends all of the file")
 
     def _check_status(self, response: Any, offset: int) -> None:
         status = response.status_code
@@ -159,10 +176,14 @@ class RangeReader:
         if first != offset or last < first or last >= size or last - first >= n_bytes:
             raise RemoteError(f"{self.url}: the server sends other bytes than requested")
         if self.size not in (None, size):
-            raise RemoteError(f"{self.url}: the file changed while it was read")
+            raise RemoteError(f"{self.url}: the file changed while it was read; run again")
         if last - first + 1 < min(n_bytes, size - offset):
             raise RemoteError(f"{self.url}: the server sends fewer bytes than requested")
-        self.size, self.etag = size, response.headers.get("ETag")
+        if not self.version:
+            self.version = version_of(response)
+            # a weak ETag can't be a condition
+            self._condition = {"If-Range": self.version} if self.version[:1] == '"' else {}
+        self.size = size
         return last - first + 1
 
     def _authorization(self) -> dict[str, str]:
@@ -172,6 +193,12 @@ class RangeReader:
         to_the_hub = urlsplit(self.url).netloc == urlsplit(constants.ENDPOINT).netloc
         headers: dict[str, str] = build_hf_headers(token=self.token if to_the_hub else False)
         return headers
+
+
+def version_of(response: Any) -> str:
+    """Return what a server's answer says of the file's content."""
+    headers = response.headers
+    return str(headers.get("ETag") or headers.get("Last-Modified") or "")
 
 
 class _TryAgainError(Exception):

@@ -53,16 +53,19 @@ def few_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
 
 
-COMMANDS = [("inspect",), ("check",), ("hash",), ("inspect", "--json"), ("check", "--json")]
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", [("inspect",), ("hash",), ("inspect", "--json")], ids=" ".join)
 def test_too_many_parts_for_the_allowed_files(split: Path, command: tuple[str, ...]) -> None:
     done = run(*command, split, limit=few_files)
     assert done.returncode == 3
     said = one_line(done.stderr)
     assert "ulimit -n" in said
     assert "missing" not in said
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_check_opens_one_part_at_a_time(split: Path, options: tuple[str, ...]) -> None:
+    done = run("check", split, *options, limit=few_files)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("command", [("inspect",), ("inspect", "--json"), ("types",)])

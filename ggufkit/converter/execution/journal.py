@@ -8,6 +8,7 @@ have reached the disk; a line cut short by a crash is not believed.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import astuple
 from io import FileIO
@@ -22,14 +23,28 @@ from ggufkit.io.text import write_text_atomic
 _MAX_LINE = 1 << 16  # of the first line: a digest and some words
 
 
-def ladder_of(path: Path) -> str | None:
-    """Return the ladder that a journal is of, None if there is none."""
+def files_of(path: Path, ladder: str) -> dict[str, str]:
+    """Return the states of the files that the journal of a ladder says are complete, by name."""
     try:
         with path.open(encoding="utf-8") as file:
-            found = parse_json(file.readline(_MAX_LINE))
+            if parse_json(file.readline(_MAX_LINE)) != {"ladder": ladder}:
+                return {}
+            return dict(filter(None, map(_complete_file, file)))
     except (OSError, ValueError):
-        return None
-    return found.get("ladder") if isinstance(found, dict) else None
+        return {}
+
+
+def state_of(path: Path) -> str:
+    """Return what tells a complete file from one that somebody has put in its place."""
+    status = path.lstat()
+    return f"{status.st_mode} {status.st_size} {status.st_mtime_ns}"
+
+
+def _complete_file(line: str) -> tuple[str, str] | None:
+    match parse_json(line):
+        case {"complete": str(name), "state": str(state)}:
+            return name, state
+    return None
 
 
 class Journal:
@@ -46,11 +61,14 @@ class Journal:
     ----------
     done : dict of int to TaskResult
         Finished tasks by number.
+    files : dict of str to str
+        Names of complete files to their states; see `state_of`.
     """
 
     def __init__(self, path: Path, ladder: str) -> None:
         self.path = path
         self.done: dict[int, TaskResult] = {}
+        self.files: dict[str, str] = {}
         self._ladder = ladder
         self._file: FileIO | None = None
         self._start(self._read())
@@ -73,12 +91,16 @@ class Journal:
         complete = []
         for line in lines[1:]:
             try:
-                result = _parse(line)
+                file, result = _complete_file(line), None
+                result = None if file else _parse(line)
             except (ValueError, TypeError, KeyError):
                 break
             if not line.endswith("\n"):
                 break
-            self.done[result.number] = result
+            if file:
+                self.files[file[0]] = file[1]
+            if result:
+                self.done[result.number] = result
             complete.append(line)
         return complete
 
@@ -91,6 +113,20 @@ class Journal:
                 self.done[result.number] = result
                 self._write(self._file, _format(result).encode())
 
+    def add_file(self, name: str, state: str) -> None:
+        """Note a file that is complete, before it gets its final name."""
+        if self._file is None:
+            raise ValueError(f"{self.path} is closed")
+        self.files[name] = state
+        with output_errors(self.path):
+            line = json.dumps({"complete": name, "state": state}) + "\n"
+            self._write(self._file, line.encode())
+            os.fsync(self._file.fileno())
+
+    def has_published(self, path: Path) -> bool:
+        """Whether a run of this ladder gave the file at `path` its name."""
+        return self.files.get(path.name) == (state_of(path) if os.path.lexists(path) else "")
+
     @staticmethod
     def _write(file: FileIO, line: bytes) -> None:
         view = memoryview(line)
@@ -101,6 +137,7 @@ class Journal:
         """Start over: a file that tasks were written to is gone."""
         self.close()
         self.done.clear()
+        self.files.clear()
         self._start([])
 
     def close(self) -> None:

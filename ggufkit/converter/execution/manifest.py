@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,12 +15,15 @@ from typing import Any
 
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.planning.plan import OutputFile, Plan, Rung
+from ggufkit.errors import OutputError
+from ggufkit.io.atomic import check_final
 from ggufkit.io.guarded_files import read_json_file
 from ggufkit.io.text import write_text_atomic
 from ggufkit.version import __version__
 
 SUMS_NAME = "SHA256SUMS"
 LADDER_NAME = "ladder.json"
+_SUM = re.compile(r"\\?[0-9a-fA-F]{64} [ *](.+)")
 # The facts that are read again, of anybody's ladder.
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "sha256": (str,),
@@ -42,19 +46,58 @@ class LadderManifest:
         Where they are.
     files : dict
         What ``ladder.json`` says of each file, by name.
+    written_ns : int
+        When ``ladder.json`` was written.
     """
 
     folder: Path
     files: dict[str, dict[str, Any]]
+    written_ns: int = 0
 
     @classmethod
     def read(cls, folder: Path) -> LadderManifest:
         """Read it; malformed entries are left out, and a missing or malformed file is empty."""
+        path = folder / LADDER_NAME
         try:
-            files = dict(read_json_file(folder / LADDER_NAME)["files"])
+            files = dict(read_json_file(path)["files"])
+            written_ns = path.stat().st_mtime_ns
         except (OSError, ValueError, KeyError, TypeError):
             return cls(folder, {})
-        return cls(folder, {name: entry for name, entry in files.items() if _is_entry(entry)})
+        entries = {name: entry for name, entry in files.items() if _is_entry(entry)}
+        return cls(folder, entries, written_ns)
+
+    def refuse_foreign(self, *, force: bool) -> None:
+        """Refuse to replace text files of these names that are somebody else's.
+
+        Raises
+        ------
+        OutputError
+            There is a file, folder or link that no ladder has written; with `force`, files are
+            replaced.
+        """
+        for name in (LADDER_NAME, SUMS_NAME):
+            path = self.folder / name
+            check_final(path)
+            if force or not path.exists():
+                continue
+            if not self.written_ns if name == LADDER_NAME else self._other_lines() is None:
+                raise OutputError(
+                    f"{path} exists and is not of a ladder: replace it with --force, or choose "
+                    "another folder"
+                )
+
+    def _other_lines(self) -> list[str] | None:
+        """Return the lines of ``SHA256SUMS`` about other files; None if it has other text."""
+        try:
+            text = (self.folder / SUMS_NAME).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError):
+            return None
+        lines = [_SUM.fullmatch(line) for line in text.splitlines()]
+        if not all(lines):
+            return None
+        return [match[0] for match in lines if match and match[1] not in self.files]
 
     def is_complete(self, rung: Rung, fingerprint: str) -> bool:
         """Whether all files of a rung are there, as an earlier run with this outcome left them."""
@@ -62,8 +105,15 @@ class LadderManifest:
             part.path.is_file()
             and part.path.stat().st_size == part.layout.file_size
             and self.files.get(part.path.name, {}).get("fingerprint") == fingerprint
+            and self._is_as_recorded(part.path)
             for part in rung.parts
         )
+
+    def _is_as_recorded(self, path: Path) -> bool:
+        """Whether nobody has changed a file since: a later time says that somebody may have."""
+        if path.stat().st_mtime_ns <= self.written_ns:
+            return True
+        return sha256_of(path) == self.files[path.name].get("sha256")
 
     def record_all(self, plan: Plan, report: Report) -> None:
         """Note the rungs of a plan that is done, and write both files.
@@ -115,6 +165,7 @@ class LadderManifest:
             They can't be written.
         """
         lines = [f"{entry['sha256']}  {name}\n" for name, entry in sorted(self.files.items())]
+        lines += [f"{line}\n" for line in self._other_lines() or ()]
         write_text_atomic(self.folder / SUMS_NAME, "".join(lines))
         text = json.dumps({"files": dict(sorted(self.files.items()))}, indent=1, ensure_ascii=False)
         write_text_atomic(self.folder / LADDER_NAME, text + "\n")

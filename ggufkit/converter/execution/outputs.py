@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from ggufkit.converter.execution.journal import Journal
+from ggufkit.converter.execution.journal import Journal, state_of
 from ggufkit.converter.execution.report import TaskResult
 from ggufkit.converter.planning.plan import OutputFile, Plan, Task
 from ggufkit.io.atomic import PartialFile, partial_path
@@ -93,7 +93,7 @@ class OutputSet:
             return True
         if partial.is_file() and partial.stat().st_size == part.layout.file_size:
             return True
-        return not self._missing[path] and is_published(part)
+        return not self._missing[path] and self.journal.has_published(path)
 
     @property
     def n_bytes_done(self) -> int:
@@ -178,8 +178,11 @@ class OutputSet:
             self.plan.source.check_unchanged()
         for path in paths:
             part = self._parts[path]
-            if partial_path(path).is_file() or not is_published(part):
-                self._opened(path).publish()
+            if partial_path(path).is_file() or not self.journal.has_published(path):
+                file = self._opened(path)
+                file.sync()
+                self.journal.add_file(path.name, state_of(file.path))
+                file.publish()
                 del self._open[path]
             self._complete.add(path)
             if self._on_file_complete is not None:
@@ -195,12 +198,3 @@ def _wait(work: Future[None] | None) -> None:
 
 def _paths(task: Task) -> set[Path]:
     return {path for places in task.places.values() for path, _ in places}
-
-
-def is_published(part: OutputFile) -> bool:
-    """Whether a file has its final name, and is this one."""
-    path = part.path
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != part.layout.file_size:
-        return False
-    with part.path.open("rb") as file:
-        return file.read(len(part.layout.header)) == part.layout.header

@@ -20,6 +20,7 @@ from ggufkit.arrays import Floats
 from ggufkit.checkpoint.hub import REPO_ID, fetch_files
 from ggufkit.checkpoint.safetensors import (
     CheckpointTensor,
+    Shard,
     expect_weights,
     read_float32,
     read_header,
@@ -156,9 +157,14 @@ class Adapter:
         return cls(path, Path(source).name, settings, pairs, norms, bases)
 
     @property
-    def identity(self) -> str:
-        """What changes when the file of weights does."""
-        return next(pair.a.shard.identity for pair in self.pairs.values())
+    def shards(self) -> tuple[Shard, ...]:
+        """The files that its weights are read from."""
+        return tuple(dict.fromkeys(pair.a.shard for pair in self.pairs.values()))
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """What each pair's product is multiplied with."""
+        return {name: pair.scale for name, pair in self.pairs.items()}
 
 
 def _folder(source: str | Path) -> Path:

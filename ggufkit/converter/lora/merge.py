@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from ggufkit.architectures.registry import find_architecture
 from ggufkit.architectures.third_party import ArchitectureFile
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
-from ggufkit.checkpoint.safetensors import CheckpointTensor, Shard, read_float32
+from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32
 from ggufkit.converter.lora.adapter import Adapter, LowRank, listed
 from ggufkit.errors import ConversionError, UnmappedTensorsError
 from ggufkit.mapping.matching import canonical_name
@@ -44,37 +44,6 @@ class Merge:
     def origin(self) -> dict[str, str | float]:
         """What provenance says of it."""
         return {"name": self.adapter.name, "scale": self.scale}
-
-
-@dataclass(frozen=True)
-class MergedShard:
-    """A file of weights, and what is added to a tensor of it."""
-
-    shard: Shard
-    added: str
-
-    @property
-    def path(self) -> PurePath:
-        """The file's name, for messages."""
-        return self.shard.path
-
-    @property
-    def size(self) -> int:
-        """The file's bytes."""
-        return self.shard.size
-
-    @property
-    def identity(self) -> str:
-        """What changes when the file, the adapter or its scale does."""
-        return f"{self.shard.identity}\0{self.added}"
-
-    def check(self) -> None:
-        """Raise `CheckpointError` if the file has changed."""
-        self.shard.check()
-
-    def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill `buffer` from the byte `offset` on."""
-        self.shard.read_into(buffer, offset)
 
 
 @dataclass(frozen=True)
@@ -155,7 +124,10 @@ def merged(
                 f"does not have: {listed(lost)}. Is it an adapter of this model?"
             )
         tensors.update(_added(tensors, pairs, merge))
-    return replace(checkpoint, _tensors=tensors)
+    added = [shard for merge in merges for shard in merge.adapter.shards]
+    shards = tuple(dict.fromkeys((*checkpoint.shards, *added)))
+    changes = [(merge.adapter.scales, merge.scale) for merge in merges]
+    return replace(checkpoint, _tensors=tensors, shards=shards, changes=repr(changes))
 
 
 def _refuse(adapter: Adapter) -> None:
@@ -185,8 +157,5 @@ def _added(
                 f"the checkpoint's has {base.shape}. Is it an adapter of this model?"
             )
         scale = pair.scale * merge.scale
-        shard = MergedShard(base.shard, f"{merge.adapter.identity}\0{scale!r}")
-        result[name] = replace(
-            base, dtype="F32", shard=shard, strides=None, packing=Sum(base, pair, scale)
-        )
+        result[name] = replace(base, dtype="F32", strides=None, packing=Sum(base, pair, scale))
     return result

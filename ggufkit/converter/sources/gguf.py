@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from typing import ClassVar
 from ggufkit.architectures.from_gguf_py import generic_provenance
 from ggufkit.checkpoint.hub import hub_errors
 from ggufkit.checkpoint.safetensors import Shard, ShardFile
+from ggufkit.checkpoint.shards import identity_of
 from ggufkit.checkpoint.stream import CACHE_BYTES, RemoteShard
 from ggufkit.codecs import CODECS
 from ggufkit.converter.sources.base import Source, SourceTensor
@@ -75,7 +75,7 @@ class GGUFSource(Source):
                     "kind": "gguf",
                     "name": Path(file.path or path).name,
                     "revision": commit,
-                    "identity": _identity(file.parts, shards),
+                    "identity": identity_of(shards),
                     **generic_provenance(metadata),
                 },
                 base_metadata=metadata,
@@ -91,7 +91,7 @@ class GGUFSource(Source):
     @property
     def shards(self) -> Iterable[Shard]:
         """The files that weights are read from."""
-        return {reader.shard for reader in self.readers.values()}
+        return dict.fromkeys(reader.shard for reader in self.readers.values())
 
     def reader(self, tensor: SourceTensor) -> BlockReader:
         """Return what reads a tensor's rows."""
@@ -101,25 +101,14 @@ class GGUFSource(Source):
 def _shard_of(part: GGUFFile, name: str, cache_bytes: int) -> Shard:
     """Return what a part's bytes are read from."""
     if isinstance(part, RemoteFile):
-        return RemoteShard(
-            PurePosixPath(str(part.path)), part.source.url, part.file_size, cache_bytes
-        )
-    path = Path(part.path or name)
-    return ShardFile.of(path, path.stat())
+        path, source = PurePosixPath(str(part.path)), part.source
+        return RemoteShard(path, source.url, part.file_size, cache_bytes, source.version)
+    return ShardFile.of(Path(part.path or name), part.status)
 
 
 def _reader_of(info: TensorInfo, shard: Shard, data_offset: int) -> BlockReader:
     n_cols = info.shape[-1] if info.shape else 1
     return BlockReader(shard, data_offset + info.offset, info.type, n_cols)
-
-
-def _identity(parts: Sequence[GGUFFile], shards: Sequence[Shard]) -> str:
-    """Return a digest that changes when a part does; a server may know its content by an ETag."""
-    texts = [
-        f"{shard.identity}\0{part.source.etag}" if isinstance(part, RemoteFile) else shard.identity
-        for part, shard in zip(parts, shards, strict=True)
-    ]
-    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
 
 
 def _pinned(name: str) -> tuple[str, str | None]:

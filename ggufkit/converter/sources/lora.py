@@ -8,9 +8,8 @@ the same.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,8 @@ from ggufkit.architectures.registry import find_architecture
 from ggufkit.arrays import Floats
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.model_card import general_metadata
+from ggufkit.checkpoint.safetensors import Shard
+from ggufkit.checkpoint.shards import identity_of
 from ggufkit.converter.lora.adapter import Adapter, LowRank
 from ggufkit.converter.sources.base import QUANTIZATION, Reader, Source, SourceTensor, file_name
 from ggufkit.converter.sources.row_readers import CheckpointReader
@@ -100,7 +101,7 @@ class LoraSource(Source):
                 for name, reader in _readers_of(opened, tensor, factors)
             }
         shapes = {name: reader.shape for name, reader in readers.items()}
-        identity = f"{opened.identity}\0{json.dumps(given, sort_keys=True, default=str)}"
+        decides = json.dumps([given, opened.scales], sort_keys=True, default=str)
         return cls(
             tensors=tuple(_describe(name, shape, outtype) for name, shape in shapes.items()),
             adapter=opened,
@@ -112,7 +113,7 @@ class LoraSource(Source):
                 "kind": "lora",
                 "name": opened.name,
                 "revision": None,
-                "identity": hashlib.sha256(identity.encode()).hexdigest(),
+                "identity": identity_of(opened.shards, decides),
             },
             base_metadata=_metadata(opened, architecture.name, alpha, shapes),
             readers=readers,
@@ -121,6 +122,11 @@ class LoraSource(Source):
     def file_name(self, encoding: str) -> str:
         """Return the name that the converter gives the file."""
         return file_name(self.base_metadata, encoding, unnamed="adapter", kind="LoRA")
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """The files that weights are read from."""
+        return self.adapter.shards
 
     def reader(self, tensor: SourceTensor) -> Reader:
         """Return what reads a tensor's rows."""

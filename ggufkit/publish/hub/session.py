@@ -75,6 +75,7 @@ def publish(
         left = replace(session.plan, delivered=session.delivered)
         session.remove_delivered()
         journal = journal_of(plan)
+        session.manifest.refuse_foreign(force=force)
         if not force:
             refuse_foreign_files(left.parts, journal, journal_key(left, report=report))
         measured = execute(

@@ -135,7 +135,8 @@ def dirty_padding(subject: CheckedModel) -> Iterator[RawFinding]:
         dirty = {}
         for info in part.infos:
             start = part.start_of(info) + info.nbytes
-            if any(found := bytes(part.data[start : align(start, part.alignment)])):
+            stop = max(start, min(align(start, part.alignment), part.file_size))
+            if any(found := part.read(start, stop - start) if start < stop else b""):
                 dirty[info.name] = found
         if dirty:
             # a fix clears them, so they are shown; more than that may be somebody's data

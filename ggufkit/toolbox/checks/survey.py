@@ -6,8 +6,6 @@ after duplicate keys and tensors, names that are too long, contradictory offsets
 
 from __future__ import annotations
 
-import mmap
-import os
 import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +13,7 @@ from pathlib import Path
 
 from ggufkit.errors import BadLayoutError, FormatError, GGUFKitError, TruncatedError
 from ggufkit.gguf import limits
-from ggufkit.gguf.header import TENSOR_TYPES, HeaderParser, parse_version
+from ggufkit.gguf.header import TENSOR_TYPES
 from ggufkit.gguf.layout import (
     DEFAULT_ALIGNMENT,
     TensorInfo,
@@ -25,9 +23,8 @@ from ggufkit.gguf.layout import (
     check_shape,
 )
 from ggufkit.gguf.metadata import Metadata, check_key
-from ggufkit.gguf.reader import open_regular
-from ggufkit.gguf.values import Buffer, ByteOrder, EncodedValue
-from ggufkit.io.positional import read_range
+from ggufkit.gguf.reader import FetchingParser, OpenFile
+from ggufkit.gguf.values import ByteOrder, EncodedValue
 from ggufkit.types import TensorType
 
 #: More names than this make no command that can be read.
@@ -65,7 +62,7 @@ class LenientHeader:
     """
 
     path: Path
-    data: Buffer
+    file_size: int
     version: int = 0
     order: ByteOrder = "<"
     metadata: Metadata = field(default_factory=Metadata)
@@ -76,11 +73,6 @@ class LenientHeader:
     data_offset: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
     complete: bool = False
-
-    @property
-    def file_size(self) -> int:
-        """Bytes of the file."""
-        return len(self.data)
 
     def start_of(self, info: TensorInfo) -> int:
         """Return the byte of the file at which a tensor's data starts."""
@@ -93,8 +85,15 @@ class LenientHeader:
     def read_bytes(self, info: TensorInfo, start: int = 0, size: int | None = None) -> bytes:
         """Read bytes of a tensor's data; see `GGUFFile.read_bytes`."""
         size = info.nbytes - start if size is None else size
-        with self.path.open("rb", buffering=0) as file:
-            return read_range(file.fileno(), self.start_of(info) + start, size, self.path)
+        return self.read(self.start_of(info) + start, size)
+
+    def read(self, offset: int, n_bytes: int) -> bytes:
+        """Return bytes of the file; it is not kept open, as models may have thousands of parts."""
+        file = OpenFile(self.path)
+        try:
+            return file.read(offset, n_bytes)
+        finally:
+            file.close()
 
     @cached_property
     def places(self) -> list[tuple[str, str]]:
@@ -158,18 +157,14 @@ def survey(path: Path) -> LenientHeader:
     MissingFileError
         The file does not exist or can't be opened.
     """
-    fd = open_regular(path)
+    file = OpenFile(path)
+    found = LenientHeader(path, file.size)
     try:
-        size = os.fstat(fd).st_size
-        data: Buffer = mmap.mmap(fd, 0, access=mmap.ACCESS_READ) if size else b""
-    finally:
-        os.close(fd)
-    found = LenientHeader(path, data)
-    try:
-        found.version, found.order = parse_version(data, strict=False)
-        _Surveyor(found).read()
+        _Surveyor(found, file).read()
     except FormatError as error:
         found.problems.append((_rule_of(error, found), _where(error)))
+    finally:
+        file.close()
     return found
 
 
@@ -183,12 +178,13 @@ def _where(error: FormatError) -> str:
     return error.what if error.offset is None else f"at byte {error.offset}: {error.what}"
 
 
-class _Surveyor(HeaderParser):
+class _Surveyor(FetchingParser):
     """Goes on where `HeaderParser` stops."""
 
-    def __init__(self, found: LenientHeader) -> None:
-        super().__init__(found.data, found.order, strict=False)
+    def __init__(self, found: LenientHeader, file: OpenFile) -> None:
+        super().__init__(file, file.size, strict=False)
         self.found = found
+        found.version, found.order = self.version, self.order
         self.bad_names: dict[str, str] = {}
 
     def read(self) -> None:
