@@ -124,7 +124,7 @@ def parse_json(text: bytes | str, **options: Any) -> Any:
 
 
 def read_json_file(path: Path, limit: int = MAX_INDEX_BYTES) -> Any:
-    """Return what a JSON file says that a user names, or that lies beside ours.
+    """Return what a JSON file says that a user names, or that lies next to ours.
 
     Raises
     ------
