@@ -14,7 +14,7 @@ import pytest
 from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.converter.execution import execute as execute_module
 from ggufkit.converter.execution import outputs as outputs_module
-from ggufkit.converter.execution.journal import Journal
+from ggufkit.converter.execution.journal import Journal, files_of
 from ggufkit.converter.execution.report import TaskResult
 from ggufkit.converter.ladder import convert
 from ggufkit.errors import OutputError
@@ -144,6 +144,18 @@ def test_a_torn_line_of_the_journal_is_not_believed(tmp_path: Path) -> None:
         again = Journal(path, "ladder")
         again.close()
         assert list(again.done.values()) == results[:2]
+
+
+def test_a_torn_line_hides_no_complete_file_of_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path, "ladder")
+    journal.add_file("a.gguf", "its state")
+    journal.close()
+    whole = path.read_bytes()
+    for torn in (b"", b"[", b'[2,"w",', b'{"complete":"b.gguf","state":"x"}'):
+        path.write_bytes(whole + torn)
+        assert files_of(path, "ladder") == {"a.gguf": "its state"}
+        assert files_of(path, "another") == {}
 
 
 def test_a_journal_of_another_ladder_is_started_over(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from ggufkit.codecs.error_sums import ErrorSums
 from ggufkit.converter.execution.report import TaskResult
@@ -25,13 +26,7 @@ _MAX_LINE = 1 << 16  # of the first line: a digest and some words
 
 def files_of(path: Path, ladder: str) -> dict[str, str]:
     """Return the states of the files that the journal of a ladder says are complete, by name."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            if parse_json(file.readline(_MAX_LINE)) != {"ladder": ladder}:
-                return {}
-            return dict(filter(None, map(_complete_file, file)))
-    except (OSError, ValueError):
-        return {}
+    return dict(filter(None, (_complete_file(entry) for _, entry in _entries(path, ladder))))
 
 
 def state_of(path: Path) -> str:
@@ -40,8 +35,25 @@ def state_of(path: Path) -> str:
     return f"{status.st_mode} {status.st_size} {status.st_mtime_ns}"
 
 
-def _complete_file(line: str) -> tuple[str, str] | None:
-    match parse_json(line):
+def _entries(path: Path, ladder: str) -> Iterator[tuple[str, Any]]:
+    """Yield the lines of a ladder's journal and what they say, up to one that was cut short.
+
+    There are none if there is no journal, or it is another ladder's.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            if file.readline(_MAX_LINE).strip() != json.dumps({"ladder": ladder}):
+                return
+            for line in file:
+                if not line.endswith("\n"):
+                    return
+                yield line, parse_json(line)
+    except (OSError, ValueError):
+        return
+
+
+def _complete_file(entry: Any) -> tuple[str, str] | None:
+    match entry:
         case {"complete": str(name), "state": str(state)}:
             return name, state
     return None
@@ -82,24 +94,15 @@ class Journal:
             self._file = self.path.open("ab", buffering=0)
 
     def _read(self) -> list[str]:
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        except (OSError, UnicodeDecodeError):
-            return []
-        if not lines or lines[0].strip() != json.dumps({"ladder": self._ladder}):
-            return []
         complete = []
-        for line in lines[1:]:
-            try:
-                file, result = _complete_file(line), None
-                result = None if file else _parse(line)
-            except (ValueError, TypeError, KeyError):
-                break
-            if not line.endswith("\n"):
-                break
-            if file:
+        for line, entry in _entries(self.path, self._ladder):
+            if file := _complete_file(entry):
                 self.files[file[0]] = file[1]
-            if result:
+            else:
+                try:
+                    result = _result_of(entry)
+                except (ValueError, TypeError, KeyError, AttributeError):
+                    break
                 self.done[result.number] = result
             complete.append(line)
         return complete
@@ -153,7 +156,7 @@ def _format(result: TaskResult) -> str:
     return json.dumps(line, separators=(",", ":")) + "\n"
 
 
-def _parse(line: str) -> TaskResult:
-    number, tensor, written, sums, n_nonfinite = parse_json(line)
+def _result_of(entry: Any) -> TaskResult:
+    number, tensor, written, sums, n_nonfinite = entry
     sums = {key: ErrorSums(*values) for key, values in sums.items()}
     return TaskResult(number, tensor, written, sums, n_nonfinite)
