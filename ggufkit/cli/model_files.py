@@ -11,6 +11,7 @@ from ggufkit.cli import json_output, render
 from ggufkit.gguf.open import open_gguf
 
 if TYPE_CHECKING:
+    from ggufkit.gguf.model import GGUFModel
     from ggufkit.toolbox.copying import CopyTarget
 
 
@@ -30,7 +31,11 @@ def count_weights(path: str | Path) -> int:
 def tensor_bytes(path: Path) -> int:
     """Return the bytes of a model's tensors, all parts together, in any byte order."""
     with open_gguf(path, strict=False) as model:
-        return sum(info.nbytes for info in model.tensors.values())
+        return _tensor_bytes(model)
+
+
+def _tensor_bytes(model: GGUFModel) -> int:
+    return sum(info.nbytes for info in model.tensors.values())
 
 
 def run_copy(
@@ -50,8 +55,9 @@ def run_copy(
         Its other parameters.
     """
     quiet = args.quiet or args.dry_run
-    total = 0 if quiet else tensor_bytes(args.file)
-    left_behind = left_behind_notes(args.file)
+    with open_gguf(args.file, strict=False) as model:
+        total = _tensor_bytes(model)
+        left_behind = _left_behind(model)
     with render.progress(total, args.command, enabled=not quiet) as advance:
         written = write(
             args.file,
@@ -69,10 +75,14 @@ def run_copy(
 
 def left_behind_notes(path: Path) -> list[str]:
     """Return which bytes behind the last tensors of a model will not be in a copy of it."""
+    with open_gguf(path, strict=False) as model:
+        return _left_behind(model)
+
+
+def _left_behind(model: GGUFModel) -> list[str]:
     from ggufkit.toolbox.surplus import left_behind
 
-    with open_gguf(path, strict=False) as model:
-        found = [(part.path, left_behind(part)) for part in model.parts]
+    found = [(part.path, left_behind(part)) for part in model.parts]
     return [f"{path}: left out of the copy: {text}" for path, text in found if text is not None]
 
 

@@ -26,7 +26,7 @@ from ggufkit.converter.execution.manifest import LadderManifest
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.lora.merge import merged, parse_merge
 from ggufkit.converter.planning.loadable import checked
-from ggufkit.converter.planning.plan import OutputFile, Plan
+from ggufkit.converter.planning.plan import Plan
 from ggufkit.converter.planning.planner import PlanningModes, make_plan
 from ggufkit.converter.planning.recipes import DEFAULT_LADDER, parse_ladder
 from ggufkit.converter.planning.rules import Recipe
@@ -222,9 +222,7 @@ def run_plan(
         manifest = LadderManifest.read(journal.parent)
         done = [rung for rung in plan.rungs if manifest.is_complete(rung, plan.fingerprint(rung))]
         todo = plan.only([rung for rung in plan.rungs if rung not in done])
-        manifest.refuse_foreign(force=force)
-        if not force:
-            refuse_foreign_files(todo.parts, journal, journal_key(todo, report=report))
+        refuse_foreign_files(todo, manifest, journal, report=report, force=force)
         results = Report({})
         if todo.rungs:
             results = execute(
@@ -312,26 +310,35 @@ def _output_paths(source: Source, recipes: Sequence[Recipe], out: Path) -> dict[
     return {recipe.name: out / source.file_name(recipe.name) for recipe in recipes}
 
 
-def refuse_foreign_files(parts: Sequence[OutputFile], journal: Path, key: str) -> None:
+def refuse_foreign_files(
+    plan: Plan, manifest: LadderManifest, journal: Path, *, report: bool, force: bool
+) -> None:
     """Refuse to replace files, but those that this very ladder was publishing when it was stopped.
 
     Parameters
     ----------
-    parts : sequence of OutputFile
+    plan : Plan
         What is to be written.
+    manifest : LadderManifest
+        Of the folder.
     journal : Path
         The journal, perhaps of another ladder.
-    key : str
-        This ladder's, see `ggufkit.converter.execution.execute.journal_key`.
+    report : bool
+        Whether errors are measured: a journal is of the one or the other.
+    force : bool
+        Replace files, but no links.
 
     Raises
     ------
     OutputError
         A file is in the way.
     """
+    manifest.refuse_foreign(force=force)
+    if force:
+        return
     begun = any(journal.parent.glob(".ggufkit-*.journal"))
-    complete = files_of(journal, key)
-    for part in parts:
+    complete = files_of(journal, journal_key(plan, report=report))
+    for part in plan.parts:
         partial = partial_path(part.path)
         if os.path.lexists(partial) and not begun:
             raise OutputError(

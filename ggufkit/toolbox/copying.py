@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ggufkit.errors import OutputError, TruncatedError
 from ggufkit.gguf.scan import byte_ranges
-from ggufkit.io.atomic import PartialFile
+from ggufkit.io.atomic import PartialFile, partial_path
 
 if TYPE_CHECKING:
     from ggufkit.gguf.layout import Layout, TensorInfo
@@ -154,7 +154,7 @@ def _refuse_sources(model: GGUFModel, targets: Iterable[CopyTarget]) -> None:
     """Refuse targets whose partial file would overwrite what is being read."""
     read = {part.path.resolve() for part in model.parts if part.path is not None}
     for target in targets:
-        partial = target.path.with_name(target.path.name + ".partial")
+        partial = partial_path(target.path)
         if partial.resolve() in read:
             raise OutputError(
                 f"{target.path} would be written to {partial}, which is the source: rename it"

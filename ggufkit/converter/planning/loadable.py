@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ggufkit.converter.sources.base import Source
 from ggufkit.errors import UnloadableModelError
 from ggufkit.gguf.layout import TensorInfo
@@ -49,7 +47,4 @@ def checked(source: Source) -> Source:
         more = f"\nand {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         listed = "\n".join(refused[:_SHOWN])
         raise UnloadableModelError(f"{source.origin.get('name', 'the model')}: {listed}{more}")
-    if not found:
-        return source
-    notes = [*source.origin.get("notes", ()), *(finding.message for _, finding in found)]
-    return replace(source, origin={**source.origin, "notes": notes})
+    return source.with_notes([finding.message for _, finding in found])

@@ -128,7 +128,7 @@ def make_plan(
                 raise
             skipped[recipe.name] = str(error)
     return Plan(
-        source=_with_notes(source, planner.notes(rungs)),
+        source=source.with_notes(planner.notes(rungs)),
         rungs=tuple(rungs),
         via=planner.via,
         importance=planner.importance,
@@ -278,13 +278,6 @@ def _targets(
         for index, part in enumerate(parts)
         for info in part.layout.tensors
     }
-
-
-def _with_notes(source: Source, notes: Sequence[str]) -> Source:
-    if not notes:
-        return source
-    said = [*source.origin.get("notes", ()), *notes]
-    return replace(source, origin={**source.origin, "notes": said})
 
 
 def _check_mode(name: str, value: str, known: Sequence[str]) -> None:

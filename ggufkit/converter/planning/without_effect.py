@@ -55,8 +55,9 @@ def refuse_unknown_names(
                 f"--tensor-type {pattern}={type_.name}: no tensor's name matches"
                 f"{_like(pattern, names)}"
             )
+    known = set(names)
     for recipe in recipes:
-        unknown = [name for name in recipe.types if name not in set(names)]
+        unknown = [name for name in recipe.types if name not in known]
         if unknown:
             more = f" and {len(unknown) - 1} more tensors" if len(unknown) > 1 else ""
             raise ConversionError(

@@ -7,9 +7,9 @@ any rows of any tensor as float32.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from ggufkit.gguf.naming import build_name
 from ggufkit.types import FileType, Shape, TensorType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ggufkit.checkpoint.safetensors import Shard
     from ggufkit.gguf.metadata import Metadata
@@ -125,6 +125,13 @@ class Source(ABC):
         """
         for shard in self.shards:
             shard.check()
+
+    def with_notes(self, notes: Sequence[str]) -> Self:
+        """Return the source with more to be said of it, in the summary and in ladder.json."""
+        if not notes:
+            return self
+        said = [*self.origin.get("notes", ()), *notes]
+        return replace(self, origin={**self.origin, "notes": said})
 
     def metadata(self, file_type: FileType) -> Metadata:
         """Return the metadata that the source's own file of `file_type` has."""

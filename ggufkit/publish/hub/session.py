@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ggufkit.converter.execution.execute import execute, journal_key
+from ggufkit.converter.execution.execute import execute
 from ggufkit.converter.execution.manifest import LADDER_NAME, SUMS_NAME, LadderManifest, sha256_of
 from ggufkit.converter.execution.report import Report
 from ggufkit.converter.ladder import Ladder, journal_of, make_folder, refuse_foreign_files
@@ -75,9 +75,7 @@ def publish(
         left = replace(session.plan, delivered=session.delivered)
         session.remove_delivered()
         journal = journal_of(plan)
-        session.manifest.refuse_foreign(force=force)
-        if not force:
-            refuse_foreign_files(left.parts, journal, journal_key(left, report=report))
+        refuse_foreign_files(left, session.manifest, journal, report=report, force=force)
         measured = execute(
             left,
             journal,
