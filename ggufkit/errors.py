@@ -304,3 +304,15 @@ class TokenizerMismatchError(ConversionError):
 
 class OutputError(ConversionError):
     """An output file or folder can't be used."""
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Return the first of many names for a message, and how many more there are.
+
+    Examples
+    --------
+    >>> named(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

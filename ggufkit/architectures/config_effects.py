@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ggufkit.errors import ConversionError
+from ggufkit.errors import ConversionError, named
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.mapping.read_keys import ReadKeys
 from ggufkit.mapping.rope import LONGROPE, rope_parameters
@@ -261,5 +261,4 @@ def _unread(name: str, config: Mapping[str, Any]) -> Iterator[str]:
         and not any(fnmatchcase(key, pattern) for pattern in harmless)
     ]
     if found:
-        more = f" and {len(found) - 12} more" if len(found) > 12 else ""
-        yield f"config.json has settings that nothing reads: {', '.join(found[:12])}{more}"
+        yield f"config.json has settings that nothing reads: {named(found, 12)}"

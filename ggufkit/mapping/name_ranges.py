@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ggufkit.errors import named
+
 # Lines of names that a message shows; all are fields of its error.
 SHOWN = 40
 
@@ -64,6 +66,4 @@ def _braced(numbers: Sequence[int]) -> str:
 
 def summarize(names: Iterable[str]) -> str:
     """Return names in one line, folded, and how many are not shown."""
-    lines = collapse(names)
-    rest = len(lines) - SHOWN
-    return ", ".join(lines[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    return named(collapse(names), SHOWN)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeAlias
-
-_SHOWN = 3  # offenders that a message names
 
 
 class Severity(IntEnum):
@@ -130,15 +128,3 @@ class Finding:
     message: str
     path: Path
     fix: Fix | None = None
-
-
-def named(names: Sequence[str]) -> str:
-    """Return a few of many names, and how many more there are.
-
-    Examples
-    --------
-    >>> named(["a", "b", "c", "d", "e"])
-    'a, b, c and 2 more'
-    """
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

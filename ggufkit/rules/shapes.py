@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from ggufkit.errors import named
 from ggufkit.rules.llama_cpp import MAX_EXPERTS, ODD_EMBEDDINGS, PLAIN
 from ggufkit.rules.model import DescribedModel
-from ggufkit.rules.rule import CheckRule, RawFinding, Severity, named
+from ggufkit.rules.rule import CheckRule, RawFinding, Severity
 from ggufkit.types import TensorType
 
 EMBEDDINGS, OUTPUT = "token_embd.weight", "output.weight"

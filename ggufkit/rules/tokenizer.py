@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from ggufkit.errors import named
 from ggufkit.gguf.metadata import KEYS
 from ggufkit.rules.llama_cpp import PHI_3_NAMES, PHI_3_TOKENS, TOKENIZERS
 from ggufkit.rules.model import DescribedModel
-from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity, named
+from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity
 from ggufkit.tokenizers.bpe import looks_special
 from ggufkit.tokenizers.pre_table import BPE_NAMES
 from ggufkit.tokenizers.sentencepiece import TOKEN_TYPES, TokenType

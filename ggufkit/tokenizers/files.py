@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ggufkit.errors import CheckpointError
+from ggufkit.errors import CheckpointError, named
 from ggufkit.io.guarded_files import MAX_TOKENIZER_BYTES, has_file, read_bytes, read_json
 from ggufkit.tokenizers.legacy import read_legacy
 
@@ -47,9 +47,7 @@ class TokenizerFiles:
     def note_all(self, found: Sequence[object], text: str) -> None:
         """Remember what is so of several things; the first are named in place of ``{}``."""
         if found:
-            shown = ", ".join(shorten(item) for item in found[:MAX_NAMED])
-            more = len(found) - MAX_NAMED
-            self.note(text.format(f"{shown} and {more} more" if more > 0 else shown))
+            self.note(text.format(named([shorten(item) for item in found], MAX_NAMED)))
 
     @cached_property
     def tokenizer_json(self) -> dict[str, Any] | None:

@@ -45,7 +45,7 @@ YAML = {
 }
 # Modules that read the JSON of this package or of its own processes, not of strangers.
 TRUSTED = {
-    *("architectures/catalog", "architectures/registry", "rules/llama_cpp", "rules/tensors"),
+    *("architectures/catalog", "architectures/registry", "rules/llama_cpp", "rules/known_tensors"),
     *("tokenizers/pre_table", "tokenizers/selftest", "tokenizers/selftest_worker"),
     *("toolbox/template", "toolbox/template_worker", "publish/llama_cpp/worker"),
     "publish/evaluate",

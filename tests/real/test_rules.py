@@ -21,8 +21,8 @@ from ggufkit.gguf.layout import TensorInfo, plan_layout
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.gguf.reader import GGUFFile
 from ggufkit.rules.engine import errors
+from ggufkit.rules.known_tensors import known_tensors
 from ggufkit.rules.model import DescribedModel
-from ggufkit.rules.tensors import known_tensors
 from ggufkit.types import TensorType, ValueType
 from tests.architectures.test_converted import CASES, write_case
 from tests.architectures.vocabulary import vocabulary

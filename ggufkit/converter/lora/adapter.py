@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from ggufkit.checkpoint.safetensors import (
 )
 from ggufkit.checkpoint.torch.torchfile import read_torch_header
 from ggufkit.converter.lora.settings import Settings, parse_settings
-from ggufkit.errors import ConversionError, MissingFileError
+from ggufkit.errors import ConversionError, MissingFileError, named
 from ggufkit.io.guarded_files import find_file, has_file, read_json
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 PREFIX = "base_model.model."
+#: Tensors that a message names.
+MOST_NAMED = 8
 
 _PAIR = re.compile(r"(.+)\.lora_(embedding_)?([AB])(?:\.weight)?", re.DOTALL)
 _BASE = ".base_layer.weight"
@@ -147,7 +149,7 @@ class Adapter:
             else:
                 odd.append(name)
         if odd:
-            raise ConversionError(f"{path}: {_why_odd(odd[0])} ({listed(odd)})")
+            raise ConversionError(f"{path}: {_why_odd(odd[0])} ({named(odd, MOST_NAMED)})")
         if not halves:
             raise ConversionError(f"{path}: holds no pair of lora_A and lora_B")
         pairs = {
@@ -222,8 +224,3 @@ _ODD = (
 def _why_odd(name: str) -> str:
     known = next((why for part, why in _ODD if part in name), None)
     return f"{known or 'has tensors that are no part of a LoRA'}; merge it with PEFT, and convert"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are, for an error."""
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

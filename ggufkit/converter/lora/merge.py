@@ -19,8 +19,8 @@ from ggufkit.architectures.third_party import ArchitectureFile
 from ggufkit.checkpoint import Checkpoint
 from ggufkit.checkpoint.quantized.base import QuantizedWeight
 from ggufkit.checkpoint.safetensors import CheckpointTensor, read_float32
-from ggufkit.converter.lora.adapter import Adapter, LowRank, listed
-from ggufkit.errors import ConversionError, UnmappedTensorsError
+from ggufkit.converter.lora.adapter import MOST_NAMED, Adapter, LowRank
+from ggufkit.errors import ConversionError, UnmappedTensorsError, named
 from ggufkit.mapping.matching import canonical_name
 from ggufkit.mapping.spec import complete_config
 
@@ -121,7 +121,7 @@ def merged(
         if lost:
             raise UnmappedTensorsError(
                 f"{merge.adapter.path}: adapts {len(lost)} weights that {checkpoint.path.name} "
-                f"does not have: {listed(lost)}. Is it an adapter of this model?"
+                f"does not have: {named(lost, MOST_NAMED)}. Is it an adapter of this model?"
             )
         tensors.update(_added(tensors, pairs, merge))
     added = [shard for merge in merges for shard in merge.adapter.shards]
@@ -134,7 +134,7 @@ def _refuse(adapter: Adapter) -> None:
     if adapter.norms:
         raise UnmappedTensorsError(
             f"{adapter.path}: has whole tensors in addition to its pairs, which can't be merged: "
-            f"{listed([*adapter.norms])}"
+            f"{named([*adapter.norms], MOST_NAMED)}"
         )
     if adapter.settings.invocation_tokens:
         raise ConversionError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ggufkit.errors import named
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT
 from ggufkit.rules.llama_cpp import OLLAMA_MAX_ITEMS, OLLAMA_MAX_STRING
-from ggufkit.rules.rule import CheckRule, RawFinding, Severity, named
+from ggufkit.rules.rule import CheckRule, RawFinding, Severity
 from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.types import TensorType, ValueType
 

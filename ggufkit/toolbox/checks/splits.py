@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ggufkit.errors import named
 from ggufkit.gguf.split import COUNT, NO, TENSORS_COUNT, parse_part_name, part_name
-from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity, named
+from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity
 from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.toolbox.checks.survey import LenientHeader
 from ggufkit.types import ValueType

@@ -7,10 +7,11 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ggufkit.errors import named
 from ggufkit.gguf import limits
 from ggufkit.gguf.layout import DEFAULT_ALIGNMENT, align
 from ggufkit.gguf.values import EncodedValue
-from ggufkit.rules.rule import Check, CheckRule, Fix, RawFinding, Severity, named
+from ggufkit.rules.rule import Check, CheckRule, Fix, RawFinding, Severity
 from ggufkit.toolbox.checks.subject import CheckedModel
 from ggufkit.toolbox.checks.survey import LenientHeader
 from ggufkit.toolbox.surplus import describe_surplus

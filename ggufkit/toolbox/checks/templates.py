@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ggufkit.errors import named
 from ggufkit.rules.llama_cpp import END_OF_GENERATION
-from ggufkit.rules.rule import Check, CheckRule, RawFinding, Severity, named
+from ggufkit.rules.rule import Check, CheckRule, RawFinding, Severity
 from ggufkit.rules.tokenizer import ENDS
 from ggufkit.tokenizers.sentencepiece import TokenType
 from ggufkit.toolbox.checks.probe import ASSISTANT, SYSTEM, USER, USER_2

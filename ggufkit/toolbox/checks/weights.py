@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ggufkit.errors import named
 from ggufkit.gguf.scan import chunks_of
 from ggufkit.rules.llama_cpp import TIES_OUTPUT
-from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity, named
+from ggufkit.rules.rule import CheckRule, Fix, RawFinding, Severity
 from ggufkit.rules.shapes import EMBEDDINGS, OUTPUT
 from ggufkit.toolbox.checks.subject import CheckedModel
 
