@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from ggufkit.converter.planning.reasons import Reason, ReasonCode
 from ggufkit.converter.planning.recipes import FALLBACK, RECIPES
 from ggufkit.converter.planning.rules import Recipe
 from ggufkit.converter.planning.type_selection import TypeOptions, choose_types, model_facts
-from ggufkit.converter.sources.base import SourceTensor
+from ggufkit.converter.sources.base import Reader, Source, SourceTensor
 from ggufkit.gguf.metadata import Metadata
 from ggufkit.types import FileType
 from ggufkit.types import TensorType as T
@@ -109,24 +109,27 @@ def test_no_reason_is_left_out() -> None:
     assert {*CASES, ReasonCode.KEPT_BLOCKS, ReasonCode.CONVERTER} == set(ReasonCode)
 
 
-class QuantizedCheckpoint:
-    """As much of a source as planning looks at: one tensor in blocks, one vector."""
+class QuantizedCheckpoint(Source):
+    """A source with nothing to read."""
 
-    is_gguf = False
-    file_types = None
-    origin = {"identity": "x"}  # noqa: RUF012
-    tensors = (
+    def reader(self, tensor: SourceTensor) -> Reader:
+        raise NotImplementedError(tensor.name)
+
+
+# one tensor in blocks, one vector
+QUANTIZED_CHECKPOINT = QuantizedCheckpoint(
+    tensors=(
         SourceTensor("blk.0.ffn_up_exps.weight", (4, 64, 32), T.MXFP4, None, T.MXFP4),
         SourceTensor("output_norm.weight", (32,), T.F32, T.F32),
         weight("output", n_cols=32),
-    )
-
-    def metadata(self, file_type: FileType) -> Metadata:
-        return Metadata({"general.architecture": "llama"})
+    ),
+    origin={"identity": "x"},
+    base_metadata=Metadata({"general.architecture": "llama"}),
+)
 
 
 def test_a_float_rung_keeps_blocks_and_small_tensors() -> None:
-    plan = make_plan(QuantizedCheckpoint(), [RECIPES["F16"]], {"F16": Path("x.gguf")})
+    plan = make_plan(QUANTIZED_CHECKPOINT, [RECIPES["F16"]], {"F16": Path("x.gguf")})
     got = [(t.type, t.reason.code) for t in plan.rungs[0].targets.values()]
     assert got == [
         (T.MXFP4, ReasonCode.KEPT_BLOCKS),
@@ -139,9 +142,11 @@ def test_a_float_rung_keeps_blocks_and_small_tensors() -> None:
 
 
 def test_a_file_beside_a_model_has_the_types_of_its_converter() -> None:
-    source = QuantizedCheckpoint()
-    source.file_types = (FileType.Q8_0,)
-    source.tensors = (SourceTensor("v.blk.0.ffn_up.weight", (64, 32), T.BF16, T.Q8_0),)
+    source = replace(
+        QUANTIZED_CHECKPOINT,
+        file_types=(FileType.Q8_0,),
+        tensors=(SourceTensor("v.blk.0.ffn_up.weight", (64, 32), T.BF16, T.Q8_0),),
+    )
     plan = make_plan(source, [RECIPES["Q8_0"]], {"Q8_0": Path("x.gguf")})
     (target,) = plan.rungs[0].targets.values()
     assert (target.type, target.reason) == (T.Q8_0, Reason(ReasonCode.CONVERTER))
